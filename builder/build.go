@@ -1,0 +1,70 @@
+package builder
+
+import (
+	"context"
+	"io"
+
+	"github.com/slipway-build/slipway/builder/cnb"
+)
+
+// BuildInput is what Build works on. Group and Plan come from Detect.
+type BuildInput struct {
+	PlatformAPI cnb.API
+	Dirs        Dirs
+	Group       cnb.Group
+	Plan        cnb.Plan
+	Target      cnb.Target
+	StackID     string
+	ExecEnv     string
+	Env         []string
+	Catalog     Catalog
+	Runner      Runner
+	Emit        func(Event)
+	Stdio       func(cnb.Ref) (stdout, stderr io.Writer)
+}
+
+// Built is everything that Export needs besides the files themselves.
+type Built struct {
+	// Metadata is metadata.toml: processes merged and sorted by type, labels in order of execution (the last of
+	// a key counts), slices, the buildpacks' default process type.
+	Metadata cnb.Metadata `json:"metadata"`
+	// Buildpacks is what each buildpack of the group left, in order of execution.
+	Buildpacks []BuiltBuildpack `json:"buildpacks"`
+	// SBOMs lists SBOM files, in order of execution and then of name.
+	SBOMs []BuiltSBOM `json:"sboms,omitempty"`
+}
+
+// BuiltBuildpack is what one buildpack left in its layers directory.
+type BuiltBuildpack struct {
+	cnb.GroupElement
+	Layers []BuiltLayer   `json:"layers,omitempty"` // sorted by name; none that is neither launch, build nor cache
+	Store  *cnb.StoreTOML `json:"store,omitempty"`  // store.toml, nil where there is none
+}
+
+// BuiltLayer is one <layer>.toml with at least one type set.
+type BuiltLayer struct {
+	Name     cnb.LayerName  `json:"name"`
+	Types    cnb.LayerTypes `json:"types"`
+	Metadata map[string]any `json:"metadata,omitempty"`
+	// Contents tells whether the layer's directory exists. A launch layer without one is reused from the
+	// previous image.
+	Contents bool `json:"contents"`
+}
+
+// BuiltSBOM is one SBOM file that a buildpack left, checked against what its descriptor declares.
+type BuiltSBOM struct {
+	Buildpack cnb.Ref       `json:"buildpack"`
+	Layer     cnb.LayerName `json:"layer,omitempty"` // "" for launch.sbom.* and build.sbom.*
+	Launch    bool          `json:"launch,omitempty"`
+	Build     bool          `json:"build,omitempty"` // every SBOM is one of Launch and Build
+	Cache     bool          `json:"cache,omitempty"` // also kept with the cached layer
+	Path      string        `json:"path"`            // as executables see it
+	Extension string        `json:"extension"`       // "cdx.json", "spdx.json" or "syft.json"
+}
+
+// Build runs bin/build of every buildpack of the group in order and gathers what they leave (buildpack, "Phase
+// #5: Build"). A buildpack's failure is an *ExitError or *StartError, a file of its that the spec does not allow an
+// *OutputError.
+func Build(ctx context.Context, in BuildInput) (*Built, error) {
+	return nil, nil
+}

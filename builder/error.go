@@ -1,0 +1,252 @@
+package builder
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/slipway-build/slipway/builder/cnb"
+)
+
+// An ExitError tells that an executable of a buildpack ran and ended with something other than success.
+type ExitError struct {
+	Phase       string  `json:"phase"`
+	Buildpack   cnb.Ref `json:"buildpack"`
+	Code        int     `json:"code"` // exit status; 128 + signal number where a signal ended it
+	Signal      string  `json:"signal,omitempty"`
+	OutOfMemory bool    `json:"out-of-memory,omitempty"`
+}
+
+func (e *ExitError) Error() string {
+	s := fmt.Sprintf("%s of buildpack %s ", e.Phase, e.Buildpack)
+	switch {
+	case e.OutOfMemory:
+		return s + "was killed: out of memory"
+	case e.Signal != "":
+		return s + "was ended by signal " + e.Signal
+	}
+	return s + fmt.Sprintf("exited with status %d", e.Code)
+}
+
+// A StartError tells that an executable of a buildpack could not be started. Reason is for its author.
+type StartError struct {
+	Phase     string  `json:"phase"`
+	Buildpack cnb.Ref `json:"buildpack"`
+	Path      string  `json:"path"`
+	Reason    string  `json:"reason"`
+}
+
+func (e *StartError) Error() string {
+	return fmt.Sprintf("start %s of buildpack %s: %s: %s", e.Phase, e.Buildpack, e.Path, e.Reason)
+}
+
+// An OutputError tells that a buildpack ran well but left something the spec does not allow.
+type OutputError struct {
+	Phase     string
+	Buildpack cnb.Ref
+	File      string // as executables see it; "" where no one file is to blame
+	Err       error
+}
+
+func (e *OutputError) Error() string {
+	if e.File == "" {
+		return fmt.Sprintf("buildpack %s: %s", e.Buildpack, e.Err)
+	}
+	return fmt.Sprintf("buildpack %s: %s: %s", e.Buildpack, e.File, e.Err)
+}
+
+func (e *OutputError) Unwrap() error { return e.Err }
+
+// An APIError tells that a version of the Platform API or of the Buildpack API is not spoken here.
+type APIError struct {
+	Buildpack cnb.Ref // zero for the Platform API
+	API       cnb.API
+}
+
+func (e *APIError) Error() string {
+	if e.Buildpack == (cnb.Ref{}) {
+		return fmt.Sprintf("platform API %s is not supported (supported: %s to %s)", orNone(e.API), cnb.OldestPlatformAPI, cnb.NewestPlatformAPI)
+	}
+	return fmt.Sprintf("buildpack %s: buildpack API %s is not supported (supported: %s to %s)", e.Buildpack, orNone(e.API), cnb.OldestBuildpackAPI, cnb.NewestBuildpackAPI)
+}
+
+func orNone(a cnb.API) string {
+	if a == (cnb.API{}) {
+		return "(none given)"
+	}
+	return a.String()
+}
+
+// A NotFoundError tells that a Catalog has no such buildpack.
+type NotFoundError struct {
+	Buildpack cnb.Ref
+	Have      []string // versions of the same id that are there
+}
+
+func (e *NotFoundError) Error() string {
+	s := fmt.Sprintf("buildpack %s is not in the builder", e.Buildpack)
+	if len(e.Have) > 0 {
+		s += " (it has " + strings.Join(e.Have, ", ") + ")"
+	}
+	return s
+}
+
+// A Verdict is why one buildpack kept its group from being chosen, or that it would have been part of it.
+type Verdict struct {
+	Buildpack cnb.Ref   `json:"buildpack"`
+	Kind      EventKind `json:"kind"` // EventDetectPass, -Fail, -Error or -Skip
+	Optional  bool      `json:"optional,omitempty"`
+	Code      int       `json:"code,omitempty"`
+	Reason    string    `json:"reason,omitempty"`
+}
+
+// A GroupVerdict is one group that was tried, with the reason of its failure.
+type GroupVerdict struct {
+	Buildpacks []Verdict `json:"buildpacks"`
+	Reason     string    `json:"reason"`
+}
+
+// A NoGroupError tells that no group of the order detected and that no detect went wrong. Buildpacks holds each
+// buildpack that was tried once, in order of the first trial.
+type NoGroupError struct {
+	Buildpacks []Verdict      `json:"buildpacks"`
+	Groups     []GroupVerdict `json:"groups"`
+}
+
+func (e *NoGroupError) Error() string {
+	return "no group of buildpacks detected" + reasons(e.Buildpacks, e.Groups)
+}
+
+// A DetectError tells that no group detected and that at least one detect went wrong.
+type DetectError struct {
+	Buildpacks []Verdict      `json:"buildpacks"`
+	Groups     []GroupVerdict `json:"groups"`
+}
+
+func (e *DetectError) Error() string {
+	var bad []Verdict
+	for _, v := range e.Buildpacks {
+		if v.Kind == EventDetectError {
+			bad = append(bad, v)
+		}
+	}
+	return "no group of buildpacks detected, and detect went wrong" + reasons(bad, nil)
+}
+
+// reasons makes one line of the verdicts; buildpacks that passed appear by their group's reason only.
+func reasons(vs []Verdict, groups []GroupVerdict) string {
+	var parts []string
+	for _, v := range vs {
+		if v.Kind != EventDetectPass && v.Reason != "" {
+			parts = append(parts, v.Buildpack.String()+": "+v.Reason)
+		}
+	}
+	seen := map[string]bool{}
+	for _, g := range groups {
+		if g.byPlan() && !seen[g.Reason] {
+			seen[g.Reason] = true
+			parts = append(parts, g.Reason)
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(parts, "; ")
+}
+
+// byPlan reports whether every buildpack of the group was fine and the group failed for another reason.
+func (g GroupVerdict) byPlan() bool {
+	for _, v := range g.Buildpacks {
+		if !v.Optional && (v.Kind == EventDetectFail || v.Kind == EventDetectError) {
+			return false
+		}
+	}
+	return true
+}
+
+// A PhaseError marks an error with the phase that it ended, where no other type tells. It adds no text.
+type PhaseError struct {
+	Phase string // "analyze", "detect", "restore", "build", "export", "launch"
+	Err   error
+}
+
+func (e *PhaseError) Error() string { return e.Err.Error() }
+func (e *PhaseError) Unwrap() error { return e.Err }
+
+// inPhase wraps err in a PhaseError, unless it is nil or has one.
+func inPhase(phase string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*PhaseError](err); ok {
+		return err
+	}
+	return &PhaseError{Phase: phase, Err: err}
+}
+
+// ExitCode is the spec's exit status for err (platform, "Outputs" of each phase): 0 for nil, 11 and 12 for API
+// versions, 20 and 21 for detection, 51 for a buildpack's failure in build, else the phase's generic code.
+func ExitCode(err error) int {
+	if err == nil {
+		return 0
+	}
+	if e, ok := errors.AsType[*APIError](err); ok {
+		if e.Buildpack == (cnb.Ref{}) {
+			return 11
+		}
+		return 12
+	}
+	if _, ok := errors.AsType[*NoGroupError](err); ok {
+		return 20
+	}
+	if _, ok := errors.AsType[*DetectError](err); ok {
+		return 21
+	}
+	if code, ok := buildpackFault(err); ok {
+		return code
+	}
+	if e, ok := errors.AsType[*PhaseError](err); ok {
+		if code := genericCodes(e.Phase); code != 0 {
+			return code
+		}
+	}
+	return 1
+}
+
+// buildpackFault is the exit status where one buildpack's executable or its output is at fault.
+func buildpackFault(err error) (int, bool) {
+	var phase string
+	if e, ok := errors.AsType[*ExitError](err); ok {
+		phase = e.Phase
+	} else if e, ok := errors.AsType[*StartError](err); ok {
+		phase = e.Phase
+	} else if e, ok := errors.AsType[*OutputError](err); ok {
+		phase = e.Phase
+	} else {
+		return 0, false
+	}
+	if phase == PhaseDetect {
+		return 21, true
+	}
+	return 51, true
+}
+
+func genericCodes(phase string) int {
+	switch phase {
+	case "analyze":
+		return 32
+	case "detect":
+		return 22
+	case "restore":
+		return 42
+	case "build":
+		return 52
+	case "export":
+		return 62
+	case "rebase":
+		return 72
+	case "launch":
+		return 82
+	}
+	return 0
+}
