@@ -1,0 +1,65 @@
+package layerstore
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+)
+
+// memo is the file memo/<hex of diffID>. Encoder ties it to the encoder that made the blob: an image's
+// digest must not depend on what an older version left in the store.
+type memo struct {
+	Entry
+	Encoder string `json:"encoder"`
+}
+
+func (s *Store) memoPath(hex string) string { return filepath.Join(s.memoDir(), hex) }
+
+// remember writes a memo without a sync: a torn one is a miss, and its blob is on disk already.
+func (s *Store) remember(e Entry) error {
+	d, err := parseDigest(e.DiffID)
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(memo{Entry: e, Encoder: encoderID})
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(s.stagingDir(), "memo-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(b)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), s.memoPath(d.Hex))
+}
+
+// Known finds the stored form of a layer by its diffID. It reads no content: one small file and a stat.
+func (s *Store) Known(diffID string) (Entry, bool) {
+	d, err := parseDigest(diffID)
+	if err != nil {
+		return Entry{}, false
+	}
+	path := s.memoPath(d.Hex)
+	b, err := readSmall(path, 4<<10)
+	if err != nil {
+		return Entry{}, false
+	}
+	var m memo
+	if json.Unmarshal(b, &m) != nil || m.DiffID != diffID || m.Encoder != encoderID {
+		_ = os.Remove(path)
+		return Entry{}, false
+	}
+	h, err := parseDigest(m.Digest)
+	if err != nil || !s.Has(h, m.Size) {
+		_ = os.Remove(path)
+		return Entry{}, false
+	}
+	return m.Entry, true
+}
