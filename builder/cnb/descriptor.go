@@ -40,6 +40,8 @@ type Stack struct {
 
 // A Target says where a buildpack or an image runs. An empty field matches any value.
 type Target struct {
+	// ID is an image's io.buildpacks.base.id; it plays no part in matching.
+	ID      string   `toml:"id" json:"id,omitempty"`
 	OS      string   `toml:"os" json:"os,omitempty"`
 	Arch    string   `toml:"arch" json:"arch,omitempty"`
 	Variant string   `toml:"variant" json:"variant,omitempty"`

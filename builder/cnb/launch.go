@@ -39,11 +39,13 @@ type Launch struct {
 	Labels    []Label
 	Processes []Process
 	Slices    []Slice
+	BOM       []BOMEntry // deprecated
 }
 
 // A BuildTOML is build.toml: the plan entries this buildpack leaves to the next provider.
 type BuildTOML struct {
-	Unmet []Provide `toml:"unmet"`
+	Unmet []Provide  `toml:"unmet"`
+	BOM   []BOMEntry `toml:"bom"` // deprecated
 }
 
 // LayerTypes says what a layer is for (buildpack, "Layer Types").
@@ -73,4 +75,6 @@ type Metadata struct {
 	DefaultProcessType   ProcessType
 	BuildpackDefaultType ProcessType
 	Labels               []Label
+	// BOM is the deprecated bill of materials; it is written for Platform API 0.8 and older only.
+	BOM []BOMEntry
 }

@@ -1,0 +1,42 @@
+package cnb
+
+// DecodeMetadata reads metadata.toml, which the launcher finds in an image (platform, "metadata.toml").
+// A process's command is a string in images made for Platform API 0.9 and older. A process gets the API of
+// the buildpack that it names.
+func DecodeMetadata(name string, b []byte) (Metadata, error) {
+	d, t, err := parse(name, b, MaxDescriptor)
+	if err != nil {
+		return Metadata{}, err
+	}
+	m := Metadata{
+		Buildpacks:           elements(t, "buildpacks"),
+		Extensions:           elements(t, "extensions"),
+		Labels:               labels(t),
+		Slices:               sliceList(t),
+		BuildpackDefaultType: ProcessType(t.str("buildpack-default-process-type")),
+		BOM:                  bom(t),
+	}
+	apis := map[ID]API{}
+	for _, bp := range m.Buildpacks {
+		apis[bp.ID] = bp.API
+	}
+	for _, p := range t.subs("processes", 0) {
+		proc := Process{
+			Type:        parsed(p, "type", ParseProcessType),
+			Args:        p.strs("args", ""),
+			Direct:      p.bool("direct"),
+			Default:     p.bool("default"),
+			BuildpackID: ID(p.str("buildpack-id")),
+			WorkingDir:  p.str("working-dir"),
+			ExecEnv:     p.strs("exec-env", ""),
+		}
+		if s, ok := p.m["command"].(string); ok {
+			proc.Command = []string{s}
+		} else {
+			proc.Command = p.strs("command", "")
+		}
+		proc.API = apis[proc.BuildpackID]
+		m.Processes = append(m.Processes, proc)
+	}
+	return m, d.err
+}
