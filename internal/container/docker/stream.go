@@ -1,0 +1,114 @@
+package docker
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/moby/moby/api/pkg/stdcopy"
+	"github.com/moby/moby/client"
+
+	"github.com/slipway-build/slipway/internal/container"
+)
+
+// drainTimeout is how long an ended container's output may stay silent before
+// we stop waiting for its end. The reader of the output may be as slow as it
+// likes.
+const drainTimeout = 10 * time.Second
+
+// stream is an attached connection with its two copies.
+type stream struct {
+	conn   client.HijackedResponse
+	ended  atomic.Bool // the container has exited
+	out    chan error  // one value: the output's end
+	inDone chan struct{}
+	stdin  io.Reader
+}
+
+func newStream(conn client.HijackedResponse, s container.Streams, terminal bool) *stream {
+	st := &stream{conn: conn, out: make(chan error, 1), inDone: make(chan struct{}), stdin: s.Stdin}
+	go func() { st.out <- st.output(writer(s.Stdout), writer(s.Stderr), terminal) }()
+	go func() { defer close(st.inDone); st.input() }()
+	return st
+}
+
+func writer(w io.Writer) io.Writer {
+	if w == nil {
+		return io.Discard
+	}
+	return w
+}
+
+// output copies until the engine closes the stream, or a writer fails.
+func (s *stream) output(stdout, stderr io.Writer, terminal bool) error {
+	in := bufio.NewReaderSize((*drain)(s), 64<<10)
+	var err error
+	if terminal {
+		_, err = io.Copy(stdout, in)
+	} else {
+		_, err = stdcopy.StdCopy(stdout, stderr, in)
+	}
+	if err == nil || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return fmt.Errorf("copy the container's output: %w", err)
+}
+
+// input copies until stdin ends, then tells the container so.
+func (s *stream) input() {
+	if s.stdin != nil {
+		// Either side's error means nobody reads or nobody writes any more; the
+		// container's end is reported by others.
+		_, _ = io.Copy(s.conn.Conn, s.stdin)
+	}
+	_ = s.conn.CloseWrite()
+}
+
+// drain is the connection's read side: after the container's end each read has
+// a deadline, so that an engine that forgets to close cannot hold us.
+type drain stream
+
+func (d *drain) Read(b []byte) (int, error) {
+	if d.ended.Load() {
+		_ = d.conn.Conn.SetReadDeadline(time.Now().Add(drainTimeout))
+	}
+	n, err := d.conn.Conn.Read(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// exited tells the output's copy that no more will be written.
+func (s *stream) exited() {
+	s.ended.Store(true)
+	_ = s.conn.Conn.SetReadDeadline(time.Now().Add(drainTimeout))
+}
+
+// close ends both copies. A reader that cannot be interrupted keeps its
+// goroutine until its Read returns (see container.Streams).
+func (s *stream) close() {
+	s.conn.Close()
+	type deadliner interface{ SetReadDeadline(time.Time) error }
+	wait := 5 * time.Millisecond // for readers that are just about to be done
+	switch r := s.stdin.(type) {
+	case nil:
+	case *io.PipeReader:
+		_ = r.CloseWithError(io.ErrClosedPipe)
+		wait = time.Second
+	case deadliner:
+		if r.SetReadDeadline(time.Unix(1, 0)) == nil {
+			defer func() { _ = r.SetReadDeadline(time.Time{}) }()
+			wait = time.Second
+		}
+	}
+	select {
+	case <-s.inDone:
+	case <-time.After(wait):
+	}
+}
