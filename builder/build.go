@@ -32,6 +32,8 @@ type Built struct {
 	Buildpacks []BuiltBuildpack `json:"buildpacks"`
 	// SBOMs lists SBOM files, in order of execution and then of name.
 	SBOMs []BuiltSBOM `json:"sboms,omitempty"`
+	// BuildBOM is the deprecated bill of materials of build.toml; that of launch.toml is in Metadata.
+	BuildBOM []cnb.BOMEntry `json:"build-bom,omitempty"`
 }
 
 // BuiltBuildpack is what one buildpack left in its layers directory.

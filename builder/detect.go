@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"io"
+	"runtime"
 
 	"github.com/slipway-build/slipway/builder/cnb"
 )
@@ -31,9 +32,95 @@ type Detected struct {
 	Plan  cnb.Plan  `json:"plan"`
 }
 
+// defaultTrials bounds what an order or a plan with many alternatives can cost.
+const defaultTrials = 100_000
+
 // Detect finds the first group of the order whose buildpacks all pass and whose plan can be resolved
-// (buildpack, "Phase #1: Detection"). Without one the error is a *NoGroupError, or a *DetectError when a detect
-// went wrong.
+// (buildpack, "Phase #1: Detection"). Detects of one group run side by side, and none runs twice. Without a group
+// the error is a *NoGroupError, or a *DetectError when a detect went wrong; an order that is wrong in itself is an
+// *OrderError before anything runs.
 func Detect(ctx context.Context, in DetectInput) (*Detected, error) {
-	return nil, nil
+	found, err := detect(ctx, in)
+	return found, inPhase(PhaseDetect, err)
+}
+
+func detect(ctx context.Context, in DetectInput) (*Detected, error) {
+	if !in.PlatformAPI.Within(cnb.OldestPlatformAPI, cnb.NewestPlatformAPI) {
+		return nil, &APIError{API: in.PlatformAPI}
+	}
+	order := in.Order
+	if in.PlatformAPI.AtLeast(0, 15) {
+		order = withSystem(order, in.System)
+	}
+	if err := checkOrder(order, in.Catalog); err != nil {
+		return nil, err
+	}
+	e, err := newExecution(in.Dirs, in.PlatformAPI, in.Env, in.StackID, in.ExecEnv, in.Target)
+	if err != nil {
+		return nil, err
+	}
+	if in.MaxTrials <= 0 {
+		in.MaxTrials = defaultTrials
+	}
+	d := &detection{
+		in:   in,
+		emit: emitter(in.Emit),
+		run:  detectRunner{in: in, env: e, slots: max(4, 2*runtime.NumCPU()), done: map[cnb.Ref]outcome{}},
+		log:  detectLog{seen: map[cnb.Ref]int{}, skipped: map[Verdict]bool{}},
+	}
+	found, err := d.order(ctx, order, nil, nil, false)
+	if err != nil {
+		return nil, err
+	}
+	if found == nil {
+		return nil, d.log.failure(len(order) == 0)
+	}
+	return found, nil
+}
+
+// A detection is the walk through an order. It is used from one goroutine.
+type detection struct {
+	in     DetectInput
+	emit   func(Event)
+	run    detectRunner
+	log    detectLog
+	groups int // tried so far
+}
+
+// detectLog remembers why groups failed.
+type detectLog struct {
+	groups   []GroupVerdict
+	verdicts []Verdict
+	seen     map[cnb.Ref]int // index in verdicts
+	skipped  map[Verdict]bool
+}
+
+// maxGroupVerdicts bounds what a failed detection remembers of single groups.
+const maxGroupVerdicts = 256
+
+func (l *detectLog) add(g GroupVerdict) {
+	for _, v := range g.Buildpacks {
+		if i, ok := l.seen[v.Buildpack]; !ok {
+			l.seen[v.Buildpack] = len(l.verdicts)
+			l.verdicts = append(l.verdicts, v)
+		} else if l.verdicts[i].Kind == EventDetectSkip {
+			l.verdicts[i] = v // it ran after all, in another group
+		}
+	}
+	if len(l.groups) < maxGroupVerdicts {
+		l.groups = append(l.groups, g)
+	}
+}
+
+// failure is the error for an order of which no group was chosen.
+func (l *detectLog) failure(emptyOrder bool) error {
+	if emptyOrder {
+		return &NoGroupError{Groups: []GroupVerdict{{Reason: "the order is empty"}}}
+	}
+	for _, v := range l.verdicts {
+		if v.Kind == EventDetectError {
+			return &DetectError{Buildpacks: l.verdicts, Groups: l.groups}
+		}
+	}
+	return &NoGroupError{Buildpacks: l.verdicts, Groups: l.groups}
 }

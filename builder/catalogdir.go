@@ -1,0 +1,63 @@
+package builder
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/slipway-build/slipway/builder/cnb"
+)
+
+// DirCatalog reads <dir>/<id>/<version>/buildpack.toml (platform, "Buildpacks Directory Layout") at each call;
+// dir is a path of this machine and, as Descriptor.Path, of the executables.
+func DirCatalog(dir string) Catalog { return dirCatalog{dir} }
+
+type dirCatalog struct{ dir string }
+
+func (c dirCatalog) Buildpack(ref cnb.Ref) (*cnb.Descriptor, error) {
+	idDir := filepath.Join(c.dir, ref.ID.Dir())
+	have := subdirs(idDir)
+	version := ref.Version
+	if version == "" && len(have) == 1 {
+		version = have[0]
+	}
+	if version == "" || version == "." || version == ".." || path.Base(version) != version {
+		return nil, &NotFoundError{Buildpack: ref, Have: have}
+	}
+	bpDir := filepath.Join(idDir, version)
+	b, err := cnb.ReadFile(bpDir, "buildpack.toml", cnb.MaxDescriptor)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &NotFoundError{Buildpack: ref, Have: have}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read descriptor of buildpack %s: %w", ref, err)
+	}
+	d, err := cnb.DecodeDescriptor(filepath.Join(bpDir, "buildpack.toml"), b)
+	if err != nil {
+		return nil, fmt.Errorf("buildpack %s: %w", ref, err)
+	}
+	d.Path = bpDir
+	d.HasDetect = exists(filepath.Join(bpDir, "bin", "detect"))
+	d.Windows = !exists(filepath.Join(bpDir, "bin", "build")) &&
+		(exists(filepath.Join(bpDir, "bin", "build.bat")) || exists(filepath.Join(bpDir, "bin", "build.exe")))
+	return d, nil
+}
+
+func exists(p string) bool {
+	_, err := os.Stat(p)
+	return err == nil
+}
+
+func subdirs(dir string) []string {
+	entries, _ := os.ReadDir(dir)
+	var names []string
+	for _, e := range entries {
+		if exists(filepath.Join(dir, e.Name(), "buildpack.toml")) {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}

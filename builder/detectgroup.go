@@ -1,0 +1,195 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/slipway-build/slipway/builder/cnb"
+)
+
+// A member is a component buildpack of a group that is being put together.
+type member struct {
+	descriptor *cnb.Descriptor
+	optional   bool
+	unfit      string // why it cannot run on the run image; "" when it can
+}
+
+// order tries the groups of an order one after the other, each followed by next, behind the members found so far.
+// Where none is chosen and the order belongs to an optional composite buildpack, next is tried alone. The result
+// is nil where nothing was chosen (buildpack, "Order Resolution").
+func (d *detection) order(ctx context.Context, order cnb.Order, done []member, next []cnb.GroupElement, optional bool) (*Detected, error) {
+	for _, g := range order {
+		found, err := d.group(ctx, append(slices.Clip(g.Elements), next...), done)
+		if err != nil || found != nil {
+			return found, err
+		}
+	}
+	if optional {
+		return d.group(ctx, next, done)
+	}
+	return nil, nil
+}
+
+// group adds elements to done until there are none left, then tries that group. The first composite buildpack
+// splits it into the groups of its order.
+func (d *detection) group(ctx context.Context, elements []cnb.GroupElement, done []member) (*Detected, error) {
+	done = slices.Clip(done)
+	for i, el := range elements {
+		if slices.ContainsFunc(done, func(m member) bool { return m.descriptor.ID == el.ID }) {
+			continue
+		}
+		desc, err := d.in.Catalog.Buildpack(el.Ref)
+		if err != nil {
+			return nil, err
+		}
+		if why := d.otherExecEnv(el, desc); why != "" {
+			d.skip(Verdict{Buildpack: desc.Ref, Kind: EventDetectSkip, Optional: el.Optional, Reason: why})
+			continue
+		}
+		if len(desc.Order) > 0 {
+			return d.order(ctx, desc.Order, done, elements[i+1:], el.Optional)
+		}
+		if err := checkAPI(desc); err != nil {
+			return nil, err
+		}
+		done = append(done, member{descriptor: desc, optional: el.Optional, unfit: d.unfit(desc)})
+		if len(done) > maxElements {
+			return nil, &OrderError{Reason: fmt.Sprintf("a group of more than %d buildpacks", maxElements)}
+		}
+	}
+	return d.try(ctx, done)
+}
+
+// skip reports once that a buildpack is left out.
+func (d *detection) skip(v Verdict) {
+	if d.log.skipped[v] {
+		return
+	}
+	d.log.skipped[v] = true
+	if _, ok := d.log.seen[v.Buildpack]; !ok {
+		d.log.seen[v.Buildpack] = len(d.log.verdicts)
+		d.log.verdicts = append(d.log.verdicts, v)
+	}
+	d.emit(Event{Kind: EventDetectSkip, Buildpack: v.Buildpack, Text: v.Reason})
+}
+
+// otherExecEnv says why a buildpack takes no part in this execution environment, "" where it does. The list of
+// the group's element counts as well as the buildpack's own (buildpack, "Order"; platform 0.15, "detector").
+func (d *detection) otherExecEnv(el cnb.GroupElement, desc *cnb.Descriptor) string {
+	if !d.in.PlatformAPI.AtLeast(0, 15) {
+		return ""
+	}
+	env := d.in.ExecEnv
+	if env == "" {
+		env = "production"
+	}
+	if !cnb.InExecEnv(el.ExecEnv, env) {
+		return fmt.Sprintf("its place in the order is for %s, this build is for %s", strings.Join(el.ExecEnv, ", "), env)
+	}
+	if desc.API.AtLeast(0, 12) && !cnb.InExecEnv(desc.ExecEnv, env) {
+		return fmt.Sprintf("it is for %s, this build is for %s", strings.Join(desc.ExecEnv, ", "), env)
+	}
+	return ""
+}
+
+// unfit says why a buildpack cannot be used for this run image (buildpack, "Targets"); targets count from
+// Platform API 0.12 on.
+func (d *detection) unfit(desc *cnb.Descriptor) string {
+	if !d.in.PlatformAPI.AtLeast(0, 12) {
+		return ""
+	}
+	if ok, why := desc.Supports(d.in.Target, d.in.StackID); !ok {
+		return why
+	}
+	return ""
+}
+
+// try runs the detects of one whole group and resolves its plan. The result is nil where the group fails.
+func (d *detection) try(ctx context.Context, members []member) (*Detected, error) {
+	d.groups++
+	if d.groups > d.in.MaxTrials {
+		return nil, &OrderError{Reason: fmt.Sprintf("more than %d groups were tried and none was chosen", d.in.MaxTrials)}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	fresh, err := d.run.all(ctx, members)
+	if err != nil {
+		return nil, err
+	}
+	for _, ref := range fresh {
+		o := d.run.done[ref]
+		d.emit(Event{Kind: o.kind, Buildpack: ref, Text: o.reason, Code: o.code, Duration: o.duration})
+	}
+	verdict, candidates := d.judge(members)
+	if verdict.Reason != "" {
+		return nil, d.fail(verdict)
+	}
+	res, err := resolve(ctx, candidates, d.in.MaxTrials)
+	if err != nil {
+		return nil, err
+	}
+	if !res.ok {
+		verdict.Reason = res.why
+		return nil, d.fail(verdict)
+	}
+	return d.choose(members, res), nil
+}
+
+// judge looks at each member's outcome. It gives a reason where the group fails by that alone, and otherwise the
+// members that passed, for the plan.
+func (d *detection) judge(members []member) (GroupVerdict, []candidate) {
+	var g GroupVerdict
+	var passed []candidate
+	for i, m := range members {
+		v := Verdict{Buildpack: m.descriptor.Ref, Optional: m.optional}
+		if m.unfit != "" {
+			v.Kind, v.Reason = EventDetectFail, m.unfit
+			d.skip(Verdict{Buildpack: v.Buildpack, Kind: EventDetectSkip, Optional: m.optional, Reason: m.unfit})
+		} else {
+			o := d.run.done[m.descriptor.Ref]
+			v.Kind, v.Code, v.Reason = o.kind, o.code, o.reason
+			if o.kind == EventDetectPass {
+				passed = append(passed, candidate{index: i, ref: m.descriptor.Ref, optional: m.optional, plan: o.plan})
+			}
+		}
+		g.Buildpacks = append(g.Buildpacks, v)
+		if v.Kind != EventDetectPass && !m.optional && g.Reason == "" {
+			g.Reason = fmt.Sprintf("%s: %s", v.Buildpack, v.Reason)
+		}
+	}
+	if g.Reason == "" && len(passed) == 0 {
+		g.Reason = "no buildpack of the group passed"
+	}
+	return g, passed
+}
+
+func (d *detection) fail(g GroupVerdict) error {
+	d.log.add(g)
+	d.emit(Event{Kind: EventGroupFailed, Text: g.Reason})
+	return nil
+}
+
+// choose makes the result of the members that the plan kept.
+func (d *detection) choose(members []member, res resolution) *Detected {
+	found := &Detected{Plan: res.plan}
+	kept := map[int]bool{}
+	var refs []cnb.Ref
+	for _, c := range res.kept {
+		desc := members[c.index].descriptor
+		kept[c.index] = true
+		refs = append(refs, desc.Ref)
+		found.Group.Elements = append(found.Group.Elements, cnb.GroupElement{
+			Ref: desc.Ref, API: desc.API, Homepage: desc.Homepage, ClearEnv: desc.ClearEnv,
+		})
+	}
+	for i, m := range members {
+		if !kept[i] && m.unfit == "" && d.run.done[m.descriptor.Ref].kind == EventDetectPass {
+			d.emit(Event{Kind: EventDetectSkip, Buildpack: m.descriptor.Ref, Text: "it is optional and its part of the plan is not met or not needed"})
+		}
+	}
+	d.emit(Event{Kind: EventGroupChosen, Text: joinRefs(refs, ", ")})
+	return found
+}
