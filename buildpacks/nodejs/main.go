@@ -1,0 +1,6 @@
+// Command nodejs is the buildpack slipway/nodejs: bin/detect and bin/build are links to it.
+package main
+
+import "github.com/slipway-build/slipway/buildpacks/internal/parcel"
+
+func main() { parcel.Main("slipway/nodejs", detect, build) }
