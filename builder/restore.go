@@ -1,0 +1,241 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/slipway-build/slipway/builder/cnb"
+)
+
+// RestoreInput is what Restore works on.
+type RestoreInput struct {
+	PlatformAPI cnb.API
+	Dirs        Dirs
+	Group       cnb.Group
+	Previous    cnb.LayersMetadata // as Analyze gave it
+	Cache       CacheReader        // nil for none
+	// SBOM opens the previous image's SBOM layer as an uncompressed tar stream; nil for none. It is called once
+	// at most, and only if something of it can be used.
+	SBOM func(ctx context.Context) (io.ReadCloser, error)
+	// SkipLayers restores store.toml and nothing else (platform, "skip-layers").
+	SkipLayers bool
+	Limits     Limits
+	Emit       func(Event) // may be nil; never called concurrently
+}
+
+// Restore puts back what earlier builds left for the buildpacks of the group (platform, "restorer"; buildpack,
+// "Layer Types"): store.toml, <layer>.toml without [types] for layers that can be reused, the contents of cached
+// layers and SBOM files. Layers are extracted side by side, as many as there are CPUs.
+//
+// A layer of the cache that is missing, damaged or hostile is a miss: a warning, and nothing of it stays. Files
+// belong to the buildpacks' user and have the time of their extraction, as with the reference: some tools throw
+// away what is older than a few days.
+func Restore(ctx context.Context, in RestoreInput) error {
+	return inPhase("restore", restore(ctx, in))
+}
+
+func restore(ctx context.Context, in RestoreInput) error {
+	if !in.PlatformAPI.Within(cnb.OldestPlatformAPI, cnb.NewestPlatformAPI) {
+		return &APIError{API: in.PlatformAPI}
+	}
+	root, err := os.OpenRoot(in.Dirs.Host(in.Dirs.Layers))
+	if err != nil {
+		return fmt.Errorf("open the layers directory: %w", err)
+	}
+	defer root.Close()
+	r := &restorer{RestoreInput: in, root: root, emit: emitter(in.Emit)}
+	if in.Cache != nil {
+		r.cached = in.Cache.Metadata()
+	}
+	for _, el := range in.Group.Elements {
+		if el.Extension {
+			continue
+		}
+		if err := r.buildpack(el.Ref); err != nil {
+			return err
+		}
+	}
+	if err := r.extract(ctx); err != nil {
+		return err
+	}
+	if in.SkipLayers || !in.PlatformAPI.AtLeast(0, 8) {
+		return nil
+	}
+	return r.sboms(ctx)
+}
+
+type restorer struct {
+	RestoreInput
+	root   *os.Root
+	emit   func(Event)
+	cached cnb.CacheMetadata
+	jobs   []*restoreJob
+}
+
+// A restoreJob is one layer whose contents come from the cache.
+type restoreJob struct {
+	buildpack cnb.Ref
+	layer     string
+	sha       string
+	bytes     int64
+	err       error
+	done      chan struct{}
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// buildpack restores store.toml and the metadata of one buildpack's layers and lists those to extract.
+func (r *restorer) buildpack(ref cnb.Ref) error {
+	for _, b := range r.Previous.Buildpacks {
+		if b.ID != ref.ID || b.Store == nil {
+			continue
+		}
+		text, err := cnb.EncodeStore(*b.Store)
+		if err != nil {
+			return fmt.Errorf("encode store.toml of buildpack %s: %w", ref, err)
+		}
+		if err := r.write(ref.ID, "store.toml", text); err != nil {
+			return err
+		}
+		break
+	}
+	if r.SkipLayers {
+		return nil
+	}
+	app, cached := layersOf(r.Previous.Buildpacks, ref.ID), layersOf(r.cached.Buildpacks, ref.ID)
+	found := r.choose(app, cached)
+	for _, name := range sortedKeys(found) {
+		if _, err := cnb.ParseLayerName(name); err != nil {
+			r.warn(ref, name, fmt.Sprintf("layer %.100q is not restored: %v", name, err))
+			continue
+		}
+		if err := r.layer(ref, name, found[name], cached[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A restorable is a layer whose metadata comes back, and from where.
+type restorable struct {
+	cnb.LayerMetadata
+	from string
+}
+
+// choose tells which layers' metadata is restored: the table of layer types in the spec, and from Platform API
+// 0.14 on also launch layers that the cache alone knows.
+func (r *restorer) choose(app, cached map[string]cnb.LayerMetadata) map[string]restorable {
+	out := map[string]restorable{}
+	for name, l := range app {
+		inCache := cached[name].Cache
+		switch {
+		case !l.Launch:
+		case l.Build && !l.Cache: // its contents are needed and nowhere to be had
+		case l.Cache && !inCache:
+		default:
+			out[name] = restorable{l, "app image"}
+		}
+	}
+	for name, l := range cached {
+		if !l.Cache {
+			continue
+		}
+		if _, inApp := app[name]; l.Launch && (inApp || !r.PlatformAPI.AtLeast(0, 14)) {
+			continue
+		}
+		out[name] = restorable{l, "cache"}
+	}
+	return out
+}
+
+// layer writes <layer>.toml, unless the cache holds other contents than the metadata is about: then the
+// buildpack has to see nothing of the layer.
+func (r *restorer) layer(ref cnb.Ref, name string, l restorable, cached cnb.LayerMetadata) error {
+	if cached.Cache && cached.SHA != l.SHA {
+		return nil
+	}
+	data, _ := l.Data.(map[string]any)
+	text, err := cnb.EncodeLayer(cnb.LayerTOML{Metadata: data})
+	if err != nil {
+		r.warn(ref, name, fmt.Sprintf("layer %s:%s is not restored: its metadata is not TOML: %v", ref.ID, name, err))
+		return nil
+	}
+	if err := r.write(ref.ID, name+".toml", text); err != nil {
+		return err
+	}
+	r.emit(Event{Kind: EventLayerRestoredMetadata, Buildpack: ref, Layer: name, Text: l.from})
+	if cached.Cache {
+		r.jobs = append(r.jobs, &restoreJob{buildpack: ref, layer: name, sha: cached.SHA, done: make(chan struct{})})
+	}
+	return nil
+}
+
+func (r *restorer) warn(ref cnb.Ref, layer, text string) {
+	r.emit(Event{Kind: EventWarning, Buildpack: ref, Layer: layer, Text: text})
+}
+
+// write writes a file into a buildpack's layers directory.
+func (r *restorer) write(id cnb.ID, name string, b []byte) error {
+	if err := r.Dirs.makeDir(r.root, id.Dir()); err != nil {
+		return err
+	}
+	return r.Dirs.makeFile(r.root, path.Join(id.Dir(), name), b)
+}
+
+// extract runs the jobs side by side and reports them in order.
+func (r *restorer) extract(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	next := make(chan *restoreJob, len(r.jobs)) // holds every job, so that filling it never blocks
+	for _, j := range r.jobs {
+		next <- j
+	}
+	close(next)
+	for range min(runtime.GOMAXPROCS(0), len(r.jobs)) {
+		wg.Go(func() {
+			for j := range next {
+				j.bytes, j.err = r.extractLayer(ctx, j)
+				close(j.done)
+			}
+		})
+	}
+	for _, j := range r.jobs {
+		<-j.done
+		if err := r.settle(ctx, j); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *restorer) settle(ctx context.Context, j *restoreJob) error {
+	if j.err == nil {
+		r.emit(Event{Kind: EventLayerRestoredData, Buildpack: j.buildpack, Layer: j.layer, Text: "cache", Bytes: j.bytes})
+		return nil
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	dir := j.buildpack.ID.Dir()
+	err := r.root.RemoveAll(path.Join(dir, j.layer))
+	if e := r.root.Remove(path.Join(dir, j.layer+".toml")); e != nil && !errors.Is(e, fs.ErrNotExist) {
+		err = errors.Join(err, e)
+	}
+	if err != nil {
+		return fmt.Errorf("remove layer %s:%s, which could not be restored: %w", j.buildpack.ID, j.layer, err)
+	}
+	if errors.Is(j.err, errNoSpace) {
+		return j.err
+	}
+	r.warn(j.buildpack, j.layer, fmt.Sprintf("layer %s:%s is not restored from the cache: %v", j.buildpack.ID, j.layer, j.err))
+	return nil
+}
