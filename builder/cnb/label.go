@@ -80,7 +80,7 @@ type StackLabel struct {
 
 // RunImageName is a run image with its mirrors (run.toml, stack.toml, builder metadata).
 type RunImageName struct {
-	Image   string   `json:"image" toml:"image"`
+	Image   string   `json:"image,omitempty" toml:"image"`
 	Mirrors []string `json:"mirrors,omitempty" toml:"mirrors,omitempty"`
 }
 
