@@ -16,6 +16,10 @@ func DecodeMetadata(name string, b []byte) (Metadata, error) {
 		BuildpackDefaultType: ProcessType(t.str("buildpack-default-process-type")),
 		BOM:                  bom(t),
 	}
+	for i, e := range t.subs("bom", 0) { // here each entry names the buildpack it came from
+		bp := e.sub("buildpack")
+		m.BOM[i].Buildpack.Ref = Ref{ID: ID(bp.str("id")), Version: bp.str("version")}
+	}
 	apis := map[ID]API{}
 	for _, bp := range m.Buildpacks {
 		apis[bp.ID] = bp.API

@@ -69,7 +69,7 @@ func DecodeBuildTOML(name string, b []byte) (BuildTOML, error) {
 
 func bom(t table) []BOMEntry {
 	var out []BOMEntry
-	for _, e := range t.subs("bom", maxKeys) {
+	for _, e := range t.subs("bom", 0) {
 		out = append(out, BOMEntry{Require: Require{Name: e.str("name"), Version: e.str("version"), Metadata: e.sub("metadata").m}})
 	}
 	return out
