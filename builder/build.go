@@ -2,7 +2,9 @@ package builder
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"os"
 
 	"github.com/slipway-build/slipway/builder/cnb"
 )
@@ -68,5 +70,54 @@ type BuiltSBOM struct {
 // #5: Build"). A buildpack's failure is an *ExitError or *StartError, a file of its that the spec does not allow an
 // *OutputError.
 func Build(ctx context.Context, in BuildInput) (*Built, error) {
-	return nil, nil
+	built, err := build(ctx, in)
+	return built, inPhase(PhaseBuild, err)
+}
+
+func build(ctx context.Context, in BuildInput) (*Built, error) {
+	if !in.PlatformAPI.Within(cnb.OldestPlatformAPI, cnb.NewestPlatformAPI) {
+		return nil, &APIError{API: in.PlatformAPI}
+	}
+	if err := distinctDirs(in.Group); err != nil {
+		return nil, err
+	}
+	e, err := newExecution(in.Dirs, in.PlatformAPI, in.Env, in.StackID, in.ExecEnv, in.Target)
+	if err != nil {
+		return nil, err
+	}
+	b := &buildRun{in: in, emit: emitter(in.Emit), env: e, plan: in.Plan, processes: processes{byType: map[cnb.ProcessType]cnb.Process{}}}
+	if b.layers, err = os.OpenRoot(in.Dirs.Host(in.Dirs.Layers)); err != nil {
+		return nil, fmt.Errorf("open the layers directory: %w", err)
+	}
+	defer b.layers.Close()
+	if b.scratch, err = os.OpenRoot(in.Dirs.Host(in.Dirs.scratch())); err != nil {
+		return nil, fmt.Errorf("open the directory for buildpack plans: %w", err)
+	}
+	defer b.scratch.Close()
+	if err := b.layers.RemoveAll("sbom"); err != nil {
+		return nil, fmt.Errorf("remove SBOM files of an earlier build: %w", err)
+	}
+	for _, el := range in.Group.Elements {
+		if el.Extension {
+			continue
+		}
+		if err := b.step(ctx, el.Ref); err != nil {
+			return nil, err
+		}
+	}
+	return b.result(), nil
+}
+
+// distinctDirs makes sure that no two buildpacks share a layers directory: "a/b" and "a_b" would.
+func distinctDirs(g cnb.Group) error {
+	seen := map[string]cnb.Ref{}
+	for _, el := range g.Elements {
+		if other, ok := seen[el.ID.Dir()]; ok && !el.Extension {
+			return fmt.Errorf("buildpacks %s and %s would share the layers directory %s: leave one out", other, el.Ref, el.ID.Dir())
+		}
+		if !el.Extension {
+			seen[el.ID.Dir()] = el.Ref
+		}
+	}
+	return nil
 }
