@@ -1,0 +1,13 @@
+package agent
+
+// What one builder image may tell about itself. A hostile image costs bounded time and memory on both ends.
+const (
+	maxEnv        = 2048
+	maxBuildpacks = 2000
+	maxTOML       = 1 << 20 // one descriptor
+	maxAllTOML    = 12 << 20
+	maxOSRelease  = 64 << 10
+)
+
+// cnbFiles are the platform's files in a builder image that the agent reads.
+var cnbFiles = [...]string{"order.toml", "run.toml", "stack.toml", "system.toml", "lifecycle/lifecycle.toml"}

@@ -1,0 +1,182 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/builder/cnb"
+	"github.com/slipway-build/slipway/internal/agent/wire"
+	"github.com/slipway-build/slipway/internal/layerstore"
+)
+
+// hostSink sends layers to the host. It is a builder.Sink.
+type hostSink struct{ conn *wire.Conn }
+
+// Layer reads the layer's files once: tar, diffID and compression on the way to the host. Only where the host has the
+// layer's earlier form it hashes first, and sends nothing when nothing changed.
+func (s hostSink) Layer(ctx context.Context, l builder.Layer, previous string) (builder.LayerResult, error) {
+	if !isDiffID(previous) { // none, or nonsense from a label
+		return s.send(ctx, l, "")
+	}
+	old, known, err := s.known(ctx, previous)
+	if err != nil || !known {
+		return s.sendOr(ctx, l, previous, err)
+	}
+	h := sha256.New()
+	if err := l.WriteTar(ctx, h); err != nil {
+		return builder.LayerResult{}, err
+	}
+	diffID := digestOf(h)
+	if diffID == previous {
+		old.DiffID, old.Reused = diffID, true
+		return old, nil
+	}
+	if now, known, err := s.known(ctx, diffID); err != nil || known {
+		now.DiffID = diffID
+		return now, err
+	}
+	return s.send(ctx, l, previous)
+}
+
+func (s hostSink) sendOr(ctx context.Context, l builder.Layer, previous string, err error) (builder.LayerResult, error) {
+	if err != nil {
+		return builder.LayerResult{}, err
+	}
+	return s.send(ctx, l, previous)
+}
+
+func (s hostSink) known(ctx context.Context, diffID string) (builder.LayerResult, bool, error) {
+	body, err := encode(diffID)
+	if err != nil {
+		return builder.LayerResult{}, false, err
+	}
+	reply, err := s.conn.Call(ctx, "known", body)
+	if err != nil {
+		return builder.LayerResult{}, false, fmt.Errorf("ask for layer %s: %w", diffID, err)
+	}
+	var k knownReply
+	err = decode(reply, &k)
+	return k.Result, k.Known, err
+}
+
+func (s hostSink) send(ctx context.Context, l builder.Layer, previous string) (res builder.LayerResult, err error) {
+	body, err := encode(layerHeader{ID: l.ID, Previous: previous})
+	if err != nil {
+		return res, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	call, err := s.conn.Start("layer", body)
+	if err != nil {
+		return res, err
+	}
+	wrote := make(chan error, 1)
+	go func() {
+		err := writeLayer(ctx, call, l)
+		if err != nil {
+			cancel(err) // the host must not take a part for the whole
+		}
+		wrote <- err
+	}()
+	reply, err := call.Wait(ctx)
+	if err != nil {
+		cancel(err) // what still writes stops at its next block
+	}
+	werr := <-wrote
+	switch {
+	case werr != nil && context.Cause(ctx) == werr:
+		return res, werr
+	case err != nil:
+		return res, fmt.Errorf("hand over layer %s: %w", l.ID, err)
+	case werr != nil:
+		return res, werr
+	}
+	err = decode(reply, &res)
+	return res, err
+}
+
+func writeLayer(ctx context.Context, call *wire.Call, l builder.Layer) error {
+	out := call.Writer(0)
+	z, err := layerstore.NewEncoder(out)
+	if err != nil {
+		return err
+	}
+	h := sha256.New()
+	// z is closed in any case: it has goroutines.
+	if err := errors.Join(l.WriteTar(ctx, io.MultiWriter(h, z)), z.Close()); err != nil {
+		return err
+	}
+	trailer := call.Writer(1)
+	_, err = io.WriteString(trailer, digestOf(h))
+	return errors.Join(err, trailer.Close(), out.Close())
+}
+
+func digestOf(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }
+
+// hostCache reads layers from files that the host names. It is a builder.CacheReader.
+type hostCache struct {
+	conn *wire.Conn
+	meta cnb.CacheMetadata
+}
+
+func (c hostCache) Metadata() cnb.CacheMetadata { return c.meta }
+
+// Open gives the tar of a layer. The last Read fails where the bytes are not those of diffID.
+func (c hostCache) Open(ctx context.Context, diffID string) (io.ReadCloser, error) {
+	body, err := encode(diffID)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := c.conn.Call(ctx, "blob", body)
+	if err != nil {
+		return nil, err
+	}
+	var b blobReply
+	if err := decode(reply, &b); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(b.Path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open layer %s: %w", diffID, err)
+	}
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		f.Close()
+		return nil, fmt.Errorf("open layer %s: %w", diffID, errors.Join(err, fs.ErrInvalid))
+	}
+	z, err := layerstore.NewDecoder(f)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open layer %s: %w", diffID, err)
+	}
+	return &verified{z: z, f: f, h: sha256.New(), want: diffID}, nil
+}
+
+// verified hashes a layer while it is read.
+type verified struct {
+	z    io.ReadCloser
+	f    *os.File
+	h    hash.Hash
+	want string
+}
+
+func (v *verified) Read(p []byte) (int, error) {
+	n, err := v.z.Read(p)
+	v.h.Write(p[:n])
+	if err == io.EOF {
+		if got := digestOf(v.h); got != v.want {
+			return n, fmt.Errorf("layer %s is damaged: its contents are %s", v.want, got)
+		}
+	}
+	return n, err
+}
+
+func (v *verified) Close() error { return errors.Join(v.z.Close(), v.f.Close()) }

@@ -1,0 +1,150 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// StartCollector starts binary (the lifecycle binary) as a collector beside this process, which must be root: a child
+// without environment, network and working directory, which ends with this process. host serves its calls. When ctx
+// ends the collector is killed.
+func StartCollector(ctx context.Context, binary string, host Host) (*Collector, error) {
+	p := &helper{exited: make(chan struct{})}
+	stdin, stdout, err := p.start(binary)
+	if err != nil {
+		return nil, fmt.Errorf("start the collector %s: %w", binary, err)
+	}
+	stop := context.AfterFunc(ctx, p.kill)
+	c, err := ConnectCollector(ctx, stdout, stdin, host)
+	if err != nil {
+		p.kill()
+		<-p.exited
+		stop()
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("start the collector %s: %w", binary, errors.Join(err, p.failure()))
+	}
+	c.explain = p.explain
+	c.release = func() error {
+		defer stop()
+		select {
+		case <-p.exited: // it ends by itself when its input does
+		case <-time.After(2 * time.Second):
+			p.kill()
+			<-p.exited
+		}
+		return nil
+	}
+	return c, nil
+}
+
+// helper is a child process of ours.
+type helper struct {
+	cmd    *exec.Cmd
+	stderr crashText
+	exited chan struct{} // closed after err is set
+	err    error
+}
+
+// start runs the child from a thread of its own that lives as long as the child: the kernel ends the child when the
+// thread that made it dies, not when the process does.
+func (p *helper) start(binary string) (stdin io.WriteCloser, stdout io.ReadCloser, err error) {
+	childIn, ourOut, err := os.Pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	ourIn, childOut, err := os.Pipe()
+	if err != nil {
+		return nil, nil, errors.Join(err, childIn.Close(), ourOut.Close())
+	}
+	p.cmd = exec.Command(binary, "collector")
+	p.cmd.Env, p.cmd.Dir = []string{}, "/"
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = childIn, childOut, &p.stderr
+	p.cmd.WaitDelay = time.Second
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC}
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			p.err = p.cmd.Wait()
+		}
+		close(p.exited)
+	}()
+	err = <-started
+	_ = childIn.Close()
+	_ = childOut.Close()
+	if err != nil {
+		return nil, nil, errors.Join(err, ourIn.Close(), ourOut.Close())
+	}
+	return ourOut, ourIn, nil
+}
+
+func (p *helper) kill() { _ = p.cmd.Process.Kill() }
+
+// failure says how the child ended and what it said last; nil for a good end.
+func (p *helper) failure() error {
+	if p.err == nil {
+		return nil
+	}
+	if text := p.stderr.text(); text != "" {
+		return fmt.Errorf("%w: %s", p.err, text)
+	}
+	return p.err
+}
+
+// explain adds the child's end to the end of its connection.
+func (p *helper) explain(err error) error {
+	select {
+	case <-p.exited:
+	case <-time.After(time.Second):
+		return lost(err)
+	}
+	if f := p.failure(); f != nil {
+		return f
+	}
+	return lost(err)
+}
+
+// crashText keeps the beginning of what a crashing process says, which names the crash; the rest is stacks.
+type crashText struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+const crashSize = 4 << 10
+
+func (t *crashText) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if room := crashSize - t.buf.Len(); room > 0 {
+		t.buf.Write(p[:min(room, len(p))])
+	}
+	return len(p), nil
+}
+
+// text is the first two lines that say something.
+func (t *crashText) text() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var lines []string
+	for l := range strings.Lines(t.buf.String()) {
+		if l = strings.TrimSpace(l); l != "" && len(lines) < 2 {
+			lines = append(lines, line(l))
+		}
+	}
+	return strings.Join(lines, ": ")
+}

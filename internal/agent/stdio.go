@@ -1,0 +1,33 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// TakeStdio moves standard input and output, which carry the protocol, to descriptors that no child inherits, and puts
+// /dev/null and standard error in their places: nothing that prints can break into the protocol.
+func TakeStdio() (in, out *os.File, err error) {
+	r, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 10)
+	if err != nil {
+		return nil, nil, fmt.Errorf("move standard input: %w", err)
+	}
+	w, err := unix.FcntlInt(1, unix.F_DUPFD_CLOEXEC, 10)
+	if err != nil {
+		return nil, nil, fmt.Errorf("move standard output: %w", err)
+	}
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open /dev/null: %w", err)
+	}
+	defer unix.Close(null)
+	if err := unix.Dup3(null, 0, 0); err != nil {
+		return nil, nil, fmt.Errorf("replace standard input: %w", err)
+	}
+	if err := unix.Dup3(2, 1, 0); err != nil { // without a standard error there is nowhere to say it
+		_ = unix.Dup3(null, 1, 0)
+	}
+	return os.NewFile(uintptr(r), "slipway"), os.NewFile(uintptr(w), "slipway"), nil
+}

@@ -1,0 +1,185 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxTreeDepth bounds what measure walks: it keeps one directory open per level.
+const maxTreeDepth = 4096
+
+const openDir = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK
+
+// measure sums a tree that may change while it is read. It follows no link and opens nothing but directories.
+func measure(ctx context.Context, root string) (Usage, error) {
+	m := &meter{ctx: ctx, seen: map[[2]uint64]bool{}}
+	fd, err := unix.Open(root, openDir, 0)
+	if err != nil {
+		return Usage{}, fmt.Errorf("measure %s: %w", root, err)
+	}
+	if err := m.dir(fd, root, 0); err != nil {
+		return Usage{}, fmt.Errorf("measure %s: %w", root, err)
+	}
+	return m.sum, nil
+}
+
+type meter struct {
+	ctx  context.Context // of this one measurement
+	sum  Usage
+	seen map[[2]uint64]bool // files with several names, counted once
+}
+
+// dir adds an open directory's contents and closes it.
+func (m *meter) dir(fd int, name string, depth int) error {
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	if depth > maxTreeDepth {
+		return fmt.Errorf("directories are nested deeper than %d", maxTreeDepth)
+	}
+	for {
+		names, err := f.Readdirnames(1024)
+		for _, n := range names {
+			if err := m.entry(fd, n, depth); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF || errors.Is(err, unix.ENOENT) {
+			return context.Cause(m.ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (m *meter) entry(fd int, name string, depth int) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return nil // gone
+	}
+	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
+	if key := [2]uint64{uint64(st.Dev), st.Ino}; !isDir && st.Nlink > 1 {
+		if m.seen[key] {
+			return nil
+		}
+		m.seen[key] = true
+	}
+	m.sum.Files++
+	m.sum.Bytes += st.Blocks * 512
+	if !isDir {
+		return nil
+	}
+	sub, err := unix.Openat(fd, name, openDir, 0)
+	if err != nil {
+		return nil // gone, or a link by now
+	}
+	return m.dir(sub, name, depth+1)
+}
+
+// remove deletes a tree of any depth in bounded memory and descriptors: a directory that is not empty is moved to the
+// top before its turn, so no level is ever below the second.
+func remove(ctx context.Context, dir string) error {
+	if !filepath.IsAbs(dir) || strings.Count(filepath.Clean(dir), "/") < 2 {
+		return fmt.Errorf("remove %q: want an absolute path of a build", dir)
+	}
+	top, err := unix.Open(dir, openDir, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", dir, err)
+	}
+	f := os.NewFile(uintptr(top), dir)
+	defer f.Close()
+	r := &remover{ctx: ctx, top: top}
+	for {
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return fmt.Errorf("remove %s: %w", dir, err)
+		}
+		names, err := f.Readdirnames(4096)
+		if err != nil && err != io.EOF {
+			return fmt.Errorf("remove %s: %w", dir, err)
+		}
+		if len(names) == 0 {
+			break
+		}
+		for _, name := range names {
+			if err := r.entry(top, name); err != nil {
+				return fmt.Errorf("remove %s: %w", filepath.Join(dir, name), err)
+			}
+		}
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, unix.EBUSY) { // busy: it is a mount point, and now empty
+		return fmt.Errorf("remove: %w", err)
+	}
+	return nil
+}
+
+type remover struct {
+	ctx context.Context // of this one removal
+	top int
+	n   int // names given to directories that were moved up
+}
+
+// entry deletes one entry of dir, a directory only when it is or becomes empty by moving what it holds.
+func (r *remover) entry(dir int, name string) error {
+	if err := context.Cause(r.ctx); err != nil {
+		return err
+	}
+	err := unix.Unlinkat(dir, name, 0)
+	if err == nil || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	err = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+	if err == nil || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	if dir != r.top {
+		return r.lift(dir, name)
+	}
+	sub, err := unix.Openat(dir, name, openDir, 0)
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(sub), name)
+	defer f.Close()
+	for {
+		names, err := f.Readdirnames(1024)
+		for _, n := range names {
+			if err := r.entry(sub, n); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// lift moves a directory to the top under a name that is free.
+func (r *remover) lift(dir int, name string) error {
+	for {
+		r.n++
+		err := unix.Renameat2(dir, name, r.top, ".rm-"+strconv.Itoa(r.n), unix.RENAME_NOREPLACE)
+		if !errors.Is(err, unix.EEXIST) {
+			return err
+		}
+	}
+}
