@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"net"
@@ -94,7 +95,7 @@ func (f Fetcher) File(ctx context.Context, from, dst string, max int64, sum Sum)
 	if err != nil {
 		return err
 	}
-	if got := h.Sum(nil); !bytes.Equal(got, sum.want) {
+	if got := h.Sum(nil); sum.want != nil && !bytes.Equal(got, sum.want) {
 		return Ours("try again; if it stays so, the mirror or something on the way to it is altering files",
 			"downloaded %s but its %s is %x, not %x", redact(from), sum.name, got, sum.want)
 	}
@@ -212,6 +213,10 @@ type Sum struct {
 	new  func() hash.Hash
 	want []byte
 }
+
+// ByCaller is for a download whose checksum is of a form of its own: the caller verifies the file before
+// anything else reads it.
+func ByCaller() Sum { return Sum{name: "crc32", new: func() hash.Hash { return crc32.NewIEEE() }} }
 
 // SHA256 is the sum that a SHASUMS256.txt line gives in hex.
 func SHA256(hexDigest string) (Sum, error) {

@@ -1,0 +1,6 @@
+// Command go is the buildpack slipway/go: bin/detect and bin/build are links to it.
+package main
+
+import "github.com/slipway-build/slipway/buildpacks/internal/parcel"
+
+func main() { parcel.Main("slipway/go", detect, build) }
