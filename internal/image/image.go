@@ -72,8 +72,8 @@ type Image struct {
 	// Reference is what to write down as the image's identity: "repository@sha256:..." where there is a
 	// manifest digest, else the image ID.
 	Reference string
-	// Digest is the manifest's digest. It is zero for KindEngine until the image was read.
-	Digest v1.Hash
+	// ManifestDigest is known without reading anything; it is zero for KindEngine, where Digest() may have to save.
+	ManifestDigest v1.Hash
 	// ID is the config's digest: the image's ID in a Docker engine with the classic image store.
 	ID v1.Hash
 	// EngineID names the image to the engine, when it is known to be there.

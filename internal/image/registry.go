@@ -1,0 +1,232 @@
+package image
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+)
+
+// RegistryOptions configure the client. Nothing is read from the process's environment.
+type RegistryOptions struct {
+	// CA is the whole set of trusted roots in PEM; empty means the system's.
+	CA []byte
+	// Env is a list of NAME=value: HTTP_PROXY, HTTPS_PROXY, NO_PROXY, CNB_REGISTRY_AUTH, and what
+	// credential helpers get (PATH and HOME among it).
+	Env []string
+	// DockerConfig is the path of docker's config.json; it may be absent.
+	DockerConfig string
+	// Insecure lists registries (host or host:port) that may be reached by plain http. Loopback always may.
+	Insecure  []string
+	UserAgent string
+}
+
+// A Registry reads and writes images in any registry. It is safe for concurrent use.
+type Registry struct {
+	base      http.RoundTripper
+	keychain  *keychain
+	insecure  []string
+	userAgent string
+	backoff   remote.Backoff
+}
+
+// NewRegistry makes a client. It contacts nobody.
+func NewRegistry(o RegistryOptions) (*Registry, error) {
+	t, err := newTransport(o.CA, o.Env)
+	if err != nil {
+		return nil, err
+	}
+	headers, err := parseRegistryAuth(envValue(o.Env, "CNB_REGISTRY_AUTH"))
+	if err != nil {
+		return nil, err
+	}
+	g := &Registry{base: t, userAgent: o.UserAgent,
+		keychain: &keychain{headers: headers, config: o.DockerConfig, env: helperEnv(o.Env)},
+		// Three tries within two seconds: enough for a restart behind a balancer, short enough to wait for.
+		backoff: remote.Backoff{Duration: 300 * time.Millisecond, Factor: 4, Jitter: 0.1, Steps: 3}}
+	for _, h := range o.Insecure {
+		host, err := normaliseHost(strings.TrimPrefix(strings.TrimPrefix(h, "http://"), "https://"))
+		if err != nil || h == "" || strings.Contains(host, "/") {
+			return nil, fmt.Errorf("insecure registry %q: want host or host:port", clip(h))
+		}
+		g.insecure = append(g.insecure, host)
+	}
+	return g, nil
+}
+
+// helperEnv drops what a credential helper has no business with.
+func helperEnv(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(kv string) bool { return strings.HasPrefix(kv, "CNB_REGISTRY_AUTH=") })
+}
+
+// plain says whether a host may be spoken to without TLS.
+func (g *Registry) plain(host string) bool {
+	bare := bareHost(host)
+	return isLoopback(bare) || slices.Contains(g.insecure, host) || slices.Contains(g.insecure, bare)
+}
+
+func (g *Registry) reference(ref Ref) (name.Reference, error) {
+	return ref.reference(g.plain(ref.Host()))
+}
+
+func (g *Registry) options(ctx context.Context, ref Ref) []remote.Option {
+	return []remote.Option{
+		remote.WithContext(ctx), remote.WithTransport(&guard{base: g.base, host: ref.Host()}), remote.WithAuthFromKeychain(g.keychain),
+		remote.WithUserAgent(g.userAgent), remote.WithJobs(copyJobs), remote.WithRetryBackoff(g.backoff),
+	}
+}
+
+// hostPlatform is the platform of this machine's containers.
+func hostPlatform() v1.Platform { return v1.Platform{OS: "linux", Architecture: runtime.GOARCH} }
+
+// Image finds an image for a platform (zero: linux on this machine's architecture). Manifest and config
+// are read and checked now, layers when they are read: ctx must outlive those reads.
+func (g *Registry) Image(ctx context.Context, ref Ref, want v1.Platform) (*Image, error) {
+	img, err := g.image(ctx, ref, want)
+	if pe, ok := err.(*PlatformError); ok {
+		pe.Image = ref.Familiar()
+		return nil, pe
+	}
+	if err != nil {
+		return nil, registryError("read", ref, err)
+	}
+	return img, nil
+}
+
+func (g *Registry) image(ctx context.Context, ref Ref, want v1.Platform) (*Image, error) {
+	r, err := g.reference(ref)
+	if err != nil {
+		return nil, err
+	}
+	puller, err := remote.NewPuller(g.options(ctx, ref)...)
+	if err != nil {
+		return nil, err
+	}
+	desc, err := puller.Get(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if want.OS == "" {
+		want = hostPlatform()
+	}
+	src := &remoteSource{g: g, ctx: ctx, ref: ref, puller: puller, repo: r.Context()}
+	for n := 0; isIndex(desc.MediaType, desc.Manifest); n++ {
+		if n == 3 {
+			return nil, fmt.Errorf("image index holds indexes that hold indexes")
+		}
+		idx, err := parseIndex(desc.Manifest)
+		if err != nil {
+			return nil, err
+		}
+		d, err := selectPlatform(idx, want)
+		if err != nil {
+			return nil, err
+		}
+		if desc, err = puller.Get(ctx, r.Context().Digest(d.Digest.String())); err != nil {
+			return nil, err
+		}
+	}
+	raw, err := newRawImage(desc.Manifest, src)
+	if err != nil {
+		return nil, err
+	}
+	img, err := found(&registryImage{rawImage: raw, src: src}, KindRegistry, ref)
+	if err != nil {
+		return nil, err
+	}
+	return img, checkPlatform(img.Config, want)
+}
+
+// registryImage gives its layers as mountable, so that a push within the registry moves no bytes.
+type registryImage struct {
+	*rawImage
+	src *remoteSource
+}
+
+// Layers implements v1.Image.
+func (i *registryImage) Layers() ([]v1.Layer, error) {
+	ls, err := i.rawImage.Layers()
+	if err != nil {
+		return nil, err
+	}
+	for n, l := range ls {
+		d, err := l.Digest()
+		if err != nil {
+			return nil, err
+		}
+		ls[n] = &remote.MountableLayer{Layer: l, Reference: i.src.repo.Digest(d.String())}
+	}
+	return ls, nil
+}
+
+// remoteSource reads the blobs of one repository. The registry client checks digest and size as it reads.
+type remoteSource struct {
+	g      *Registry
+	ctx    context.Context // of the image this belongs to: v1.Layer has no way to hand one in
+	ref    Ref
+	mu     sync.Mutex
+	puller *remote.Puller
+	repo   name.Repository
+}
+
+func (s *remoteSource) open(d v1.Descriptor) (io.ReadCloser, error) {
+	puller, err := s.connect()
+	if err != nil {
+		return nil, registryError("read", s.ref, err)
+	}
+	l, err := puller.Layer(s.ctx, s.repo.Digest(d.Digest.String()))
+	if err != nil {
+		return nil, registryError("read", s.ref, err)
+	}
+	rc, err := l.Compressed()
+	if err != nil {
+		return nil, registryError("read", s.ref, err)
+	}
+	return &sizedReader{ReadCloser: rc, left: d.Size}, nil
+}
+
+func (s *remoteSource) connect() (*remote.Puller, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.puller != nil {
+		return s.puller, nil
+	}
+	r, err := s.g.reference(s.ref)
+	if err != nil {
+		return nil, err
+	}
+	p, err := remote.NewPuller(s.g.options(s.ctx, s.ref)...)
+	if err != nil {
+		return nil, err
+	}
+	s.puller, s.repo = p, r.Context()
+	return p, nil
+}
+
+// source reads blobs of a repository later: nothing is contacted before the first.
+func (g *Registry) source(ctx context.Context, ref Ref) *remoteSource {
+	return &remoteSource{g: g, ctx: ctx, ref: ref}
+}
+
+// sizedReader refuses a blob longer than its descriptor says.
+type sizedReader struct {
+	io.ReadCloser
+	left int64
+}
+
+func (r *sizedReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if r.left -= int64(n); r.left < 0 {
+		return 0, fmt.Errorf("blob is longer than its manifest says")
+	}
+	return n, err
+}
