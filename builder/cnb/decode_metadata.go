@@ -1,5 +1,7 @@
 package cnb
 
+import "strings"
+
 // DecodeMetadata reads metadata.toml, which the launcher finds in an image (platform, "metadata.toml").
 // A process's command is a string in images made for Platform API 0.9 and older. A process gets the API of
 // the buildpack that it names.
@@ -43,4 +45,25 @@ func DecodeMetadata(name string, b []byte) (Metadata, error) {
 		m.Processes = append(m.Processes, proc)
 	}
 	return m, d.err
+}
+
+// DecodeExecD reads what an exec.d executable wrote: variables to set, at the top level, as strings
+// (buildpack, "Exec.d Output").
+func DecodeExecD(name string, b []byte) (map[string]string, error) {
+	d, t, err := parse(name, b, MaxDescriptor)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for k := range t.m {
+		if _, err := ParseEnvName(k); err != nil {
+			t.fail(k, "%s", err)
+		}
+		v := t.str(k)
+		if strings.ContainsRune(v, 0) {
+			t.fail(k, "the value has a NUL byte in it")
+		}
+		out[k] = v
+	}
+	return out, d.err
 }
