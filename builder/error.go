@@ -225,8 +225,11 @@ func buildpackFault(err error) (int, bool) {
 	} else {
 		return 0, false
 	}
-	if phase == PhaseDetect {
+	switch phase {
+	case PhaseDetect:
 		return 21, true
+	case "export": // found when layers are made: the spec's 51 is for the build phase alone
+		return 62, true
 	}
 	return 51, true
 }

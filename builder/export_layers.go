@@ -109,9 +109,9 @@ func (e *exporter) planBuildpack(bp BuiltBuildpack) error {
 			switch {
 			case l.Contents:
 			case l.Types.Cache:
-				return &OutputError{Phase: PhaseBuild, Buildpack: bp.Ref, Err: fmt.Errorf("layer %q is cache=true but has no contents: write its directory, or set cache=false to reuse the layer of the previous image", l.Name)}
+				return &OutputError{Phase: "export", Buildpack: bp.Ref, Err: fmt.Errorf("layer %q is cache=true but has no contents: write its directory, or set cache=false to reuse the layer of the previous image", l.Name)}
 			case !hasOld || !validDiffID(old.SHA):
-				return &OutputError{Phase: PhaseBuild, Buildpack: bp.Ref, Err: fmt.Errorf("layer %q has no contents and the previous image has no such layer to reuse: write its directory", l.Name)}
+				return &OutputError{Phase: "export", Buildpack: bp.Ref, Err: fmt.Errorf("layer %q has no contents and the previous image has no such layer to reuse: write its directory", l.Name)}
 			default:
 				job.kept = true
 			}

@@ -74,7 +74,7 @@ func (e *exporter) copySBOM(root *os.Root, s BuiltSBOM) error {
 		b, err = cnb.ReadFileIn(root, rel, maxSBOM)
 	}
 	if err != nil {
-		return &OutputError{Phase: PhaseBuild, Buildpack: s.Buildpack, File: s.Path, Err: err}
+		return &OutputError{Phase: "export", Buildpack: s.Buildpack, File: s.Path, Err: err}
 	}
 	for _, k := range []struct {
 		kind string
