@@ -333,8 +333,8 @@ func (i *Images) Prune(ctx context.Context, unused time.Duration) (layerstore.Pr
 	return i.store.Prune(keep, unused)
 }
 
-// recordPulled remembers what a registry name meant, without its layers.
-func (i *Images) recordPulled(ctx context.Context, img *Image) error {
+// recordPulled remembers what a registry name meant for a platform, without its layers.
+func (i *Images) recordPulled(ctx context.Context, img *Image, want v1.Platform) error {
 	manifest, err := img.RawManifest()
 	if err != nil {
 		return err
@@ -354,7 +354,7 @@ func (i *Images) recordPulled(ctx context.Context, img *Image) error {
 		return err
 	}
 	return i.edit(i.pulledPath(), func(idx *v1.IndexManifest) error {
-		setName(idx, pulledName(img.Ref, img.Platform()), d)
+		setName(idx, pulledName(img.Ref, want), d)
 		return nil
 	})
 }

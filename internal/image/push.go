@@ -138,6 +138,9 @@ func (p *pushImage) Layers() ([]v1.Layer, error) {
 		pl := &pushLayer{Layer: l, step: Step{What: "push", Digest: digest.String(), Total: size}, progress: p.progress}
 		p.opened = append(p.opened, pl)
 		out[n] = pl
+		if origin := originOf(l); origin.IsName() {
+			ref = origin.repo.Digest(digest.String())
+		}
 		if repo, ok := p.from[digest]; ok {
 			ref = repo.Digest(digest.String())
 		}
@@ -146,6 +149,19 @@ func (p *pushImage) Layers() ([]v1.Layer, error) {
 		}
 	}
 	return out, nil
+}
+
+// originOf is the repository that a layer came from, or the zero Ref.
+func originOf(l v1.Layer) Ref {
+	if r, ok := l.(*rawLayer); ok {
+		switch src := r.src.(type) {
+		case *remoteSource:
+			return src.ref
+		case storeSource:
+			return src.origin
+		}
+	}
+	return Ref{}
 }
 
 func (p *pushImage) sent() int {

@@ -225,6 +225,8 @@ type storeSource struct {
 	store *layerstore.Store
 	// fetch opens a blob that is not in the store; nil when there is no such place.
 	fetch func(v1.Descriptor) (io.ReadCloser, error)
+	// origin is the repository that has the blobs too, if one is known.
+	origin Ref
 }
 
 func (s storeSource) open(d v1.Descriptor) (io.ReadCloser, error) {

@@ -139,33 +139,11 @@ func (g *Registry) image(ctx context.Context, ref Ref, want v1.Platform) (*Image
 	if err != nil {
 		return nil, err
 	}
-	img, err := found(&registryImage{rawImage: raw, src: src}, KindRegistry, ref)
+	img, err := found(raw, KindRegistry, ref)
 	if err != nil {
 		return nil, err
 	}
 	return img, checkPlatform(img.Config, want)
-}
-
-// registryImage gives its layers as mountable, so that a push within the registry moves no bytes.
-type registryImage struct {
-	*rawImage
-	src *remoteSource
-}
-
-// Layers implements v1.Image.
-func (i *registryImage) Layers() ([]v1.Layer, error) {
-	ls, err := i.rawImage.Layers()
-	if err != nil {
-		return nil, err
-	}
-	for n, l := range ls {
-		d, err := l.Digest()
-		if err != nil {
-			return nil, err
-		}
-		ls[n] = &remote.MountableLayer{Layer: l, Reference: i.src.repo.Digest(d.String())}
-	}
-	return ls, nil
 }
 
 // remoteSource reads the blobs of one repository. The registry client checks digest and size as it reads.
