@@ -193,7 +193,7 @@ func (m *manifest) start(exists func(string) bool) ([]string, error) {
 		return nil, parcel.Yours(`correct "main", or add a "start" script, or a Procfile with a line "web: …"`,
 			"your package.json: main is %q, which does not exist after the build, and there is no start script", m.Main)
 	}
-	return nil, parcel.Yours(`add "start" to "scripts" in package.json, for example "start": "node server.js", or a Procfile with a line "web: …"`,
+	return nil, parcel.Yours(`add "start" to "scripts" in package.json, for example "start": "node server.js", or a Procfile with a line "web: …"; for a site that only has to be built, set BP_STATIC_ROOT to the directory it is built into`,
 		"your package.json has no start script and no main, and there is no server.js, index.js or app.js")
 }
 
