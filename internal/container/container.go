@@ -22,7 +22,8 @@ type Runtime interface {
 	// background; Close waits for it.
 	Run(ctx context.Context, s Spec) error
 
-	// Close waits until everything that this Runtime started is removed.
+	// Close waits until everything that this Runtime started is removed, and
+	// drops its connections. Not while a Run goes on; it may be used again after.
 	Close() error
 }
 

@@ -138,7 +138,7 @@ func (r *Runtime) Load(ctx context.Context, tar io.Reader) error {
 
 // Save writes images as one docker-archive tar. Their config files are in it
 // byte for byte.
-func (r *Runtime) Save(ctx context.Context, w io.Writer, refs ...string) error {
+func (r *Runtime) Save(ctx context.Context, refs []string, w io.Writer) error {
 	for _, ref := range refs {
 		if err := checkRef(ref); err != nil {
 			return err

@@ -181,7 +181,7 @@ func (p *Prepared) sawOOM(ctx context.Context) bool {
 	res := p.r.api.Events(ctx, client.EventsListOptions{
 		// The engine's clock may be another machine's.
 		Since:   strconv.FormatInt(p.since.Add(-time.Hour).Unix(), 10),
-		Until:   strconv.FormatInt(time.Now().Unix(), 10),
+		Until:   fmt.Sprintf("%d.%09d", time.Now().Unix(), time.Now().Nanosecond()),
 		Filters: client.Filters{}.Add("container", p.id).Add("event", string(events.ActionOOM)),
 	})
 	saw := false

@@ -54,14 +54,11 @@ func (p *Prepared) Run(ctx context.Context, s container.Streams) (err error) {
 	if ctx.Err() != nil && p.spec.Grace > 0 {
 		p.terminate(exits)
 	}
-	closed := p.Close()
+	p.release()
 	if st != nil {
-		st.exited()
-		select {
-		case <-st.out: // its last words
-		case <-time.After(time.Second):
-		}
+		st.lastWords(p.gone)
 	}
+	closed := p.Close()
 	if run.Err() != nil {
 		err = fmt.Errorf("container %s: %w", short(p.id), context.Cause(run))
 		if le, ok := errors.AsType[*container.LimitError](context.Cause(run)); ok {
@@ -215,7 +212,7 @@ func bound(ports []container.Port, n *api.NetworkSettings) []container.Port {
 // await returns when the container has ended and its output is written, or run
 // has. Output that cannot be written ends run.
 func (p *Prepared) await(run context.Context, stop context.CancelCauseFunc, st *stream, exits chan exit) (code int, err error) {
-	out := st.out
+	out := st.outDone
 	var ended, drained bool
 	for !ended || !drained {
 		select {
@@ -225,16 +222,16 @@ func (p *Prepared) await(run context.Context, stop context.CancelCauseFunc, st *
 			}
 			code, ended, exits = e.code, true, nil
 			st.exited()
-		case err := <-out:
-			if err != nil {
-				stop(err)
+		case <-out:
+			if st.outErr != nil {
+				stop(st.outErr)
 			}
 			drained, out = true, nil // also when pid 1 has closed its output and goes on
 		case <-run.Done():
 			return 0, context.Cause(run)
 		}
 	}
-	return code, nil
+	return code, run.Err()
 }
 
 // verdict turns an exit code into an error, with what the kernel did.
@@ -246,17 +243,18 @@ func (p *Prepared) verdict(ctx context.Context, code int) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	e := &container.ExitError{Code: code, Signal: signal(code), Memory: p.spec.Limits.Memory}
-	for try := range 6 {
+	// On a busy machine the event of a kill at the limit comes after that of the
+	// end; it is waited for longest where it is likeliest.
+	late := 150 * time.Millisecond
+	if e.Signal == "SIGKILL" {
+		late = time.Second
+	}
+	for began := time.Now(); ; time.Sleep(30 * time.Millisecond) {
 		s, err := p.State(ctx)
-		if err == nil && s.OutOfMemory {
-			e.OutOfMemory = true
+		e.OutOfMemory = s.OutOfMemory
+		if e.OutOfMemory || err != nil || e.Memory == 0 || time.Since(began) > late {
 			break
 		}
-		// The event of a kill at the limit may come after that of the end.
-		if err != nil || e.Memory == 0 || e.Signal != "SIGKILL" || try == 5 {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	p.remember(container.State{OutOfMemory: e.OutOfMemory, Code: code})
 	return e

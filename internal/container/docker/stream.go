@@ -23,17 +23,26 @@ const drainTimeout = 10 * time.Second
 
 // stream is an attached connection with its two copies.
 type stream struct {
-	conn   client.HijackedResponse
-	ended  atomic.Bool // the container has exited
-	out    chan error  // one value: the output's end
-	inDone chan struct{}
-	stdin  io.Reader
+	conn    client.HijackedResponse
+	stdin   io.Reader
+	ended   atomic.Bool   // the container has exited
+	reading atomic.Bool   // the output's copy waits for the engine, not for a writer
+	outDone chan struct{} // closed after outErr is set
+	outErr  error
+	inDone  chan struct{}
 }
 
 func newStream(conn client.HijackedResponse, s container.Streams, terminal bool) *stream {
-	st := &stream{conn: conn, out: make(chan error, 1), inDone: make(chan struct{}), stdin: s.Stdin}
-	go func() { st.out <- st.output(writer(s.Stdout), writer(s.Stderr), terminal) }()
-	go func() { defer close(st.inDone); st.input() }()
+	st := &stream{conn: conn, stdin: s.Stdin, outDone: make(chan struct{}), inDone: make(chan struct{})}
+	go func() {
+		defer close(st.outDone)
+		if st.outErr = st.output(writer(s.Stdout), writer(s.Stderr), terminal); st.outErr != nil {
+			// Nobody reads any more, and an engine whose writes block can neither
+			// end nor remove the container.
+			st.conn.Close()
+		}
+	}()
+	go func() { defer close(st.inDone); st.input(terminal) }()
 	return st
 }
 
@@ -59,14 +68,17 @@ func (s *stream) output(stdout, stderr io.Writer, terminal bool) error {
 	return fmt.Errorf("copy the container's output: %w", err)
 }
 
-// input copies until stdin ends, then tells the container so.
-func (s *stream) input() {
+// input copies until stdin ends, then tells the container so. A terminal's end
+// is a key its user presses; engines answer a closed one by closing the output.
+func (s *stream) input(terminal bool) {
 	if s.stdin != nil {
 		// Either side's error means nobody reads or nobody writes any more; the
 		// container's end is reported by others.
 		_, _ = io.Copy(s.conn.Conn, s.stdin)
 	}
-	_ = s.conn.CloseWrite()
+	if !terminal {
+		_ = s.conn.CloseWrite()
+	}
 }
 
 // drain is the connection's read side: after the container's end each read has
@@ -77,7 +89,9 @@ func (d *drain) Read(b []byte) (int, error) {
 	if d.ended.Load() {
 		_ = d.conn.Conn.SetReadDeadline(time.Now().Add(drainTimeout))
 	}
+	d.reading.Store(true)
 	n, err := d.conn.Conn.Read(b)
+	d.reading.Store(false)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = io.EOF
 	}
@@ -88,6 +102,31 @@ func (d *drain) Read(b []byte) (int, error) {
 func (s *stream) exited() {
 	s.ended.Store(true)
 	_ = s.conn.Conn.SetReadDeadline(time.Now().Add(drainTimeout))
+}
+
+// lastWords copies what a killed container still wrote, until gone is closed
+// and a little longer. A writer that blocks loses them: see newStream.
+func (s *stream) lastWords(gone <-chan struct{}) {
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for stuck := 0; stuck < 2; {
+		select {
+		case <-s.outDone:
+			return
+		case <-tick.C:
+			if stuck++; s.reading.Load() {
+				stuck = 0
+			}
+		case <-gone:
+			s.exited()
+			select {
+			case <-s.outDone:
+			case <-time.After(time.Second):
+			}
+			return
+		}
+	}
+	s.conn.Close()
 }
 
 // close ends both copies. A reader that cannot be interrupted keeps its

@@ -1,0 +1,255 @@
+package containertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/slipway-build/slipway/internal/container"
+)
+
+// memory: the limit kills, and is named.
+func memory(b *bench) {
+	s := b.spec("eat", "256")
+	s.Limits.Memory = 64 << 20
+	e, _ := b.ends(s)
+	if e.Signal != "SIGKILL" || !e.OutOfMemory || !strings.Contains(e.Error(), "out of memory (its limit is 64 MiB)") {
+		b.Errorf("past the limit: %v", e)
+	}
+	s = b.spec("nurse", "256") // the one killed is not the first process
+	s.Limits.Memory = 64 << 20
+	if e, out := b.ends(s); e.Code != 7 || !e.OutOfMemory {
+		b.Errorf("a child past the limit: %v\n%s", e, out)
+	}
+	s = b.spec("eat", "16")
+	s.Limits.Memory = 64 << 20
+	b.want("within the limit", s, "ate 16")
+}
+
+// pids: a fork bomb ends at the limit.
+func pids(b *bench) {
+	s := b.spec("forks", "300")
+	s.Limits.PIDs, s.Limits.CPUs = 50, 1
+	e, out := b.ends(s)
+	var made int
+	if _, err := fmt.Sscanf(out, "refused after %d", &made); err != nil || e.Code != 3 || made >= 50 {
+		b.Errorf("fork bomb: %v, %q", e, out)
+	}
+}
+
+// wallTime: the limit counts from the start, and is told from a cancel.
+func wallTime(b *bench) {
+	s := b.spec("sleep")
+	s.Limits.Time = 300 * time.Millisecond
+	began := time.Now()
+	_, _, err := b.run(s)
+	e, ok := errors.AsType[*container.LimitError](err)
+	if !ok || e.Resource != container.Time || !strings.Contains(err.Error(), "300ms") || errors.Is(err, context.DeadlineExceeded) {
+		b.Errorf("got %v", err)
+	}
+	if took := time.Since(began); took < 300*time.Millisecond || took > 10*time.Second {
+		b.Errorf("took %s", took)
+	}
+}
+
+// disk: what is written to mounts and to the container's root counts.
+func disk(b *bench) {
+	dir := b.dir()
+	var seen atomic.Int64
+	filled := func(file string) container.Spec {
+		s := b.spec("fill", file)
+		s.Mounts = []container.Mount{{Source: dir, Target: "/out"}}
+		s.Limits.Disk, s.DiskEvery = 5<<20, 20*time.Millisecond
+		s.DiskUsage = func(context.Context) (int64, error) { return size(filepath.Join(dir, "x")), nil }
+		s.OnDisk = func(n int64) { seen.Store(n) }
+		return s
+	}
+	for _, file := range []string{"/tmp/x", "/out/x"} {
+		_, _, err := b.run(filled(file))
+		e, ok := errors.AsType[*container.LimitError](err)
+		if !ok || e.Resource != container.Disk || e.Used <= 5<<20 || !strings.Contains(err.Error(), "disk limit of 5 MiB") {
+			b.Errorf("%s: got %v", file, err)
+		}
+		if seen.Load() <= 5<<20 {
+			b.Errorf("%s: last seen %d", file, seen.Load())
+		}
+	}
+	s := filled("/tmp/x")
+	lost := errors.New("cannot look")
+	s.DiskUsage = func(context.Context) (int64, error) { return 0, lost }
+	if _, _, err := b.run(s); !errors.Is(err, lost) {
+		b.Errorf("blind watcher: got %v", err)
+	}
+}
+
+// tree: when Run returns nothing of the container lives, however it hid.
+func tree(b *bench) {
+	dir := b.dir()
+	daemons := func(file string) container.Spec {
+		s := b.spec("daemons", "/out/"+file)
+		s.Mounts = []container.Mount{{Source: dir, Target: "/out"}}
+		return s
+	}
+	b.want("daemons", daemons("ended"), "")
+	b.quiet(filepath.Join(dir, "ended"))
+
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	s := daemons("cancelled")
+	s.Argv = []string{"/guest", "beat", "/out/cancelled"}
+	s.Started = func(container.Info) { time.AfterFunc(200*time.Millisecond, cancel) }
+	if err := b.rt.Run(ctx, s); !errors.Is(err, context.Canceled) {
+		b.Errorf("got %v", err)
+	}
+	b.quiet(filepath.Join(dir, "cancelled"))
+}
+
+// cancel: killed and removed in under 2 s with the cause as the error, whenever
+// it comes. The best of a few tries counts: a busy machine is not the runtime.
+func cancel(b *bench) {
+	cause := errors.New("the user pressed Ctrl-C")
+	for _, after := range []time.Duration{0, time.Millisecond, 20 * time.Millisecond, 60 * time.Millisecond, 150 * time.Millisecond, -1} {
+		best := time.Hour
+		for try := 0; try < 3 && best > 2*time.Second; try++ {
+			ctx, stop := context.WithCancelCause(b.Context())
+			s := b.spec("beat", "/tmp/x")
+			s.Stdout = io.Discard
+			var at atomic.Int64
+			now := func() { at.Store(time.Now().UnixNano()); stop(cause) }
+			if after < 0 {
+				s.Started = func(container.Info) { time.AfterFunc(300*time.Millisecond, now) }
+			} else {
+				time.AfterFunc(after, now)
+			}
+			err := b.rt.Run(ctx, s)
+			took := time.Duration(time.Now().UnixNano() - at.Load())
+			if !errors.Is(err, cause) {
+				b.Errorf("cancel after %s: got %v", after, err)
+			}
+			if left := b.Left(b.T, b.Name()); len(left) > 0 && took < time.Second {
+				b.Errorf("cancel after %s: left %v", after, left)
+			}
+			best = min(best, took)
+		}
+		if best > 2*time.Second {
+			b.Errorf("cancel after %s took %s", after, best)
+		}
+		b.Logf("cancel after %s: gone in %s", after, best.Round(time.Millisecond))
+	}
+}
+
+// grace: an app may end by itself when cancelled; one that will not is killed.
+func grace(b *bench) {
+	for _, verb := range []string{"polite", "sleep"} {
+		ctx, cancel := context.WithCancel(b.Context())
+		s := b.spec(verb)
+		s.Grace = 500 * time.Millisecond
+		s.Started = func(container.Info) { time.AfterFunc(200*time.Millisecond, cancel) }
+		began := time.Now()
+		if err := b.rt.Run(ctx, s); !errors.Is(err, context.Canceled) {
+			b.Errorf("%s: got %v", verb, err)
+		}
+		if took := time.Since(began); took > 10*time.Second {
+			b.Errorf("%s: took %s", verb, took)
+		}
+		cancel()
+	}
+}
+
+// network: ports arrive on the loopback address only, and none is none.
+func network(b *bench) {
+	if e, _ := b.ends(b.spec("dial", "1.1.1.1:53")); e.Code != 65 {
+		b.Errorf("dial without network: %v", e)
+	}
+	ctx, cancel := context.WithTimeout(b.Context(), 30*time.Second)
+	defer cancel()
+	s := b.spec("serve", "8080")
+	s.Network.Mode = "bridge"
+	s.Ports = []container.Port{{Container: 8080}}
+	got := make(chan string, 1)
+	s.Started = func(i container.Info) {
+		go func() {
+			defer cancel()
+			if len(i.Ports) != 1 || i.Ports[0].Host == 0 || i.Ports[0].HostIP != "127.0.0.1" {
+				got <- fmt.Sprintf("ports %+v", i.Ports)
+				return
+			}
+			got <- fetch(ctx, fmt.Sprintf("http://127.0.0.1:%d/", i.Ports[0].Host))
+		}()
+	}
+	if err := b.rt.Run(ctx, s); !errors.Is(err, context.Canceled) {
+		b.Errorf("got %v", err)
+		return
+	}
+	if body := <-got; body != "hello from the guest" {
+		b.Errorf("got %q", body)
+	}
+	s = b.spec("read", "/etc/hosts")
+	s.Network = container.Network{Mode: "host", ExtraHosts: []string{"mirror.example:192.0.2.7"}}
+	if out, _, err := b.run(s); err != nil || !strings.Contains(out, "192.0.2.7") || !strings.Contains(out, "mirror.example") {
+		b.Errorf("hosts: %v\n%s", err, out)
+	}
+}
+
+// fetch asks until the server inside is up.
+func fetch(ctx context.Context, url string) string {
+	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err.Error()
+		}
+		if res, err := c.Do(req); err == nil {
+			body, _ := io.ReadAll(res.Body)
+			res.Body.Close()
+			return string(body)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err().Error()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// leaks: many runs, some at once, leave no open file; what goroutines and
+// containers remain is judged after every test.
+func leaks(b *bench) {
+	b.want("first", b.spec("exit", "0"), "")
+	if err := b.rt.Close(); err != nil {
+		b.Error(err)
+	}
+	before := fds(b.T)
+	errs := make(chan error)
+	for range 3 {
+		go func() {
+			for i := range 4 {
+				s := b.spec("exit", fmt.Sprint(i%2))
+				s.Stdin = strings.NewReader("x")
+				err := b.rt.Run(b.Context(), s)
+				if _, ok := errors.AsType[*container.ExitError](err); ok == (i%2 == 0) {
+					errs <- fmt.Errorf("run %d: %w", i, err)
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	for range 3 {
+		if err := <-errs; err != nil {
+			b.Error(err)
+		}
+	}
+	if err := b.rt.Close(); err != nil {
+		b.Error(err)
+	}
+	if after := fds(b.T); after > before {
+		b.Errorf("%d open files before, %d after", before, after)
+	}
+}
