@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -18,9 +19,12 @@ type keeper struct {
 
 	mu      sync.Mutex
 	running map[int]chan<- ended // main processes of requests, by pid
+	closed  bool
 	stop    chan struct{}
 	stopped sync.WaitGroup
 }
+
+var errGone = errors.New("the agent is ending")
 
 // ended is how a main process ended.
 type ended struct {
@@ -68,6 +72,9 @@ func newKeeper() (*keeper, error) {
 func (k *keeper) start(path string, argv, env []string, dir string, files []uintptr, exit chan<- ended) (int, error) {
 	k.mu.Lock() // held across the fork: a child that is gone at once is found in running by reap
 	defer k.mu.Unlock()
+	if k.closed {
+		return 0, errGone
+	}
 	pid, err := syscall.ForkExec(path, argv, &syscall.ProcAttr{
 		Dir: dir, Env: env, Files: files, Sys: &syscall.SysProcAttr{Setpgid: true},
 	})
@@ -88,9 +95,14 @@ func (k *keeper) kill(pid int) {
 	}
 }
 
-// close kills everything and stops reaping.
+// close kills everything and stops reaping. Once is enough, more does no harm.
 func (k *keeper) close() {
 	k.mu.Lock()
+	if k.closed {
+		k.mu.Unlock()
+		return
+	}
+	k.closed = true
 	for pid := range k.running {
 		_ = syscall.Kill(-pid, syscall.SIGKILL)
 	}

@@ -100,6 +100,9 @@ func (s *runServer) run(ctx context.Context, call *wire.Call, req runRequest) (a
 	argv := append([]string{cmd.Path}, cmd.Args...)
 	files := []uintptr{uintptr(s.null), uintptr(out.writers[0]), uintptr(out.writers[1])}
 	pid, err := s.keeper.start(cmd.Path, argv, cmd.Env, cmd.Dir, files, exit)
+	if errors.Is(err, errGone) {
+		return nil, err
+	}
 	if err != nil {
 		return failedStart(startFailure(cmd, err))
 	}

@@ -2,7 +2,9 @@ package agent
 
 import (
 	"fmt"
+	"math"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,6 +12,9 @@ import (
 // TakeStdio moves standard input and output, which carry the protocol, to descriptors that no child inherits, and puts
 // /dev/null and standard error in their places: nothing that prints can break into the protocol.
 func TakeStdio() (in, out *os.File, err error) {
+	if err := closeOnExec(); err != nil {
+		return nil, nil, fmt.Errorf("keep descriptors from children: %w", err)
+	}
 	r, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 10)
 	if err != nil {
 		return nil, nil, fmt.Errorf("move standard input: %w", err)
@@ -30,4 +35,22 @@ func TakeStdio() (in, out *os.File, err error) {
 		_ = unix.Dup3(null, 1, 0)
 	}
 	return os.NewFile(uintptr(r), "slipway"), os.NewFile(uintptr(w), "slipway"), nil
+}
+
+// closeOnExec marks every descriptor but the standard ones, also those that whoever started us left open.
+func closeOnExec() error {
+	const first = 3
+	if unix.CloseRange(first, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return nil
+	}
+	names, err := os.ReadDir("/proc/self/fd") // kernels before 5.11
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if fd, err := strconv.Atoi(n.Name()); err == nil && fd >= first {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
 }

@@ -1,0 +1,489 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/builder/cnb"
+)
+
+// The test binary plays the helpers too: they own their process, so they need one.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		var err error
+		switch os.Args[1] {
+		case "agent":
+			r, w, terr := TakeStdio()
+			err = errors.Join(terr, ServeAgent(r, w, os.Getenv("TEST_ROOT"), os.Environ()))
+		case "collector":
+			r, w, terr := TakeStdio()
+			err = errors.Join(terr, ServeCollector(r, w))
+		case "crash":
+			panic("deliberate")
+		case "garbage":
+			fmt.Println("hello, I am a shell")
+		default:
+			os.Exit(m.Run())
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// proc is an agent in a process of its own.
+type proc struct {
+	*Agent
+	cmd *exec.Cmd
+}
+
+// startAgent starts an agent; as pid 1 of a namespace of its own where first is set, as in a container.
+func startAgent(t *testing.T, first bool, env ...string) proc {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, "agent")
+	cmd.Env = append([]string{"PATH=/usr/bin:/bin"}, env...)
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if first {
+		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWPID
+		if os.Geteuid() != 0 {
+			cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
+			cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}}
+			cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1}}
+		}
+	}
+	w, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	a, err := ConnectAgent(t.Context(), r, w)
+	if err != nil {
+		cmd.Process.Kill()
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Close(); cmd.Process.Kill(); cmd.Wait() })
+	return proc{a, cmd}
+}
+
+// both runs a test with the agent as pid 1 and as an ordinary process.
+func both(t *testing.T, f func(t *testing.T, first bool)) {
+	t.Run("pid1", func(t *testing.T) { f(t, true) })
+	t.Run("child", func(t *testing.T) { f(t, false) })
+}
+
+func shell(script string, args ...string) builder.Cmd {
+	return builder.Cmd{
+		Phase: "build", Buildpack: cnb.Ref{ID: "a/b", Version: "1"}, Path: "/bin/sh",
+		Args: append([]string{"-c", script, "sh"}, args...), Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, Dir: "/",
+	}
+}
+
+func runText(t *testing.T, a *Agent, cmd builder.Cmd) (stdout, stderr string, err error) {
+	t.Helper()
+	var o, e bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &o, &e
+	err = a.Run(t.Context(), cmd)
+	return o.String(), e.String(), err
+}
+
+func TestRun(t *testing.T) {
+	both(t, func(t *testing.T, first bool) {
+		a := startAgent(t, first)
+		cmd := shell(`echo "$1 $X $PWD"; echo oops >&2; read line; echo "stdin: $?"`, "arg with space")
+		cmd.Env, cmd.Dir = append(cmd.Env, "X=value"), "/usr"
+		out, errs, err := runText(t, a.Agent, cmd)
+		if out != "arg with space value /usr\nstdin: 1\n" || errs != "oops\n" || err != nil {
+			t.Errorf("got %q, %q, %v", out, errs, err)
+		}
+		_, _, err = runText(t, a.Agent, shell("exit 100"))
+		if e, ok := errors.AsType[*builder.ExitError](err); !ok || e.Code != 100 || e.Buildpack.ID != "a/b" || e.Phase != "build" {
+			t.Errorf("exit 100: %v", err)
+		}
+		_, _, err = runText(t, a.Agent, shell("kill -TERM $$"))
+		if e, ok := errors.AsType[*builder.ExitError](err); !ok || e.Code != 128+15 || e.Signal != "terminated" {
+			t.Errorf("killed by TERM: %v", err)
+		}
+		var merged bytes.Buffer
+		cmd = shell("for i in 1 2 3; do echo out; echo err >&2; done")
+		cmd.Stdout, cmd.Stderr = &merged, &merged
+		if err := a.Run(t.Context(), cmd); err != nil || merged.String() != strings.Repeat("out\nerr\n", 3) {
+			t.Errorf("one writer for both: %q, %v", merged.String(), err)
+		}
+		took, err := a.RunTimed(t.Context(), shell("sleep 0.1"))
+		if err != nil || took < 100*time.Millisecond || took > 5*time.Second {
+			t.Errorf("took %v, %v", took, err)
+		}
+	})
+}
+
+// What runs must not find the protocol, nor any other way into the agent.
+func TestProtocolIsOutOfReach(t *testing.T) {
+	a := startAgent(t, false)
+	out, _, err := runText(t, a.Agent, shell(`for f in /proc/self/fd/*; do readlink $f; done; cat /proc/$PPID/environ >/dev/null 2>&1 && echo readable; ls -l /proc/$PPID/fd >/dev/null 2>&1 && echo open; true`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for l := range strings.Lines(out) {
+		l = strings.TrimSpace(l)
+		if l != "/dev/null" && !strings.HasPrefix(l, "pipe:") && !strings.HasPrefix(l, "/proc/") && l != "" {
+			if os.Geteuid() == 0 && (l == "readable" || l == "open") {
+				continue // root reads everything; the file's owner is checked below
+			}
+			t.Errorf("a child sees %q", l)
+		}
+	}
+	if n := strings.Count(out, "pipe:"); n != 2 {
+		t.Errorf("a child has %d pipes:\n%s", n, out)
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.cmd.Process.Pid))
+	if err != nil || !strings.Contains(string(b), "NoNewPrivs:") {
+		t.Fatal(err)
+	}
+	var st syscall.Stat_t // an undumpable process's files in /proc belong to root
+	if err := syscall.Stat(fmt.Sprintf("/proc/%d/environ", a.cmd.Process.Pid), &st); err != nil || st.Uid != 0 {
+		t.Errorf("/proc/<agent>/environ belongs to %d, %v", st.Uid, err)
+	}
+}
+
+// A grandchild that left its session and its group must be dead when Run returns.
+func TestDaemonIsDead(t *testing.T) {
+	both(t, func(t *testing.T, first bool) {
+		a := startAgent(t, first)
+		dir := t.TempDir()
+		beat := filepath.Join(dir, "beat")
+		script := `setsid sh -c '(while :; do echo x >> "$1"; sleep 0.01; done) & exit 0' sh "$1" & sleep 0.1; test -s "$1"`
+		if _, _, err := runText(t, a.Agent, shell(script, beat)); err != nil {
+			t.Fatal(err)
+		}
+		before, err := os.ReadFile(beat)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(80 * time.Millisecond)
+		if after, _ := os.ReadFile(beat); len(after) != len(before) {
+			t.Errorf("the daemon still writes: %d bytes, then %d", len(before), len(after))
+		}
+	})
+}
+
+// A process that keeps the pipe open must not keep Run from returning, while another run is under way.
+func TestHeldPipe(t *testing.T) {
+	both(t, func(t *testing.T, first bool) {
+		a := startAgent(t, first)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		other := make(chan error, 1)
+		started := make(chan struct{})
+		long := shell("echo up; exec sleep 60")
+		long.Stdout = writerFunc(func(p []byte) (int, error) { close(started); return len(p), nil })
+		go func() { other <- a.Run(ctx, long) }()
+		<-started
+		begin := time.Now()
+		out, _, err := runText(t, a.Agent, shell("setsid sleep 60 & echo all of it"))
+		if out != "all of it\n" || err != nil || time.Since(begin) > 3*time.Second {
+			t.Errorf("got %q, %v after %v", out, err, time.Since(begin))
+		}
+		cancel()
+		if err := <-other; !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled run: %v", err)
+		}
+	})
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+func TestManyRunsSideBySide(t *testing.T) {
+	both(t, func(t *testing.T, first bool) {
+		a := startAgent(t, first)
+		var wg sync.WaitGroup
+		for i := range 100 {
+			wg.Go(func() {
+				out, _, err := runText(t, a.Agent, shell("echo $1; exit $1", strconv.Itoa(i)))
+				e, _ := errors.AsType[*builder.ExitError](err)
+				if out != fmt.Sprintln(i) || (i == 0) != (err == nil) || i > 0 && (e == nil || e.Code != i) {
+					t.Errorf("run %d: %q, %v", i, out, err)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+func TestLargeOutput(t *testing.T) {
+	a := startAgent(t, true)
+	const size = 100 << 20
+	var got countingWriter
+	cmd := shell("head -c " + strconv.Itoa(size) + " /dev/zero")
+	cmd.Stdout = &got
+	begin := time.Now()
+	if err := a.Run(t.Context(), cmd); err != nil || got != size {
+		t.Fatalf("%d bytes, %v", got, err)
+	}
+	if took := time.Since(begin); took > 20*time.Second {
+		t.Errorf("100 MiB of output took %v", took)
+	}
+}
+
+type countingWriter int64
+
+func (c *countingWriter) Write(p []byte) (int, error) { *c += countingWriter(len(p)); return len(p), nil }
+
+// The program waits for its slow reader, and others do not.
+func TestSlowOutputReader(t *testing.T) {
+	a := startAgent(t, true)
+	release := make(chan struct{})
+	slow := shell("head -c 4194304 /dev/zero")
+	var n countingWriter
+	slow.Stdout = writerFunc(func(p []byte) (int, error) { <-release; return n.Write(p) })
+	done := make(chan error, 1)
+	go func() { done <- a.Run(t.Context(), slow) }()
+	for range 10 {
+		if out, _, err := runText(t, a.Agent, shell("echo quick")); out != "quick\n" || err != nil {
+			t.Errorf("beside a slow one: %q, %v", out, err)
+		}
+	}
+	select {
+	case err := <-done:
+		t.Errorf("ended before its output was read: %v", err)
+	default:
+	}
+	close(release)
+	if err := <-done; err != nil || n != 4194304 {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
+func TestCancelKillsAtOnce(t *testing.T) {
+	both(t, func(t *testing.T, first bool) {
+		a := startAgent(t, first)
+		why := errors.New("stopped by the user")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cmd := shell("trap '' TERM INT HUP; echo up; while :; do sleep 1; done")
+		cmd.Stdout = writerFunc(func(p []byte) (int, error) { cancel(why); return len(p), nil })
+		begin := time.Now()
+		if err := a.Run(ctx, cmd); err != why {
+			t.Errorf("got %v", err)
+		}
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("cancel took %v", took)
+		}
+		if out, _, err := runText(t, a.Agent, shell("echo next")); out != "next\n" || err != nil {
+			t.Errorf("after a cancelled run: %q, %v", out, err)
+		}
+	})
+}
+
+// The agent, pid 1, outlives every signal that what it runs may send it, and a process that dies of a fork bomb's
+// limit ends like any other.
+func TestHostileChildren(t *testing.T) {
+	a := startAgent(t, true)
+	if _, _, err := runText(t, a.Agent, shell("for s in HUP INT QUIT ABRT SEGV BUS FPE ILL TRAP USR1 USR2 PIPE ALRM TERM CHLD CONT STOP KILL TSTP SYS XCPU; do kill -$s 1; done; true")); err != nil {
+		t.Errorf("signals: %v", err)
+	}
+	// 200 processes that fork on, each in a session of its own, until all are killed.
+	bomb := `bomb() { setsid sh -c 'while :; do sleep 5 & sleep 5 & wait; done' & }; i=0; while [ $i -lt 200 ]; do bomb; i=$((i+1)); done; exit 3`
+	_, _, err := runText(t, a.Agent, shell(bomb))
+	if e, ok := errors.AsType[*builder.ExitError](err); !ok || e.Code != 3 {
+		t.Errorf("bomb: %v", err)
+	}
+	b, err := exec.Command("pgrep", "-c", "-P", strconv.Itoa(a.cmd.Process.Pid)).Output()
+	if n := strings.TrimSpace(string(b)); n != "0" {
+		t.Errorf("%s processes are left (%v)", n, err)
+	}
+}
+
+func TestAgentDiesWithItsParent(t *testing.T) {
+	both(t, func(t *testing.T, first bool) {
+		a := startAgent(t, first)
+		beat := filepath.Join(t.TempDir(), "beat")
+		up := make(chan struct{})
+		cmd := shell(`echo up; setsid sh -c 'while :; do echo x >> "$1"; sleep 0.01; done' sh "$1" & wait`, beat)
+		cmd.Stdout = writerFunc(func(p []byte) (int, error) { close(up); return len(p), nil })
+		done := make(chan error, 1)
+		go func() { done <- a.Run(t.Context(), cmd) }()
+		<-up
+		a.Close()
+		if err := <-done; err == nil || !strings.Contains(err.Error(), "agent in the build container is gone") {
+			t.Errorf("run on a closed agent: %v", err)
+		}
+		a.cmd.Wait()
+		before, _ := os.ReadFile(beat)
+		time.Sleep(60 * time.Millisecond)
+		if after, _ := os.ReadFile(beat); len(after) != len(before) {
+			t.Error("a process outlived the agent")
+		}
+	})
+}
+
+func TestAgentKilled(t *testing.T) {
+	a := startAgent(t, true)
+	cmd := shell("echo up; sleep 60")
+	cmd.Stdout = writerFunc(func(p []byte) (int, error) { a.cmd.Process.Kill(); return len(p), nil })
+	if err := a.Run(t.Context(), cmd); err == nil || !strings.Contains(err.Error(), "the agent in the build container is gone: it closed the connection") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestNotAnAgent(t *testing.T) {
+	cmd := exec.Command("/bin/echo", "exec format error")
+	r, _ := cmd.StdoutPipe()
+	w, _ := cmd.StdinPipe()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	if _, err := ConnectAgent(t.Context(), r, w); err == nil || !strings.Contains(err.Error(), `it says "exec format error\n"`) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := ConnectAgent(t.Context(), strings.NewReader(""), discard{}); err == nil || !strings.Contains(err.Error(), "it closed the connection") {
+		t.Errorf("got %v", err)
+	}
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return io.Discard.Write(p) }
+func (discard) Close() error                { return nil }
+
+func TestStartErrors(t *testing.T) {
+	dir := t.TempDir()
+	other := uint16(183) // aarch64
+	if elfMachine(t) == other {
+		other = 62
+	}
+	foreign := readFile(t, "/bin/sh")
+	foreign[18], foreign[19] = byte(other), byte(other>>8)
+	loaderless := bytes.Replace(readFile(t, "/bin/sh"), []byte("/lib64/ld-linux"), []byte("/lib64/ld-linax"), 1)
+	loaderless = bytes.Replace(loaderless, []byte("/lib/ld-linux"), []byte("/lib/ld-linax"), 1)
+	for _, tc := range []struct {
+		name string
+		data string
+		mode os.FileMode
+		want string
+	}{
+		{"missing", "", 0, "does not exist"},
+		{"plain", "#!/bin/sh\n", 0o644, "not executable"},
+		{"interpreter", "#!/opt/ruby/bin/ruby\n", 0o755, "interpreter /opt/ruby/bin/ruby does not exist"},
+		{"crlf", "#!/bin/sh\r\nexit 0\r\n", 0o755, "CRLF"},
+		{"envcrlf", "#!/usr/bin/env bash\r\n", 0o755, "CRLF"},
+		{"env", "#!/usr/bin/env no-such-ruby\n", 0o755, "interpreter no-such-ruby is not on PATH"},
+		{"text", "hello\n", 0o755, "neither a program"},
+		{"arch", string(foreign), 0o755, "another architecture"},
+		{"loader", string(loaderless), 0o755, "dynamic loader /lib"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			a := startAgent(t, false)
+			path := filepath.Join(dir, tc.name)
+			if tc.mode != 0 {
+				if err := os.WriteFile(path, []byte(tc.data), tc.mode); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cmd := shell("")
+			cmd.Path, cmd.Args = path, nil
+			_, _, err := runText(t, a.Agent, cmd)
+			e, ok := errors.AsType[*builder.StartError](err)
+			if !ok || !strings.Contains(e.Reason, tc.want) || e.Path != path || e.Buildpack.ID != "a/b" {
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+		})
+	}
+	t.Run("dir", func(t *testing.T) {
+		a := startAgent(t, false)
+		cmd := shell("true")
+		cmd.Dir = filepath.Join(dir, "nowhere")
+		if _, _, err := runText(t, a.Agent, cmd); err == nil || !strings.Contains(err.Error(), "working directory") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func readFile(t *testing.T, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func elfMachine(t *testing.T) uint16 {
+	b := readFile(t, "/bin/sh")
+	return uint16(b[18]) | uint16(b[19])<<8
+}
+
+func TestHello(t *testing.T) {
+	root := t.TempDir()
+	write := func(name, data string, mode os.FileMode) {
+		t.Helper()
+		p := filepath.Join(root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(p), 0o755), os.WriteFile(p, []byte(data), mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("etc/os-release", "ID=debian\n", 0o644)
+	write("cnb/order.toml", "order", 0o644)
+	write("cnb/lifecycle/lifecycle.toml", "life", 0o644)
+	if err := syscall.Mkfifo(filepath.Join(root, "cnb/run.toml"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	write("cnb/stack.toml", strings.Repeat("x", maxTOML+1), 0o644)
+	for i := range 20 {
+		bp := fmt.Sprintf("cnb/buildpacks/vendor_bp%02d/1.0.0/", i)
+		write(bp+"buildpack.toml", strings.Repeat("# padding\n", 2000)+fmt.Sprint(i), 0o644)
+		write(bp+"bin/build", "", 0o755)
+		if i%2 == 0 {
+			write(bp+"bin/detect", "", 0o755)
+		}
+	}
+	write("cnb/buildpacks/win/1/buildpack.toml", "win", 0o644)
+	write("cnb/buildpacks/win/1/bin/build.bat", "", 0o755)
+	write("cnb/buildpacks/empty/1/README", "", 0o644)
+	begin := time.Now()
+	readHello(root, nil)
+	if took := time.Since(begin); took > 100*time.Millisecond {
+		t.Errorf("reading 20 buildpacks took %v", took)
+	}
+	h := startAgent(t, true, "TEST_ROOT="+root, "CNB_STACK_ID=x").Hello()
+	if string(h.OSRelease) != "ID=debian\n" || string(h.Files["order.toml"]) != "order" || string(h.Files["lifecycle.toml"]) != "life" || len(h.Files) != 2 {
+		t.Errorf("files %v, os-release %q", h.Files, h.OSRelease)
+	}
+	if len(h.Buildpacks) != 21 || h.Buildpacks[3].Path != "/cnb/buildpacks/vendor_bp03/1.0.0" || h.Buildpacks[3].HasDetect || !h.Buildpacks[2].HasDetect || !h.Buildpacks[2].HasBuild || !h.Buildpacks[20].Windows {
+		t.Errorf("buildpacks: %d, %+v", len(h.Buildpacks), h.Buildpacks[20])
+	}
+	if len(h.Warnings) != 2 || !strings.Contains(h.Warnings[0], "/cnb/run.toml: it is not a regular file") || !strings.Contains(h.Warnings[1], "/cnb/stack.toml: it is larger") {
+		t.Errorf("warnings: %q", h.Warnings)
+	}
+	if h.UID != os.Getuid() || !strings.Contains(strings.Join(h.Env, " "), "CNB_STACK_ID=x") {
+		t.Errorf("uid %d, env %v", h.UID, h.Env)
+	}
+}
