@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path"
 	"path/filepath"
@@ -13,7 +14,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/pelletier/go-toml/v2"
 
 	"github.com/slipway-build/slipway/builder/cnb"
 )
@@ -232,40 +232,16 @@ func (m *builderMaker) append(l v1.Layer, created string) {
 
 // files is /cnb/order.toml and its neighbours.
 func (m *builderMaker) files() ([]layerPart, error) {
-	type image struct {
-		Image   string   `toml:"image"`
-		Mirrors []string `toml:"mirrors,omitempty"`
+	order, err1 := cnb.EncodeOrder(m.order, nil)
+	run, err2 := cnb.EncodeRun(m.Config.RunImages)
+	stack, err3 := cnb.EncodeStack(m.Config.RunImages[0])
+	system, err4 := cnb.EncodeSystem(m.system)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		return nil, fmt.Errorf("encode the builder's files: %w", err)
 	}
-	var images []image
-	for _, r := range m.Config.RunImages {
-		images = append(images, image{r.Image, r.Mirrors})
-	}
-	type end struct {
-		Buildpacks []cnb.GroupElement `toml:"buildpacks"`
-	}
-	docs := []struct {
-		name string
-		v    any
-	}{
-		{"order.toml", struct {
-			Order cnb.Order `toml:"order"`
-		}{m.order}},
-		{"run.toml", map[string]any{"images": images}},
-		{"stack.toml", map[string]any{"run-image": images[0]}},
-	}
+	parts := []layerPart{rootDirPart("/cnb"), rootFilePart("/cnb/order.toml", order), rootFilePart("/cnb/run.toml", run), rootFilePart("/cnb/stack.toml", stack)}
 	if len(m.system.Pre)+len(m.system.Post) > 0 {
-		docs = append(docs, struct {
-			name string
-			v    any
-		}{"system.toml", map[string]any{"system": map[string]end{"pre": {m.system.Pre}, "post": {m.system.Post}}}})
-	}
-	parts := []layerPart{rootDirPart("/cnb")}
-	for _, d := range docs {
-		b, err := toml.Marshal(d.v)
-		if err != nil {
-			return nil, fmt.Errorf("encode %s: %w", d.name, err)
-		}
-		parts = append(parts, rootFilePart("/cnb/"+d.name, b))
+		parts = append(parts, rootFilePart("/cnb/system.toml", system))
 	}
 	if len(m.Config.BuildEnv) > 0 {
 		parts = append(parts, rootDirPart("/cnb/build-config"), rootDirPart("/cnb/build-config/env"))
