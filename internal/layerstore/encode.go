@@ -17,8 +17,10 @@ import (
 // names them together with the compressor's generation, so that blobs made by another encoder are not
 // taken for what this one would write.
 const (
-	encoderID    = "pgzip-1.3.0/1.20.3/l5/1MiB"
-	encodeLevel  = 5
+	encoderID = "pgzip-1.3.0/1.20.3/l4/1MiB"
+	// Level 4: on node_modules 8 % smaller than level 1 for 0.3 s of 220 MiB on two cores; levels 5 and up pay
+	// more time for less.
+	encodeLevel  = 4
 	encodeBlock  = 1 << 20
 	encodeBlocks = 4 // blocks in flight; bounds memory and does not show in the bytes
 )

@@ -1,0 +1,511 @@
+package layerstore_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/slipway-build/slipway/builder/cnb"
+	"github.com/slipway-build/slipway/internal/layerstore"
+)
+
+func open(t testing.TB) *layerstore.Store {
+	t.Helper()
+	s, err := layerstore.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// tarOf is a tar of one file, and its diffID.
+func tarOf(t testing.TB, name, content string) ([]byte, string) {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(w, content); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes(), digestOf(b.Bytes())
+}
+
+func digestOf(b []byte) string {
+	sum := sha256.Sum256(b)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// put stores a tar as a layer.
+func put(t testing.TB, s *layerstore.Store, b []byte) layerstore.Entry {
+	t.Helper()
+	w, err := s.Writer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Abort()
+	z, err := layerstore.NewEncoder(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := z.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	e, err := w.Commit(digestOf(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func blobPath(s *layerstore.Store, digest string) string {
+	return filepath.Join(s.Dir(), "blobs", "sha256", strings.TrimPrefix(digest, "sha256:"))
+}
+
+func TestLayerRoundTrip(t *testing.T) {
+	s := open(t)
+	content, diffID := tarOf(t, "a", "hello")
+	if _, ok := s.Layer(diffID); ok {
+		t.Fatal("an empty store has the layer")
+	}
+	e := put(t, s, content)
+	again, err := layerstore.Open(s.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, ok := again.Layer(diffID)
+	if !ok {
+		t.Fatal("the layer is not found after a second Open")
+	}
+	if d, _ := l.Digest(); d.String() != e.Digest {
+		t.Errorf("digest %s, want %s", d, e.Digest)
+	}
+	for name, read := range map[string]func() (io.ReadCloser, error){"compressed": l.Compressed, "uncompressed": l.Uncompressed} {
+		r, err := read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		want := diffID
+		if name == "compressed" {
+			want = e.Digest
+		}
+		if digestOf(got) != want {
+			t.Errorf("%s: digest %s, want %s", name, digestOf(got), want)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	marker, err := os.ReadFile(filepath.Join(s.Dir(), "oci-layout"))
+	if err != nil || string(marker) != `{"imageLayoutVersion":"1.0.0"}` {
+		t.Errorf("oci-layout is %q, %v", marker, err)
+	}
+}
+
+// What is broken on disk is a miss, and is gone afterwards.
+func TestCorruptIsMiss(t *testing.T) {
+	content, diffID := tarOf(t, "a", strings.Repeat("hello ", 1000))
+	spoil := map[string]func(path string, b []byte) error{
+		"truncated": func(p string, b []byte) error { return os.WriteFile(p, b[:len(b)/2], 0o644) },
+		"empty":     func(p string, _ []byte) error { return os.WriteFile(p, nil, 0o644) },
+		"flipped": func(p string, b []byte) error {
+			b[len(b)/2] ^= 1
+			return os.WriteFile(p, b, 0o644)
+		},
+		"gone": func(p string, _ []byte) error { return os.Remove(p) },
+		"fifo": func(p string, _ []byte) error {
+			return errors.Join(os.Remove(p), exec.Command("mkfifo", p).Run())
+		},
+		"link": func(p string, _ []byte) error { return errors.Join(os.Remove(p), os.Symlink("/etc/passwd", p)) },
+	}
+	for name, f := range spoil {
+		t.Run(name, func(t *testing.T) {
+			s := open(t)
+			e := put(t, s, content)
+			p := blobPath(s, e.Digest)
+			b, err := os.ReadFile(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := f(p, b); err != nil {
+				t.Fatal(err)
+			}
+			if l, ok := s.Layer(diffID); ok {
+				if name != "flipped" {
+					t.Fatal("a broken blob is found")
+				}
+				for _, read := range []func() (io.ReadCloser, error){l.Compressed, l.Uncompressed} {
+					r, err := read()
+					if err == nil {
+						_, err = io.Copy(io.Discard, r)
+						r.Close()
+					}
+					if err == nil {
+						t.Error("a flipped bit is not noticed")
+					}
+				}
+			}
+			if _, ok := s.Known(diffID); ok {
+				t.Error("the layer is still known")
+			}
+			if again := put(t, s, content); again != e {
+				t.Errorf("writing it again gives %v, want %v", again, e)
+			}
+		})
+	}
+}
+
+func TestGarbledMemo(t *testing.T) {
+	content, diffID := tarOf(t, "a", "x")
+	for _, memo := range []string{"", "{", `{"diffID":"sha256:00"}`, `{"diffID":"` + diffID + `","digest":"../../x"}`} {
+		s := open(t)
+		put(t, s, content)
+		path := filepath.Join(s.Dir(), "memo", strings.TrimPrefix(diffID, "sha256:"))
+		if err := os.WriteFile(path, []byte(memo), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if e, ok := s.Known(diffID); ok {
+			t.Errorf("memo %q: known as %v", memo, e)
+		}
+	}
+}
+
+func TestPathVerifies(t *testing.T) {
+	s := open(t)
+	content, _ := tarOf(t, "a", "x")
+	e := put(t, s, content)
+	p, err := s.Path(e.Digest, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[10] ^= 0xff
+	if err := os.WriteFile(p, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Path(e.Digest, true); err == nil {
+		t.Fatal("a corrupt blob passes")
+	} else if _, ok := errors.AsType[*layerstore.CorruptError](err); !ok {
+		t.Errorf("error is %v, want a CorruptError", err)
+	}
+	if _, err := s.Path(e.Digest, false); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("after it: %v, want not exist", err)
+	}
+	for _, bad := range []string{"", "x", "sha256:..", "sha512:" + strings.Repeat("0", 128), "sha256:" + strings.Repeat("A", 64)} {
+		if _, err := s.Path(bad, false); err == nil {
+			t.Errorf("digest %q is accepted", bad)
+		}
+	}
+}
+
+// noise is text that compresses about as well as source code does.
+func noise(n int) []byte {
+	r := rand.New(rand.NewPCG(1, 2))
+	words := make([]string, 3000)
+	for i := range words {
+		words[i] = fmt.Sprintf("%x", r.Uint32()>>uint(r.IntN(24)))
+	}
+	var b bytes.Buffer
+	for b.Len() < n {
+		b.WriteString(words[r.IntN(1+r.IntN(len(words)))])
+		b.WriteByte(" \n.,;(){}"[r.IntN(9)])
+	}
+	return b.Bytes()[:n]
+}
+
+func encode(t testing.TB, b []byte, chunk int) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	z, err := layerstore.NewEncoder(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for len(b) > 0 {
+		n := min(chunk, len(b))
+		if _, err := z.Write(b[:n]); err != nil {
+			t.Fatal(err)
+		}
+		b = b[n:]
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// The bytes depend neither on the number of cores nor on how the tar arrives, nor on the run.
+func TestEncoderIsDeterministic(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for _, size := range []int{0, 1, 1<<20 - 1, 1 << 20, 1<<20 + 1, 9<<20 + 12345} {
+		content := noise(size)
+		want := ""
+		for _, procs := range []int{1, 2, 8} {
+			runtime.GOMAXPROCS(procs)
+			for _, chunk := range []int{512, 32 << 10, 3<<20 + 7} {
+				got := encode(t, content, chunk)
+				if want == "" {
+					want = digestOf(got)
+				}
+				if digestOf(got) != want {
+					t.Errorf("size %d, %d cores, chunks of %d: other bytes", size, procs, chunk)
+				}
+				z, err := layerstore.NewDecoder(bytes.NewReader(got))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if back, err := io.ReadAll(z); err != nil || !bytes.Equal(back, content) {
+					t.Errorf("size %d: not the same after a round trip: %v", size, err)
+				}
+			}
+		}
+	}
+}
+
+// The digest of a known input: it moves only with a new encoderID.
+func TestEncoderGolden(t *testing.T) {
+	const want = "sha256:83eb88bb883d682c3433c52163ed674c4e1f32dd22894a95baeea78da451a56d"
+	if got := digestOf(encode(t, noise(3<<20), 32<<10)); got != want {
+		t.Errorf("encoder's bytes have digest %s, want %s: images of the same source change, so name a new encoderID", got, want)
+	}
+}
+
+func TestDecoderReadsZstdAndTar(t *testing.T) {
+	content, _ := tarOf(t, "a", "hello")
+	z, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range map[string][]byte{"zstd": z.EncodeAll(content, nil), "tar": content} {
+		r, err := layerstore.NewDecoder(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, content) {
+			t.Errorf("%s: %v", name, err)
+		}
+		r.Close()
+	}
+}
+
+func TestCommitBlobChecksDigest(t *testing.T) {
+	s := open(t)
+	w, err := s.Writer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(w, "x"); err != nil {
+		t.Fatal(err)
+	}
+	want := v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("0", 64)}
+	if _, _, err := w.CommitBlob(want); err == nil {
+		t.Error("another digest is accepted")
+	}
+	if _, err := w.Commit(digestOf([]byte("x"))); err == nil {
+		t.Error("a closed writer commits")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	w, err = s.Writer(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if _, err := w.Write([]byte("x")); err == nil {
+		t.Error("a cancelled writer writes")
+	}
+	w.Abort()
+	left, err := os.ReadDir(filepath.Join(s.Dir(), "staging"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("staging holds %v, %v", left, err)
+	}
+	for size, ok := range map[int64]bool{3: true, 2: false, 4: false} {
+		h, _, _ := v1.SHA256(strings.NewReader("abc"))
+		err := open(t).ImportBlob(t.Context(), h, size, func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("abc")), nil })
+		if (err == nil) != ok {
+			t.Errorf("import of 3 bytes as %d: %v", size, err)
+		}
+	}
+}
+
+func TestCache(t *testing.T) {
+	s := open(t)
+	c := s.Cache("index.docker.io/library/app:latest")
+	if m := c.Metadata(); len(m.Buildpacks) > 0 {
+		t.Fatalf("a new cache has %v", m)
+	}
+	one, oneID := tarOf(t, "one", "1")
+	two, twoID := tarOf(t, "two", "2")
+	put(t, s, one)
+	e := put(t, s, two)
+	meta := cnb.CacheMetadata{Buildpacks: []cnb.BuildpackLayers{{ID: "a/b", Version: "1", Layers: map[string]cnb.LayerMetadata{
+		"one": {SHA: oneID}, "two": {SHA: twoID}}}}}
+	if err := c.Replace(meta, []string{oneID, digestOf(nil)}); err == nil {
+		t.Error("a layer that is not in the store is accepted")
+	}
+	if err := c.Replace(meta, []string{twoID, oneID, oneID}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Cache("index.docker.io/library/app:latest").Open(t.Context(), oneID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(r)
+	if err != nil || !bytes.Equal(got, one) {
+		t.Errorf("cached layer: %v", err)
+	}
+	r.Close()
+	if err := os.Remove(blobPath(s, e.Digest)); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Metadata().Buildpacks[0].Layers; len(got) != 1 || got["one"].SHA != oneID {
+		t.Errorf("with one blob gone the cache has %v", got)
+	}
+	if _, err := c.Open(t.Context(), twoID); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("opening the lost layer: %v", err)
+	}
+	path := filepath.Join(s.Dir(), "caches", layerstore.CacheKey("index.docker.io/library/app:latest")+".json")
+	if err := os.WriteFile(path, []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if m := c.Metadata(); len(m.Buildpacks) > 0 {
+		t.Errorf("a garbled cache has %v", m)
+	}
+	if err := errors.Join(c.Clear(), c.Clear()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCacheKey(t *testing.T) {
+	seen := map[string]string{}
+	for _, name := range []string{"a", "A", "../a", "..", "/etc/passwd", "a/b", "a_b", "", "\x00", "ä", strings.Repeat("x", 5000), "-rf", ".hidden"} {
+		k := layerstore.CacheKey(name)
+		if strings.ContainsAny(k, "/\x00") || len(k) > 200 || strings.HasPrefix(k, ".") {
+			t.Errorf("key of %q is %q", name, k)
+		}
+		if other, ok := seen[k]; ok {
+			t.Errorf("%q and %q share key %q", name, other, k)
+		}
+		seen[k] = name
+	}
+}
+
+func FuzzCacheKey(f *testing.F) {
+	for _, s := range []string{"a", "../..", "index.docker.io/library/app:latest", "\x00"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		if k := layerstore.CacheKey(name); !filepath.IsLocal(k) || filepath.Base(k) != k || len(k) > 200 {
+			t.Errorf("key of %q is %q", name, k)
+		}
+	})
+}
+
+func TestCacheLock(t *testing.T) {
+	s := open(t)
+	unlock, err := s.Cache("a").Lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := s.Cache("a").Lock(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("second lock: %v, want a deadline", err)
+	}
+	other, err := s.Cache("b").Lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other()
+	unlock()
+	unlock, err = s.Cache("a").Lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+}
+
+func TestPrune(t *testing.T) {
+	s := open(t)
+	var e [3]layerstore.Entry
+	var ids [3]string
+	for i := range e {
+		b, id := tarOf(t, fmt.Sprint(i), "x")
+		e[i], ids[i] = put(t, s, b), id
+	}
+	if err := s.Cache("a").Replace(cnb.CacheMetadata{}, ids[:1]); err != nil {
+		t.Fatal(err)
+	}
+	keep := map[string]bool{e[1].Digest: true}
+	if p, err := s.Prune(keep, time.Hour); err != nil || p.Blobs != 0 {
+		t.Fatalf("fresh blobs are pruned: %v %v", p, err)
+	}
+	p, err := s.Prune(keep, -time.Hour)
+	if err != nil || p.Blobs != 1 || p.Bytes != e[2].Size {
+		t.Fatalf("pruned %v, %v; want one blob of %d bytes", p, err, e[2].Size)
+	}
+	for i, want := range []bool{true, true, false} {
+		if _, ok := s.Known(ids[i]); ok != want {
+			t.Errorf("layer %d known: %v, want %v", i, ok, want)
+		}
+	}
+}
+
+// Many writers of the same and of other layers, with Prune at work, leave a store in which what is known
+// is whole.
+func TestConcurrent(t *testing.T) {
+	s := open(t)
+	done := make(chan error, 8) // one slot for each goroutine
+	for g := range 8 {
+		go func() {
+			var err error
+			for i := range 20 {
+				other, oerr := layerstore.Open(s.Dir())
+				err = errors.Join(err, oerr)
+				b, id := tarOf(t, fmt.Sprint(i%5), strings.Repeat("y", 1000*i%5000))
+				e := put(t, other, b)
+				if g == 0 {
+					_, perr := other.Prune(nil, time.Minute)
+					err = errors.Join(err, perr)
+				}
+				if k, ok := other.Known(id); !ok || k != e {
+					err = errors.Join(err, fmt.Errorf("layer %d: known %v as %v", i, ok, k))
+				}
+			}
+			done <- err
+		}()
+	}
+	for range 8 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
