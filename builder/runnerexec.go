@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/builder/cnb"
 )
@@ -43,6 +47,7 @@ func (r execRunner) Run(ctx context.Context, cmd Cmd) error {
 	if err := out.open(c, cmd.Stdout, cmd.Stderr); err != nil {
 		return fmt.Errorf("make output pipe for %s: %w", cmd.Path, err)
 	}
+	closeOnExec()
 	if err := c.Start(); err != nil {
 		return StartFailure(cmd, err)
 	}
@@ -56,6 +61,20 @@ func (r execRunner) Run(ctx context.Context, cmd Cmd) error {
 		return context.Cause(ctx)
 	}
 	return exitError(cmd.Phase, cmd.Buildpack, err)
+}
+
+// closeOnExec keeps files that this process itself was started with from reaching executables; files that it opened
+// are marked already. It changes nothing for this process.
+func closeOnExec() {
+	if unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return
+	}
+	entries, _ := os.ReadDir("/proc/self/fd") // Linux before 5.11
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
 }
 
 // killGroup ends every process of a group; the group being gone is fine.
