@@ -36,8 +36,7 @@ type Agent struct {
 }
 
 // ConnectAgent greets the agent behind r (its standard output) and w (its standard input) and returns when it has
-// introduced itself. ctx is the whole connection's: when it ends, every run fails with its cause, and the agent, which
-// sees its input end, kills what it started and exits. Close the Agent in any case.
+// introduced itself. ctx bounds this exchange only. Close the Agent in any case.
 func ConnectAgent(ctx context.Context, r io.Reader, w io.WriteCloser) (*Agent, error) {
 	mine, err := encode(greeting{Role: "slipway"})
 	if err != nil {

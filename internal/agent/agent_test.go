@@ -255,7 +255,10 @@ func TestLargeOutput(t *testing.T) {
 
 type countingWriter int64
 
-func (c *countingWriter) Write(p []byte) (int, error) { *c += countingWriter(len(p)); return len(p), nil }
+func (c *countingWriter) Write(p []byte) (int, error) {
+	*c += countingWriter(len(p))
+	return len(p), nil
+}
 
 // The program waits for its slow reader, and others do not.
 func TestSlowOutputReader(t *testing.T) {

@@ -84,8 +84,8 @@ type Collector struct {
 	release func() error
 }
 
-// ConnectCollector greets the collector behind r (its standard output) and w (its standard input). ctx is the whole
-// connection's: when it ends, every call fails with its cause and the collector exits. Close the Collector in any case.
+// ConnectCollector greets the collector behind r (its standard output) and w (its standard input). ctx bounds this
+// exchange only: a cancelled build still has its directory to remove. Close the Collector in any case.
 func ConnectCollector(ctx context.Context, r io.Reader, w io.WriteCloser, host Host) (*Collector, error) {
 	c := &Collector{host: host, explain: lost}
 	mine, err := encode(greeting{Role: "slipway"})

@@ -80,28 +80,21 @@ func (c *Collector) Build(ctx context.Context, in builder.BuildInput) (*builder.
 	return out, decodeExact(raw, out)
 }
 
-// restoreRequest is the part of builder.RestoreInput that crosses the wire.
-type restoreRequest struct {
+// A RestoreRequest is the part of builder.RestoreInput that crosses the wire.
+type RestoreRequest struct {
 	PlatformAPI cnb.API            `json:"platform-api"`
 	Dirs        builder.Dirs       `json:"dirs"`
 	Group       cnb.Group          `json:"group"`
 	Previous    cnb.LayersMetadata `json:"previous"`
-	Cache       *cnb.CacheMetadata `json:"cache,omitempty"`
+	HasCache    bool               `json:"has-cache,omitempty"`
+	Cache       cnb.CacheMetadata  `json:"cache"` // of the cache where HasCache
 	SkipLayers  bool               `json:"skip-layers,omitempty"`
 	Limits      builder.Limits     `json:"limits"`
 }
 
-// Restore is builder.Restore in the collector. Of in.Cache only Metadata is used: layers, and the previous image's SBOM
-// layer (in.Previous.BOM), come from Host.Blob, and one that the Host has not is a miss. Emit and SBOM are not used.
-func (c *Collector) Restore(ctx context.Context, in builder.RestoreInput) error {
-	r := restoreRequest{
-		PlatformAPI: in.PlatformAPI, Dirs: in.Dirs, Group: in.Group, Previous: in.Previous,
-		SkipLayers: in.SkipLayers, Limits: in.Limits,
-	}
-	if in.Cache != nil {
-		m := in.Cache.Metadata()
-		r.Cache = &m
-	}
+// Restore is builder.Restore in the collector. Cached layers and the previous image's SBOM layer (Previous.BOM) come
+// from Host.Blob; one that the Host has not is a miss. Progress goes to Host.Emit.
+func (c *Collector) Restore(ctx context.Context, r RestoreRequest) error {
 	return c.call(ctx, "restore", r, nil)
 }
 

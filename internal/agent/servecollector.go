@@ -182,14 +182,14 @@ func (s *collectorServer) build(ctx context.Context, _ *wire.Call, r buildReques
 	return out, nil
 }
 
-func (s *collectorServer) restore(ctx context.Context, _ *wire.Call, r restoreRequest) (any, error) {
+func (s *collectorServer) restore(ctx context.Context, _ *wire.Call, r RestoreRequest) (any, error) {
 	blobs := hostCache{conn: s.conn}
 	in := builder.RestoreInput{
 		PlatformAPI: r.PlatformAPI, Dirs: r.Dirs, Group: r.Group, Previous: r.Previous,
 		SkipLayers: r.SkipLayers, Limits: r.Limits, Emit: s.emit(ctx),
 	}
-	if r.Cache != nil {
-		blobs.meta = *r.Cache
+	if r.HasCache {
+		blobs.meta = r.Cache
 		in.Cache = blobs
 	}
 	if r.Previous.BOM != nil {

@@ -41,7 +41,7 @@ func (s hostSink) Layer(ctx context.Context, l builder.Layer, previous string) (
 		return old, nil
 	}
 	if now, known, err := s.known(ctx, diffID); err != nil || known {
-		now.DiffID = diffID
+		now.DiffID, now.Reused = diffID, false // new to this image
 		return now, err
 	}
 	return s.send(ctx, l, previous)

@@ -16,20 +16,18 @@ import (
 )
 
 // StartCollector starts binary (the lifecycle binary) as a collector beside this process, which must be root: a child
-// without environment, network and working directory, which ends with this process. host serves its calls. When ctx
-// ends the collector is killed.
+// without environment, network and working directory, which ends with its Close or with this process. host serves its
+// calls. ctx bounds the start only: a cancelled build still has its directory to remove.
 func StartCollector(ctx context.Context, binary string, host Host) (*Collector, error) {
 	p := &helper{exited: make(chan struct{})}
 	stdin, stdout, err := p.start(binary)
 	if err != nil {
 		return nil, fmt.Errorf("start the collector %s: %w", binary, err)
 	}
-	stop := context.AfterFunc(ctx, p.kill)
 	c, err := ConnectCollector(ctx, stdout, stdin, host)
 	if err != nil {
 		p.kill()
 		<-p.exited
-		stop()
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -37,7 +35,6 @@ func StartCollector(ctx context.Context, binary string, host Host) (*Collector, 
 	}
 	c.explain = p.explain
 	c.release = func() error {
-		defer stop()
 		select {
 		case <-p.exited: // it ends by itself when its input does
 		case <-time.After(2 * time.Second):

@@ -46,19 +46,19 @@ type Conn struct {
 	in     map[uint32]*Call
 	held   atomic.Int64 // bytes that the peer made us keep
 
-	unwatch func() bool
-	ctx     context.Context // ends with the connection; parent of every handler's
-	cancel  context.CancelCauseFunc
-	wg      sync.WaitGroup // reader and handlers
+	ctx    context.Context // ends with the connection; parent of every handler's
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup // reader and handlers
 }
 
-// Open sends greeting, waits for the peer's and starts to serve. ctx is the whole connection's: when it ends, so does
-// the connection, with its cause. The caller closes the Conn; Open closes it where it fails.
+// Open sends greeting, waits for the peer's and starts to serve. ctx bounds this exchange only: the connection lives
+// until its Close, because to clean up after a cancelled build is among its uses. Open closes it where it fails.
 func Open(ctx context.Context, r io.Reader, w io.WriteCloser, greeting []byte, opts Options) (*Conn, []byte, error) {
 	c := &Conn{r: bufio.NewReaderSize(r, 64<<10), src: r, w: w, opts: opts, out: map[uint32]*Call{}, in: map[uint32]*Call{}}
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	hello, greeted := make(chan []byte, 1), make(chan struct{})
-	c.unwatch = context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })
+	unwatch := context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })
+	defer unwatch()
 	c.wg.Go(func() { c.fail(c.read(hello)) })
 	c.wg.Go(func() { // a peer that does not read must not keep us here
 		if err := c.greet(greeting); err != nil {
@@ -107,7 +107,6 @@ func (c *Conn) Close() error {
 }
 
 func (c *Conn) hangUp() error {
-	c.unwatch()
 	err := c.w.Close()
 	if rc, ok := c.src.(io.Closer); ok {
 		_ = rc.Close() // may be the same thing as w
@@ -291,6 +290,9 @@ func (c *Conn) handle(call *Call, size int) {
 	c.mu.Unlock()
 	call.end(nil, errCallOver)
 	c.held.Add(-int64(size))
+	if c.ctx.Err() != nil {
+		return // nobody there to hear it
+	}
 	f, body := frame{kind: kindReply, id: call.id}, reply
 	if err != nil {
 		f.kind, body = kindFail, c.encode(err)
