@@ -85,6 +85,12 @@ func copyLayers(ctx context.Context, s *layerstore.Store, layers []v1.Layer, wha
 	return sent, kept, err
 }
 
+// Keep brings one layer into a store, from wherever it is read.
+func Keep(ctx context.Context, s *layerstore.Store, l v1.Layer) error {
+	_, err := copyLayer(ctx, s, l, "keep", nil)
+	return err
+}
+
 func copyLayer(ctx context.Context, s *layerstore.Store, l v1.Layer, what string, progress Progress) (bool, error) {
 	digest, err := l.Digest()
 	if err != nil {

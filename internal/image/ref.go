@@ -32,6 +32,7 @@ var (
 	tagPattern    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
 	digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 	hexPattern    = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	hostPattern   = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
 	pathPattern   = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*$`)
 )
 
@@ -149,8 +150,8 @@ func normaliseHost(host string) (string, error) {
 			return name.DefaultRegistry, nil
 		}
 	}
-	if strings.ContainsAny(h, "_ \t\r\n\\@?#%") {
-		return "", fmt.Errorf("%q is not a host name", clip(h))
+	if !hostPattern.MatchString(h) && net.ParseIP(strings.Trim(h, "[]")) == nil || strings.Trim(port, "0123456789") != "" || len(port) > 5 {
+		return "", fmt.Errorf("%q is not a registry's host, or host:port", clip(host))
 	}
 	if port == "443" && !isLoopback(h) {
 		port = ""
