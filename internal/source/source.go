@@ -1,0 +1,224 @@
+// Package source puts an app's source, a directory, a zip file or a tar file, into a directory of a build. What
+// it reads is other people's work and may be hostile or change meanwhile; it may run as root. It does not fetch
+// anything and runs no program.
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/slipway-build/slipway/builder/cnb"
+)
+
+// A Kind is a form of source.
+type Kind string
+
+// The kinds of source. A tar file may be compressed with gzip.
+const (
+	Dir Kind = "dir"
+	Zip Kind = "zip"
+	Tar Kind = "tar"
+)
+
+// DescriptorName is the project descriptor's usual name.
+const DescriptorName = "project.toml"
+
+// Limits bound what a source may cost. A zero field means the default: for archives 512 MiB in, 2 GiB and
+// 200,000 entries out and a ratio of 200 to 1; for a directory, which its user has on disk already, 64 GiB
+// and 2,000,000 entries.
+type Limits struct {
+	Archive int64 // bytes of the archive
+	Bytes   int64 // bytes of all files
+	Files   int   // entries
+	Ratio   int64 // bytes of all files per byte of the archive
+}
+
+func (l Limits) or(d Limits) Limits {
+	if l.Archive == 0 {
+		l.Archive = d.Archive
+	}
+	if l.Bytes == 0 {
+		l.Bytes = d.Bytes
+	}
+	if l.Files == 0 {
+		l.Files = d.Files
+	}
+	if l.Ratio == 0 {
+		l.Ratio = d.Ratio
+	}
+	return l
+}
+
+// A Request says what to unpack, and where.
+type Request struct {
+	Path string // directory or archive
+	Dest string // an existing, empty directory
+	// UID and GID become the owner of everything in Dest and of Dest; -1 leaves the caller's.
+	UID, GID int
+	// Descriptor is the text of a project descriptor that is not the source's own project.toml, if any.
+	Descriptor     []byte
+	DescriptorPath string // its name in errors; "" means project.toml
+	// Include and Exclude replace the descriptor's, if one of them is not empty.
+	Include, Exclude []string
+	Limits           Limits
+}
+
+// A Result says what was unpacked.
+type Result struct {
+	Kind Kind
+	// Digest is "sha256:..." of names, modes, link targets and contents, in an order of its own: the same files
+	// have the same digest in whatever form they come. Times and owners are not part of it.
+	Digest string
+	Files  int   // regular files
+	Bytes  int64 // in them
+	// Descriptor is the project descriptor that counts: the request's, else the source's project.toml, else nil.
+	Descriptor []byte
+	Git        *GitInfo // nil where the source has no .git directory
+	Skipped    []string // sockets and FIFOs, at most 20 of them, that were left out
+}
+
+// KindOf tells what kind of source a path is; the error says what is wrong with it.
+func KindOf(path string) (Kind, error) {
+	f, fi, err := open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	return kindOf(f, fi, path)
+}
+
+// open opens a source without ever waiting for a FIFO's other end.
+func open(path string) (*os.File, os.FileInfo, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil, fmt.Errorf("source %s: no such file or directory: %w", path, os.ErrNotExist)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("open source: %w", err)
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, nil, fmt.Errorf("open source: %w", err)
+	}
+	return f, fi, nil
+}
+
+func kindOf(f *os.File, fi os.FileInfo, path string) (Kind, error) {
+	switch {
+	case fi.IsDir():
+		return Dir, nil
+	case !fi.Mode().IsRegular():
+		return "", fmt.Errorf("source %s: neither a directory nor a regular file", path)
+	}
+	head := make([]byte, 262)
+	n, err := f.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return "", fmt.Errorf("read source: %w", err)
+	}
+	head = head[:n]
+	switch {
+	case len(head) == 0:
+		return "", fmt.Errorf("source %s: the file is empty", path)
+	case strings.HasPrefix(string(head), "PK\x03\x04"), strings.HasPrefix(string(head), "PK\x05\x06"):
+		return Zip, nil
+	case strings.HasPrefix(string(head), "\x1f\x8b"), len(head) == 262 && string(head[257:262]) == "ustar":
+		return Tar, nil
+	}
+	return "", fmt.Errorf("source %s: not a directory, a zip file, a tar file or a tar file compressed with gzip", path)
+}
+
+// Unpack puts the source at req.Path into req.Dest. On an error Dest holds whatever was unpacked so far: the
+// caller removes it.
+func Unpack(ctx context.Context, req Request) (*Result, error) {
+	f, fi, err := open(req.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	kind, err := kindOf(f, fi, req.Path)
+	if err != nil {
+		return nil, err
+	}
+	limits := req.Limits.or(Limits{Archive: 512 << 20, Bytes: 2 << 30, Files: 200_000, Ratio: 200})
+	if kind == Dir {
+		limits = req.Limits.or(Limits{Bytes: 64 << 30, Files: 2_000_000})
+	} else if fi.Size() > limits.Archive {
+		return nil, fmt.Errorf("source %s: the archive has %d bytes, the limit is %d", req.Path, fi.Size(), limits.Archive)
+	} else if byRatio := max(fi.Size(), 64<<10) * limits.Ratio; byRatio < limits.Bytes {
+		limits.Bytes = byRatio
+	}
+	var r reader
+	switch kind {
+	case Dir:
+		r = &dirReader{path: req.Path}
+	case Zip:
+		r = &zipReader{f: f, size: fi.Size()}
+	case Tar:
+		r = &tarReader{f: f}
+	}
+	res := &Result{Kind: kind}
+	keep, err := req.filter(ctx, r, res)
+	if err != nil {
+		return nil, fmt.Errorf("source %s: %w", req.Path, err)
+	}
+	w, err := newWriter(ctx, req, limits, keep, res)
+	if err != nil {
+		return nil, err
+	}
+	defer w.root.Close()
+	if err := errors.Join(r.each(ctx, w)); err != nil {
+		return nil, fmt.Errorf("source %s: %w", req.Path, err)
+	}
+	if err := w.finish(); err != nil {
+		return nil, fmt.Errorf("source %s: %w", req.Path, err)
+	}
+	if kind == Dir {
+		res.Git = gitBelow(req.Path)
+	}
+	return res, nil
+}
+
+// A reader is one kind of source.
+type reader interface {
+	// descriptor is the source's own project.toml, nil if it has none.
+	descriptor(ctx context.Context) ([]byte, error)
+	// each gives every entry to w, which checks names and limits.
+	each(ctx context.Context, w *writer) error
+}
+
+// filter finds the descriptor and makes the filter of it, or of the request's own patterns.
+func (req Request) filter(ctx context.Context, r reader, res *Result) (*filter, error) {
+	name := req.DescriptorPath
+	if name == "" {
+		name = DescriptorName
+	}
+	res.Descriptor = req.Descriptor
+	if res.Descriptor == nil {
+		b, err := r.descriptor(ctx)
+		if err != nil {
+			return nil, err
+		}
+		res.Descriptor = b
+	}
+	include, exclude := req.Include, req.Exclude
+	if len(include)+len(exclude) == 0 && res.Descriptor != nil {
+		p, err := ParseDescriptor(name, res.Descriptor)
+		if err != nil {
+			return nil, err
+		}
+		include, exclude = p.Include, p.Exclude
+	}
+	return newFilter(include, exclude)
+}
+
+// ParseDescriptor reads a project descriptor (project.toml) of schema version 0.1, 0.2 or 0.3.
+func ParseDescriptor(name string, b []byte) (*cnb.Project, error) {
+	return cnb.DecodeProject(filepath.Base(name), b)
+}
