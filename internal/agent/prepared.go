@@ -87,6 +87,9 @@ func checkEnv(name, value string) error {
 	if _, err := cnb.ParseEnvName(name); err != nil {
 		return err
 	}
+	if strings.Contains(name, "/") || name == "." || name == ".." || len(name) > 255 {
+		return fmt.Errorf("environment variable %q: its name cannot be a file's", name)
+	}
 	if len(value) > maxEnvValue {
 		return fmt.Errorf("environment variable %s: its value has %d bytes, at most %d are allowed", name, len(value), maxEnvValue)
 	}

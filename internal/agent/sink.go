@@ -144,7 +144,11 @@ func (c hostCache) Open(ctx context.Context, diffID string) (io.ReadCloser, erro
 	if err := decode(reply, &b); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(b.Path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	return openBlob(b.Path, diffID)
+}
+
+func openBlob(path, diffID string) (io.ReadCloser, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open layer %s: %w", diffID, err)
 	}

@@ -26,21 +26,18 @@ func StartCollector(ctx context.Context, binary string, host Host) (*Collector, 
 	}
 	c, err := ConnectCollector(ctx, stdout, stdin, host)
 	if err != nil {
-		p.kill()
-		<-p.exited
+		p.end(time.Second)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, fmt.Errorf("start the collector %s: %w", binary, errors.Join(err, p.failure()))
+		if why := p.failure(); why != nil {
+			err = why
+		}
+		return nil, fmt.Errorf("start the collector %s: %w", binary, err)
 	}
 	c.explain = p.explain
 	c.release = func() error {
-		select {
-		case <-p.exited: // it ends by itself when its input does
-		case <-time.After(2 * time.Second):
-			p.kill()
-			<-p.exited
-		}
+		p.end(2 * time.Second)
 		return nil
 	}
 	return c, nil
@@ -90,7 +87,15 @@ func (p *helper) start(binary string) (stdin io.WriteCloser, stdout io.ReadClose
 	return ourOut, ourIn, nil
 }
 
-func (p *helper) kill() { _ = p.cmd.Process.Kill() }
+// end returns when the child has: by itself, as it does when its input ends, or after patience by force.
+func (p *helper) end(patience time.Duration) {
+	select {
+	case <-p.exited:
+	case <-time.After(patience):
+		_ = p.cmd.Process.Kill()
+		<-p.exited
+	}
+}
 
 // failure says how the child ended and what it said last; nil for a good end.
 func (p *helper) failure() error {
