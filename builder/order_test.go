@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -66,7 +67,7 @@ func TestOrderOfTooManyGroups(t *testing.T) {
 		top.Elements = append(top.Elements, cnb.GroupElement{Ref: d.Ref})
 	}
 	_, err := Detect(t.Context(), DetectInput{
-		PlatformAPI: cnb.NewestPlatformAPI, Dirs: Dirs{Scratch: t.TempDir()}, Order: cnb.Order{top}, Catalog: MapCatalog(ds), MaxTrials: 500,
+		PlatformAPI: cnb.NewestPlatformAPI, Dirs: Dirs{Scratch: t.TempDir(), UID: os.Geteuid(), GID: os.Getegid()}, Order: cnb.Order{top}, Catalog: MapCatalog(ds), MaxTrials: 500,
 		Runner: runnerFunc(func(context.Context, Cmd) error {
 			return &ExitError{Phase: PhaseDetect, Buildpack: leaf.Ref, Code: 100}
 		}),
@@ -122,7 +123,7 @@ func firstOf(groups [][]cnb.GroupElement, pass map[cnb.ID]bool) string {
 }
 
 func TestOrderEqualsItsExpansion(t *testing.T) {
-	scratch := t.TempDir()
+	dirs := Dirs{Scratch: t.TempDir(), UID: os.Geteuid(), GID: os.Getegid()}
 	rapid.Check(t, func(t *rapid.T) {
 		pass := map[cnb.ID]bool{}
 		var ds []*cnb.Descriptor
@@ -157,7 +158,7 @@ func TestOrderEqualsItsExpansion(t *testing.T) {
 		}
 		want := firstOf(flat, pass)
 		found, err := Detect(context.Background(), DetectInput{
-			PlatformAPI: cnb.NewestPlatformAPI, Dirs: Dirs{Scratch: scratch}, Order: top, Catalog: catalog,
+			PlatformAPI: cnb.NewestPlatformAPI, Dirs: dirs, Order: top, Catalog: catalog,
 			Runner: runnerFunc(func(_ context.Context, c Cmd) error {
 				if pass[c.Buildpack.ID] {
 					return nil
