@@ -168,5 +168,8 @@ func (s *planSearch) tooMany() error {
 			refs = append(refs, s.candidates[i].ref)
 		}
 	}
+	if len(refs) == 0 {
+		return fmt.Errorf("resolve the build plan: gave up, because what %d buildpacks provide and require is too much", len(s.nodes))
+	}
 	return fmt.Errorf("resolve the build plan: gave up after %d trials of alternatives ([[or]]) of %s", s.trials, joinRefs(refs, ", "))
 }

@@ -252,3 +252,48 @@ func TestResolveGivesUp(t *testing.T) {
 		t.Errorf("error %q", err)
 	}
 }
+
+// A thousand optional buildpacks that fall one after the other, each with many names.
+func TestResolveLargePlans(t *testing.T) {
+	for _, names := range []int{0, 60, 2000} {
+		var lines []string
+		var more strings.Builder
+		for k := range names {
+			fmt.Fprintf(&more, " +m%d -m%d", k, k)
+		}
+		lines = append(lines, "first:")
+		for i := range 1000 {
+			lines = append(lines, fmt.Sprintf("b%d?: +n%d -n%d%s", i, i, i+1, more.String()))
+		}
+		lines = append(lines, "z:")
+		start := time.Now()
+		r, err := resolve(t.Context(), candidatesOf(lines...), defaultTrials)
+		if err == nil && keptText(r) != "first z" {
+			t.Errorf("%d names: kept %s", names, keptText(r))
+		}
+		if names == 0 && err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(start); d > 10*time.Second {
+			t.Errorf("%d names: took %v", names, d)
+		}
+	}
+}
+
+func FuzzResolve(f *testing.F) {
+	for _, s := range []string{"a: +x\nb: -x", "a?: +x | \nb: -x | -y", "a: | |\nb?:", "a?: +x -y\nb?: -x +y\nc:", ": +"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		lines := strings.Split(text, "\n")
+		if len(lines) > 5 || strings.Count(text, "|") > 8 {
+			return
+		}
+		candidates := candidatesOf(lines...)
+		want, ok := oracle(candidates)
+		got, err := resolve(t.Context(), candidates, defaultTrials)
+		if err != nil || got.ok != ok || len(got.kept) != len(want) {
+			t.Errorf("%q: ok %v, kept %s, %v; trying everything: %v, %d kept", text, got.ok, keptText(got), err, ok, len(want))
+		}
+	})
+}

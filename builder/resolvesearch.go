@@ -12,6 +12,10 @@ import (
 func (s *planSearch) prune() bool {
 	for changed := true; changed; {
 		changed = false
+		if s.work > maxPlanWork {
+			s.err = s.tooMany()
+			return false
+		}
 		firstProvide := s.span()
 		for i := range s.nodes {
 			live := 0
@@ -48,6 +52,7 @@ func (s *planSearch) span() []int {
 			if o.dead {
 				continue
 			}
+			s.work += 2 * (1 + len(o.provides) + len(o.requires))
 			for _, n := range o.provides {
 				first[n] = min(first[n], i)
 			}
@@ -114,7 +119,7 @@ func (s *planSearch) search(i int) bool {
 		if s.nodes[i].options[k].dead {
 			continue
 		}
-		if s.trials++; s.trials > s.maxTrials || s.work > maxPlanWork {
+		if s.trials++; s.trials > s.maxTrials {
 			s.err = s.tooMany()
 			return false
 		}
@@ -124,6 +129,9 @@ func (s *planSearch) search(i int) bool {
 		}
 		s.choice[i] = k
 		why := s.settle(i)
+		if s.err != nil {
+			return false
+		}
 		if why != "" {
 			if s.firstWhy == "" {
 				s.firstWhy = why
@@ -165,6 +173,10 @@ func (s *planSearch) settle(last int) string {
 		s.kept[i] = true
 	}
 	for changed := true; changed; {
+		if s.work > maxPlanWork {
+			s.err = s.tooMany()
+			return ""
+		}
 		requires, why := s.dropUnmet(last)
 		if why != "" {
 			return why
