@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/layerstore"
+	"github.com/slipway-build/slipway/internal/source"
 )
 
 // testHost is the parent of a collector: it keeps layers in a store and runs executables with the host's own paths.
@@ -235,7 +236,10 @@ func TestUsageAndRemove(t *testing.T) {
 	if grown := u.Bytes - empty.Bytes; err != nil || grown < 1<<20 || grown > 1<<20+64<<10 || u.Files-empty.Files != 5 {
 		t.Errorf("usage %+v after %+v, %v", u, empty, err)
 	}
-	deepen(t, app, 5000)
+	if err := os.Chmod(filepath.Join(app, "sealed"), 0); err != nil {
+		t.Fatal(err)
+	}
+	deepen(t, app, 2100)
 	if err := c.Remove(t.Context(), d.Root); err != nil {
 		t.Fatal(err)
 	}
@@ -313,6 +317,30 @@ func TestCopyOut(t *testing.T) {
 	}
 	if err := c.CopyOut(t.Context(), d, "/layers/evil", to); err == nil {
 		t.Error("copied through a link that leaves the root")
+	}
+}
+
+func TestSource(t *testing.T) {
+	c := newCollector(t, newTestHost(t))
+	d := testDirs(t)
+	if err := c.Prepare(t.Context(), Preparation{Dirs: d}); err != nil {
+		t.Fatal(err)
+	}
+	app := t.TempDir()
+	if err := os.WriteFile(filepath.Join(app, "index.html"), []byte("hello"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	req := source.Request{Path: app, Dest: d.Host(d.App), UID: d.UID, GID: d.GID}
+	res, err := c.Source(t.Context(), req)
+	if err != nil || res.Files != 1 || res.Bytes != 5 || res.Kind != source.Dir || !strings.HasPrefix(res.Digest, "sha256:") {
+		t.Errorf("got %+v, %v", res, err)
+	}
+	if b, err := os.ReadFile(filepath.Join(d.Root, "workspace/index.html")); err != nil || string(b) != "hello" {
+		t.Errorf("unpacked %q, %v", b, err)
+	}
+	req.Path = filepath.Join(app, "none")
+	if _, err := c.Source(t.Context(), req); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), req.Path) {
+		t.Errorf("no source: %v", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/internal/source"
 )
 
 // A Preparation is what a build's directories hold before the first phase.
@@ -31,6 +32,12 @@ type File struct {
 // owned by root. A name that the spec does not allow is an error before anything is made.
 func (c *Collector) Prepare(ctx context.Context, p Preparation) error {
 	return c.call(ctx, "prepare", p, nil)
+}
+
+// Source is source.Unpack in the collector. Path and Dest are paths of this machine.
+func (c *Collector) Source(ctx context.Context, req source.Request) (*source.Result, error) {
+	out := &source.Result{}
+	return out, c.call(ctx, "source", req, out)
 }
 
 // Usage is what a build takes on disk.

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/agent/wire"
+	"github.com/slipway-build/slipway/internal/source"
 )
 
 // ServeCollector is the collector: it answers the calls that r brings on w until r ends. It owns its process, which it
@@ -122,8 +123,11 @@ func (s *collectorServer) handlers() map[string]wire.Handler {
 		"usage": handler(func(ctx context.Context, _ *wire.Call, root string) (any, error) {
 			return measure(ctx, root)
 		}),
-		"remove":  handler(func(ctx context.Context, _ *wire.Call, dir string) (any, error) { return nil, remove(ctx, dir) }),
-		"copy":    handler(sendFiles),
+		"remove": handler(func(ctx context.Context, _ *wire.Call, dir string) (any, error) { return nil, remove(ctx, dir) }),
+		"copy":   handler(sendFiles),
+		"source": handler(func(ctx context.Context, _ *wire.Call, req source.Request) (any, error) {
+			return source.Unpack(ctx, req)
+		}),
 		"detect":  handler(s.detect),
 		"restore": handler(s.restore),
 		"build":   handler(s.build),

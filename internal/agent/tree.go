@@ -84,8 +84,11 @@ func (m *meter) entry(fd int, name string, depth int) error {
 	return m.dir(sub, name, depth+1)
 }
 
-// remove deletes a tree of any depth in bounded memory and descriptors: a directory that is not empty is moved to the
-// top before its turn, so no level is ever below the second.
+// maxOpenDepth is how deep remove goes with one open directory per level.
+const maxOpenDepth = 100
+
+// remove deletes a tree of any depth in bounded memory and descriptors: what is deeper than maxOpenDepth is moved to
+// the top first.
 func remove(ctx context.Context, dir string) error {
 	if !filepath.IsAbs(dir) || strings.Count(filepath.Clean(dir), "/") < 2 {
 		return fmt.Errorf("remove %q: want an absolute path of a build", dir)
@@ -112,7 +115,7 @@ func remove(ctx context.Context, dir string) error {
 			break
 		}
 		for _, name := range names {
-			if err := r.entry(top, name); err != nil {
+			if err := r.entry(top, name, 0); err != nil {
 				return fmt.Errorf("remove %s: %w", filepath.Join(dir, name), err)
 			}
 		}
@@ -129,8 +132,8 @@ type remover struct {
 	n   int // names given to directories that were moved up
 }
 
-// entry deletes one entry of dir, a directory only when it is or becomes empty by moving what it holds.
-func (r *remover) entry(dir int, name string) error {
+// entry deletes one entry of dir and what is below it.
+func (r *remover) entry(dir int, name string, depth int) error {
 	if err := context.Cause(r.ctx); err != nil {
 		return err
 	}
@@ -141,17 +144,28 @@ func (r *remover) entry(dir int, name string) error {
 	if !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM) {
 		return err
 	}
-	err = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
-	if err == nil || errors.Is(err, unix.ENOENT) {
-		return nil
+	for {
+		err = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+		switch {
+		case err == nil || errors.Is(err, unix.ENOENT):
+			return nil
+		case !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST):
+			return err
+		case depth == maxOpenDepth:
+			return r.lift(dir, name)
+		}
+		if err := r.contents(dir, name, depth); err != nil {
+			return err
+		}
 	}
-	if !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) {
-		return err
-	}
-	if dir != r.top {
-		return r.lift(dir, name)
-	}
+}
+
+// contents empties the directory name in dir.
+func (r *remover) contents(dir int, name string, depth int) error {
 	sub, err := unix.Openat(dir, name, openDir, 0)
+	if errors.Is(err, unix.EACCES) && unix.Fchmodat(dir, name, 0o700, 0) == nil { // root needs none of this
+		sub, err = unix.Openat(dir, name, openDir, 0)
+	}
 	if err != nil {
 		return err
 	}
@@ -160,7 +174,7 @@ func (r *remover) entry(dir int, name string) error {
 	for {
 		names, err := f.Readdirnames(1024)
 		for _, n := range names {
-			if err := r.entry(sub, n); err != nil {
+			if err := r.entry(sub, n, depth+1); err != nil {
 				return err
 			}
 		}
