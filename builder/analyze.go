@@ -227,7 +227,7 @@ func withoutApp(label string, because error) (cnb.LayersMetadata, error) {
 // build makes anew.
 func prune(md cnb.LayersMetadata, holds map[string]bool, emit func(Event)) cnb.LayersMetadata {
 	warn := func(what string) {
-		emit(Event{Kind: EventWarning, Text: fmt.Sprintf("previous image: %s is not in the image or has no valid name: not reused", what)})
+		emit(Event{Kind: EventWarning, Text: fmt.Sprintf("previous image: %s is damaged or not in the image: not reused", what)})
 	}
 	for _, s := range []*cnb.LayerSHA{&md.Config, &md.Launcher, &md.ProcessTypes} {
 		if !holds[s.SHA] {
@@ -247,15 +247,43 @@ func prune(md cnb.LayersMetadata, holds map[string]bool, emit func(Event)) cnb.L
 		layers := map[string]cnb.LayerMetadata{}
 		for _, name := range sortedKeys(bp.Layers) {
 			l := bp.Layers[name]
-			if _, err := cnb.ParseLayerName(name); err != nil || !holds[l.SHA] {
+			if _, err := cnb.ParseLayerName(name); err != nil || !holds[l.SHA] || tooDeep(l.Data, maxData) {
 				warn(fmt.Sprintf("layer %.100q of buildpack %s", name, bp.ID))
 				continue
 			}
 			layers[name] = l
 		}
 		bp.Layers = layers
+		if bp.Store != nil && tooDeep(bp.Store.Data, maxData) {
+			warn(fmt.Sprintf("store.toml of buildpack %s", bp.ID))
+			bp.Store = nil
+		}
 		bps = append(bps, bp)
 	}
 	md.Buildpacks = bps
 	return md
+}
+
+// maxData is how deep tables of a buildpack may lie in each other, as in the files it writes.
+const maxData = 32
+
+func tooDeep(v any, left int) bool {
+	if left == 0 {
+		return true
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		for _, e := range v {
+			if tooDeep(e, left-1) {
+				return true
+			}
+		}
+	case []any:
+		for _, e := range v {
+			if tooDeep(e, left-1) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -105,6 +105,7 @@ func TestAnalyzePrevious(t *testing.T) {
 		{"a layer that is not there", label("null", `"x":`+layer(held)+`,"y":`+layer(has[0].String())), "", "x", `layer "y" of buildpack a/b`},
 		{"bad names", label("null", `"../y":`+layer(held)+`,"store":`+layer(held)), "", "", `layer "../y" of buildpack a/b`},
 		{"bad buildpack", strings.ReplaceAll(label("null", ""), "a/b", "../b"), "", "", `buildpack "../b"`},
+		{"deep data", label("null", `"x":{"sha":"`+held+`","launch":true,"data":`+strings.Repeat(`{"a":`, 40)+"1"+strings.Repeat("}", 40)+"}"), "", "", `layer "x" of buildpack a/b`},
 		{"garbled", "{not json", "", "none", "previous image app is not used: "},
 		{"another type", `[1]`, "", "none", "previous image app is not used: "},
 		{"none", "", "", "none", "was not made by buildpacks"},

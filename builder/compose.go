@@ -19,8 +19,9 @@ import (
 // ComposeInput is what Compose works on.
 type ComposeInput struct {
 	Run v1.Image
-	// RunReference is where the run image was found, a tag or a digest reference. The image records the digest
-	// form wherever it is stored, so that all outputs of a build are the same image.
+	// RunReference is where the run image was found. The app image records the digest form wherever it is stored,
+	// so that all outputs of a build are the same image: a tag is replaced by Run's digest, a digest stays (an
+	// image that comes from a container engine does not have the digest that it has in its registry).
 	RunReference string
 	// RunImage is the run image with its mirrors as run.toml or the builder names it; it is what a later rebase
 	// is allowed to use.

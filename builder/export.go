@@ -107,7 +107,7 @@ func export(ctx context.Context, in ExportInput, sink Sink) (*Exported, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := e.plan(sbom); err != nil {
+	if err := e.plan(ctx, sbom); err != nil {
 		return nil, err
 	}
 	if err := e.run(ctx, sink); err != nil {

@@ -52,7 +52,7 @@ type layerJob struct {
 }
 
 // plan lists the layers of the image and of the cache in order (platform, "exporter"; buildpack, "Phase #4").
-func (e *exporter) plan(sbom sbomKinds) error {
+func (e *exporter) plan(ctx context.Context, sbom sbomKinds) error {
 	for _, el := range e.Group.Elements {
 		if el.Extension {
 			continue
@@ -73,7 +73,7 @@ func (e *exporter) plan(sbom sbomKinds) error {
 		job.forImage, job.cached = false, e.PreviousCache.BOM.SHA
 		e.cache = append(e.cache, job)
 	}
-	if err := e.planApp(); err != nil {
+	if err := e.planApp(ctx); err != nil {
 		return err
 	}
 	return e.planLauncher()
@@ -171,8 +171,8 @@ func (e *exporter) sbomJob(kind string) *layerJob {
 }
 
 // planApp adds the app directory, cut into slices.
-func (e *exporter) planApp() error {
-	slices, err := sliceApp(e.Dirs, e.Built.Metadata.Slices)
+func (e *exporter) planApp(ctx context.Context) error {
+	slices, err := sliceApp(ctx, e.Dirs, e.Built.Metadata.Slices)
 	if err != nil {
 		return err
 	}
@@ -271,7 +271,7 @@ func (j *layerJob) run(ctx context.Context, sink Sink) {
 		return
 	}
 	previous := j.previous
-	if !j.forImage {
+	if !validDiffID(previous) {
 		previous = j.cached
 	}
 	if !validDiffID(previous) {

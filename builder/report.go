@@ -10,7 +10,7 @@ import (
 
 // MakeReport is report.toml for an image that was written to a registry, a layout or a store under tags
 // (platform, "report.toml"); cnb.EncodeReport gives its text. Where a container engine is the destination the
-// caller sets ImageID in place of Digest.
+// caller sets ImageID in place of Digest, and for Platform API 0.8 and older Build.BOM to Built.BuildBOM.
 func MakeReport(img v1.Image, tags []string) (cnb.Report, error) {
 	digest, err := img.Digest()
 	if err != nil {

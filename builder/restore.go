@@ -234,7 +234,7 @@ func (r *restorer) settle(ctx context.Context, j *restoreJob) error {
 		return fmt.Errorf("remove layer %s:%s, which could not be restored: %w", j.buildpack.ID, j.layer, err)
 	}
 	if errors.Is(j.err, errNoSpace) {
-		return j.err
+		return fmt.Errorf("restore layer %s:%s from the cache: %w", j.buildpack.ID, j.layer, j.err)
 	}
 	r.warn(j.buildpack, j.layer, fmt.Sprintf("layer %s:%s is not restored from the cache: %v", j.buildpack.ID, j.layer, j.err))
 	return nil

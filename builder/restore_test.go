@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/slipway-build/slipway/builder/cnb"
@@ -367,6 +368,27 @@ func TestRestoreOnlyTheGroup(t *testing.T) {
 	}
 	if got := sortedKeys(listing(t, b.Root)); !slices.Equal(got, []string{"launcher", "layers", "layers/bp", "layers/bp/ok.toml", "workspace"}) {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestRestoreOwners(t *testing.T) {
+	b := newBuildDir(t)
+	if b.UID == 0 {
+		b.UID, b.GID = 1234, 1235 // only root can give files away
+	}
+	blob := tarWith(t, dirHdr("/layers/bp/x"), dirHdr("/layers/bp/x/d"), fileHdr("/layers/bp/x/d/f"), linkHdr("/layers/bp/x/l", "/nowhere"),
+		tar.Header{Typeflag: tar.TypeFifo, Name: "/layers/bp/x/p", Mode: 0o644})
+	if w := restoreOne(t, b, diffIDOf(blob), blob); w != "" {
+		t.Fatal(w)
+	}
+	for _, p := range []string{"", ".toml", "/d", "/d/f", "/l", "/p"} {
+		fi, err := os.Lstat(b.Host("/layers/bp/x" + p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st := fi.Sys().(*syscall.Stat_t); int(st.Uid) != b.UID || int(st.Gid) != b.GID {
+			t.Errorf("x%s belongs to %d:%d", p, st.Uid, st.Gid)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path"
@@ -17,7 +18,7 @@ import (
 // A file, a link or an empty directory belongs to the first slice one of whose globs matches it or a directory
 // above it: what an earlier slice took no longer exists for a later one. Any other directory is part of every
 // layer that holds something below it. What no slice matches is the last layer.
-func sliceApp(d Dirs, list []cnb.Slice) ([]func(rel string) bool, error) {
+func sliceApp(ctx context.Context, d Dirs, list []cnb.Slice) ([]func(rel string) bool, error) {
 	if len(list) == 0 {
 		return []func(string) bool{nil}, nil
 	}
@@ -34,7 +35,7 @@ func sliceApp(d Dirs, list []cnb.Slice) ([]func(rel string) bool, error) {
 		return nil, fmt.Errorf("open the app directory: %w", err)
 	}
 	defer dir.Close()
-	if _, err := s.scan(dir, "", s.rest, 0); err != nil {
+	if _, err := s.scan(ctx, dir, "", s.rest, 0); err != nil {
 		return nil, err
 	}
 	out := make([]func(string) bool, len(list)+1)
@@ -97,7 +98,7 @@ func (s *slicer) match(rel string, limit int) int {
 }
 
 // scan fills in dirs and leaves for what is below dir, whose own slice is of.
-func (s *slicer) scan(dir *os.File, rel string, of, depth int) (sliceSet, error) {
+func (s *slicer) scan(ctx context.Context, dir *os.File, rel string, of, depth int) (sliceSet, error) {
 	if depth >= maxDepth {
 		return nil, fmt.Errorf("%.80q...: more than %d directories deep", rel, maxDepth)
 	}
@@ -107,6 +108,9 @@ func (s *slicer) scan(dir *os.File, rel string, of, depth int) (sliceSet, error)
 		return nil, fmt.Errorf("read directory %q of the app: %w", rel, err)
 	}
 	for _, name := range names {
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
 		at := path.Join(rel, name)
 		st, err := statAt(dir, name)
 		if err != nil {
@@ -114,7 +118,7 @@ func (s *slicer) scan(dir *os.File, rel string, of, depth int) (sliceSet, error)
 		}
 		mine := s.match(at, of)
 		if st.kind() == kindDirectory {
-			below, err := s.descend(dir, name, at, mine, depth)
+			below, err := s.descend(ctx, dir, name, at, mine, depth)
 			if err != nil {
 				return nil, err
 			}
@@ -141,13 +145,13 @@ func (s *slicer) scan(dir *os.File, rel string, of, depth int) (sliceSet, error)
 	return set, nil
 }
 
-func (s *slicer) descend(dir *os.File, name, rel string, of, depth int) (sliceSet, error) {
+func (s *slicer) descend(ctx context.Context, dir *os.File, name, rel string, of, depth int) (sliceSet, error) {
 	sub, err := openDirAt(dir, name)
 	if err != nil {
 		return nil, fmt.Errorf("open directory %q of the app: %w", rel, err)
 	}
 	defer sub.Close()
-	return s.scan(sub, rel, of, depth+1)
+	return s.scan(ctx, sub, rel, of, depth+1)
 }
 
 // in tells whether rel is part of layer i.

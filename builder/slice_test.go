@@ -19,7 +19,7 @@ import (
 func sliced(t *testing.T, app string, list []cnb.Slice) [][]string {
 	t.Helper()
 	d := Dirs{App: app}
-	keeps, err := sliceApp(d, list)
+	keeps, err := sliceApp(t.Context(), d, list)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestSlices(t *testing.T) {
 }
 
 func TestSliceOfBadGlob(t *testing.T) {
-	_, err := sliceApp(Dirs{App: t.TempDir()}, []cnb.Slice{{}, {Paths: []string{"a["}}})
+	_, err := sliceApp(t.Context(), Dirs{App: t.TempDir()}, []cnb.Slice{{}, {Paths: []string{"a["}}})
 	if err == nil || err.Error() != `slice 2: path "a[" is not a valid glob: syntax error in pattern` {
 		t.Errorf("got %v", err)
 	}
