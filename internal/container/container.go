@@ -67,7 +67,8 @@ type Streams struct {
 	Stdout, Stderr io.Writer
 	// Resize carries the sizes of the user's terminal, if there is one.
 	Resize <-chan Size
-	// Started is called once, after the start and before Run returns.
+	// Started is called once, after the start and before Run returns. It must
+	// not block: Run looks at nothing else meanwhile.
 	Started func(Info)
 }
 

@@ -131,7 +131,10 @@ func privileges(b *bench) {
 			}
 		}
 	}
-	s := b.spec("status")
+	s := b.spec("read", "/proc/keys")
+	s.UID = 0
+	b.want("the kernel's keys", s, "") // masked
+	s = b.spec("status")
 	s.UID, s.Capabilities = 0, []string{"CHOWN"}
 	if out, _, err := b.run(s); err != nil || !strings.Contains(out, "CapEff:\t0000000000000001") {
 		b.Errorf("root that keeps CHOWN: %v\n%s", err, out)

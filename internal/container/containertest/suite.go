@@ -9,10 +9,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,7 +79,7 @@ func Rootfs(t testing.TB) []byte {
 
 // Run judges s. It needs some seconds and 64 MiB.
 func Run(t *testing.T, s Subject) {
-	for name, test := range map[string]func(*bench){
+	tests := map[string]func(*bench){
 		"process":    process,
 		"mounts":     mounts,
 		"privileges": privileges,
@@ -96,7 +98,9 @@ func Run(t *testing.T, s Subject) {
 		"network":    network,
 		"prepare":    prepare,
 		"leaks":      leaks,
-	} {
+	}
+	for _, name := range slices.Sorted(maps.Keys(tests)) {
+		test := tests[name]
 		t.Run(name, func(t *testing.T) {
 			idle := goleak.IgnoreCurrent()
 			b := &bench{T: t, Subject: s, rt: s.New(t)}

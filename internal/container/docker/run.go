@@ -38,7 +38,9 @@ func (p *Prepared) Run(ctx context.Context, s container.Streams) (err error) {
 	if err == nil {
 		if err = p.start(run); err == nil {
 			defer p.watch(run, stop, s)()
-			err = p.started(run, s)
+			if e := p.started(run, s); e != nil {
+				stop(e) // it runs: from here on it must be ended
+			}
 		}
 	}
 	if err != nil && run.Err() == nil {
