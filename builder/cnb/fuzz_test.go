@@ -38,6 +38,8 @@ func FuzzDecode(f *testing.F) {
 		one(err)
 		_, err = DecodeAnalyzed("f", b)
 		one(err)
+		_, err = DecodeProject("f", b)
+		one(err)
 		_, err = DecodeProjectMetadata("f", b)
 		one(err)
 		if s, err := DecodeStore("f", b); err == nil {

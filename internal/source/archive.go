@@ -4,8 +4,10 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -18,20 +20,54 @@ import (
 
 // zipReader reads a zip file.
 type zipReader struct {
-	f    *os.File
-	size int64
-	z    *zip.Reader
+	f      *os.File
+	size   int64
+	limits Limits
+	z      *zip.Reader
 }
 
 func (z *zipReader) open() error {
 	if z.z != nil {
 		return nil
 	}
+	if err := z.checkDirectory(); err != nil {
+		return err
+	}
 	r, err := zip.NewReader(z.f, z.size)
 	if err != nil && !errors.Is(err, zip.ErrInsecurePath) { // names are checked one by one
 		return fmt.Errorf("not a valid zip file: %w", err)
 	}
 	z.z = r
+	return nil
+}
+
+// checkDirectory refuses a zip file whose list of entries is too long to hold in memory. The number of
+// entries that it states is not to be trusted (readers read on while there are entries), the space they take is.
+func (z *zipReader) checkDirectory() error {
+	tail := make([]byte, min(z.size, 22+1<<16))
+	if _, err := z.f.ReadAt(tail, z.size-int64(len(tail))); err != nil && err != io.EOF {
+		return fmt.Errorf("read the zip file: %w", err)
+	}
+	i := bytes.LastIndex(tail, []byte("PK\x05\x06"))
+	if i < 0 || i+22 > len(tail) {
+		return fmt.Errorf("not a valid zip file: its end is missing")
+	}
+	le := binary.LittleEndian
+	end := z.size - int64(len(tail)) + int64(i)
+	length, start := int64(le.Uint32(tail[i+12:])), int64(le.Uint32(tail[i+16:]))
+	if length == 1<<32-1 || start == 1<<32-1 || le.Uint16(tail[i+10:]) == 1<<16-1 { // zip64
+		var loc [20]byte
+		var rec [56]byte
+		if _, err := z.f.ReadAt(loc[:], end-20); err == nil && string(loc[:4]) == "PK\x06\x07" {
+			if _, err := z.f.ReadAt(rec[:], int64(le.Uint64(loc[8:]))); err != nil {
+				return fmt.Errorf("not a valid zip file: its zip64 end is missing")
+			}
+			length, start = int64(le.Uint64(rec[40:])), int64(le.Uint64(rec[48:]))
+		}
+	}
+	if first := min(start, end-length); first < 0 || (end-first)/320 > int64(z.limits.Files) {
+		return fmt.Errorf("its list of entries has %d bytes, too many for %d entries, the limit", end-max(first, 0), z.limits.Files)
+	}
 	return nil
 }
 
@@ -119,7 +155,10 @@ func zipMode(f *zip.File, none fs.FileMode) fs.FileMode {
 }
 
 // tarReader reads a tar file, compressed with gzip or not.
-type tarReader struct{ f *os.File }
+type tarReader struct {
+	f      *os.File
+	limits Limits
+}
 
 // open reads from the start.
 func (t *tarReader) open() (*tar.Reader, error) {
@@ -134,27 +173,44 @@ func (t *tarReader) open() (*tar.Reader, error) {
 	return tar.NewReader(bufio.NewReaderSize(z, 256<<10)), nil
 }
 
-// maxSkipped bounds what is decompressed in search of project.toml, in bytes.
-const maxSkipped = 4 << 30
+// A meter counts what has to be decompressed, of entries that are kept and others alike.
+type meter struct {
+	limits  Limits
+	bytes   int64
+	entries int
+}
+
+func (m *meter) add(h *tar.Header) error {
+	if m.entries++; m.entries > m.limits.Files {
+		return fmt.Errorf("more than %d entries, the limit", m.limits.Files)
+	}
+	if h.Size > m.limits.Bytes-m.bytes {
+		return fmt.Errorf("%q: the files have more than %d bytes together, the limit for this source", short(h.Name), m.limits.Bytes)
+	}
+	m.bytes += h.Size
+	return nil
+}
 
 func (t *tarReader) descriptor(ctx context.Context) (b []byte, err error) {
 	r, err := t.open()
 	if err != nil {
 		return nil, err
 	}
-	var passed int64
-	for passed < maxSkipped {
+	m := meter{limits: t.limits}
+	for {
 		h, err := r.Next()
 		if err == io.EOF {
 			break
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, tar.ErrInsecurePath) { // names are checked one by one
 			return nil, tarError(err)
 		}
 		if err := context.Cause(ctx); err != nil {
 			return nil, err
 		}
-		passed += h.Size
+		if err := m.add(h); err != nil {
+			return nil, err
+		}
 		if name, err := clean(h.Name); err == nil && name == DescriptorName && h.Typeflag == tar.TypeReg {
 			if b, err = readDescriptor(r); err != nil { // the last of a name counts
 				return nil, err
@@ -164,19 +220,14 @@ func (t *tarReader) descriptor(ctx context.Context) (b []byte, err error) {
 	return b, nil
 }
 
-// tarError explains what a tar file that is none looks like.
-func tarError(err error) error {
-	if errors.Is(err, tar.ErrInsecurePath) {
-		return fmt.Errorf("read the archive: %w", err)
-	}
-	return fmt.Errorf("not a valid tar file: %w", err)
-}
+func tarError(err error) error { return fmt.Errorf("not a valid tar file: %w", err) }
 
 func (t *tarReader) each(_ context.Context, w *writer) error {
 	r, err := t.open()
 	if err != nil {
 		return err
 	}
+	m := meter{limits: t.limits}
 	for {
 		h, err := r.Next()
 		if err == io.EOF {
@@ -184,6 +235,9 @@ func (t *tarReader) each(_ context.Context, w *writer) error {
 		}
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) { // names are checked one by one
 			return tarError(err)
+		}
+		if err := m.add(h); err != nil {
+			return err
 		}
 		if h.Typeflag == tar.TypeXGlobalHeader {
 			continue
@@ -204,9 +258,6 @@ func (t *tarReader) one(w *writer, h *tar.Header, name string, r io.Reader) erro
 	case tar.TypeDir:
 		return w.dir(name, mode, h.ModTime)
 	case tar.TypeReg, tar.TypeGNUSparse:
-		if left := w.limits.Bytes - w.res.Bytes; h.Size > left && w.keep.keeps(name, false) {
-			return fmt.Errorf("%q: the files have more than %d bytes together, the limit for this source", short(name), w.limits.Bytes)
-		}
 		return w.file(name, mode, h.ModTime, r)
 	case tar.TypeSymlink:
 		return w.symlink(name, h.Linkname)

@@ -85,6 +85,9 @@ func (d *dirReader) one(w *writer, dir *os.Root, e fs.DirEntry, name string) err
 		if err != nil {
 			return gone("read directory", name, err)
 		}
+		if os.SameFile(fi, w.self) {
+			return nil // the build's own directory is in the source
+		}
 		if err := w.dir(name, fi.Mode(), fi.ModTime()); err != nil {
 			return err
 		}

@@ -299,11 +299,12 @@ func cleanURL(s string) string {
 		return ""
 	}
 	if !strings.Contains(s, "://") {
-		host, rest, ok := strings.Cut(s, ":") // user@host:path
-		if !ok || strings.Contains(host, "/") || rest == "" {
-			return ""
+		user, rest := "", s // user@host:path
+		if i := strings.LastIndex(s, "@"); i >= 0 {
+			user, rest = s[:i], s[i+1:]
 		}
-		if user, h, ok := strings.Cut(host, "@"); ok && (strings.Contains(h, "@") || strings.Contains(user, ":")) {
+		host, file, ok := strings.Cut(rest, ":")
+		if !ok || host == "" || file == "" || strings.ContainsAny(user+host, ":/@") {
 			return ""
 		}
 		return s

@@ -137,32 +137,11 @@ func kindOf(f *os.File, fi os.FileInfo, path string) (Kind, error) {
 // Unpack puts the source at req.Path into req.Dest. On an error Dest holds whatever was unpacked so far: the
 // caller removes it.
 func Unpack(ctx context.Context, req Request) (*Result, error) {
-	f, fi, err := open(req.Path)
+	r, kind, limits, closer, err := req.open()
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	kind, err := kindOf(f, fi, req.Path)
-	if err != nil {
-		return nil, err
-	}
-	limits := req.Limits.or(Limits{Archive: 512 << 20, Bytes: 2 << 30, Files: 200_000, Ratio: 200})
-	if kind == Dir {
-		limits = req.Limits.or(Limits{Bytes: 64 << 30, Files: 2_000_000})
-	} else if fi.Size() > limits.Archive {
-		return nil, fmt.Errorf("source %s: the archive has %d bytes, the limit is %d", req.Path, fi.Size(), limits.Archive)
-	} else if byRatio := max(fi.Size(), 64<<10) * limits.Ratio; byRatio < limits.Bytes {
-		limits.Bytes = byRatio
-	}
-	var r reader
-	switch kind {
-	case Dir:
-		r = &dirReader{path: req.Path}
-	case Zip:
-		r = &zipReader{f: f, size: fi.Size()}
-	case Tar:
-		r = &tarReader{f: f}
-	}
+	defer closer.Close()
 	res := &Result{Kind: kind}
 	keep, err := req.filter(ctx, r, res)
 	if err != nil {
@@ -173,7 +152,7 @@ func Unpack(ctx context.Context, req Request) (*Result, error) {
 		return nil, err
 	}
 	defer w.root.Close()
-	if err := errors.Join(r.each(ctx, w)); err != nil {
+	if err := r.each(ctx, w); err != nil {
 		return nil, fmt.Errorf("source %s: %w", req.Path, err)
 	}
 	if err := w.finish(); err != nil {
@@ -183,6 +162,48 @@ func Unpack(ctx context.Context, req Request) (*Result, error) {
 		res.Git = gitBelow(req.Path)
 	}
 	return res, nil
+}
+
+// open finds out what kind of source there is and what limits it has.
+func (req Request) open() (reader, Kind, Limits, io.Closer, error) {
+	f, fi, err := open(req.Path)
+	if err != nil {
+		return nil, "", Limits{}, nil, err
+	}
+	kind, err := kindOf(f, fi, req.Path)
+	if err != nil {
+		return nil, "", Limits{}, nil, errors.Join(err, f.Close())
+	}
+	limits := req.Limits.or(Limits{Archive: 512 << 20, Bytes: 2 << 30, Files: 200_000, Ratio: 200})
+	if kind == Dir {
+		limits = req.Limits.or(Limits{Bytes: 64 << 30, Files: 2_000_000})
+	} else if fi.Size() > limits.Archive {
+		err := fmt.Errorf("source %s: the archive has %d bytes, the limit is %d", req.Path, fi.Size(), limits.Archive)
+		return nil, "", Limits{}, nil, errors.Join(err, f.Close())
+	} else if byRatio := max(fi.Size(), 64<<10) * limits.Ratio; byRatio < limits.Bytes {
+		limits.Bytes = byRatio
+	}
+	switch kind {
+	case Zip:
+		return &zipReader{f: f, size: fi.Size(), limits: limits}, kind, limits, f, nil
+	case Tar:
+		return &tarReader{f: f, limits: limits}, kind, limits, f, nil
+	}
+	return &dirReader{path: req.Path}, kind, limits, f, nil
+}
+
+// Descriptor reads the project.toml of the source at path and nothing else; nil where there is none.
+func Descriptor(ctx context.Context, path string) ([]byte, error) {
+	r, _, _, closer, err := Request{Path: path}.open()
+	if err != nil {
+		return nil, err
+	}
+	defer closer.Close()
+	b, err := r.descriptor(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("source %s: %w", path, err)
+	}
+	return b, nil
 }
 
 // A reader is one kind of source.

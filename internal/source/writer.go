@@ -31,7 +31,9 @@ type writer struct {
 	limits   Limits
 	keep     *filter
 	res      *Result
+	self     os.FileInfo // of the directory itself, which a source may contain
 	entries  map[string]*entry
+	left     map[string]*entry // directories that are made only if something in them is kept
 	count    int
 	buf      []byte
 }
@@ -51,8 +53,13 @@ func newWriter(ctx context.Context, req Request, limits Limits, keep *filter, re
 	if err != nil {
 		return nil, fmt.Errorf("open the app directory: %w", err)
 	}
+	self, err := root.Stat(".")
+	if err != nil {
+		root.Close()
+		return nil, fmt.Errorf("open the app directory: %w", err)
+	}
 	w := &writer{
-		ctx: ctx, root: root, uid: req.UID, gid: req.GID, limits: limits, keep: keep, res: res,
+		ctx: ctx, self: self, left: map[string]*entry{}, root: root, uid: req.UID, gid: req.GID, limits: limits, keep: keep, res: res,
 		entries: map[string]*entry{}, buf: make([]byte, 256<<10),
 	}
 	if os.Geteuid() != 0 && (w.uid == os.Geteuid() || w.uid == -1) && (w.gid == os.Getegid() || w.gid == -1) {
@@ -103,7 +110,8 @@ func (w *writer) dir(name string, mode fs.FileMode, mtime time.Time) error {
 		return err
 	}
 	if w.keep.match != nil && !w.keep.keeps(name, true) {
-		return nil // made when something in it is kept
+		w.left[name] = &entry{kind: 'd', mode: mode.Perm(), mtime: mtime}
+		return nil
 	}
 	if err := w.mkdir(name); err != nil {
 		return err
@@ -129,7 +137,12 @@ func (w *writer) mkdir(name string) error {
 	if err := w.root.Mkdir(name, 0o700); err != nil {
 		return fmt.Errorf("make directory %q: %w", short(name), err)
 	}
-	w.entries[name] = &entry{kind: 'd', mode: 0o755}
+	e := w.left[name]
+	if e == nil {
+		e = &entry{kind: 'd', mode: 0o755}
+	}
+	delete(w.left, name)
+	w.entries[name] = e
 	return nil
 }
 
