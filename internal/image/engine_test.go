@@ -226,3 +226,15 @@ func remove(t testing.TB, e image.Engine, refs ...string) {
 		}
 	})
 }
+
+// pinnedEngine says of every image that it was pulled by a digest.
+type pinnedEngine struct {
+	image.Engine
+	digest string
+}
+
+func (p pinnedEngine) Inspect(ctx context.Context, ref string) (image.EngineImage, error) {
+	im, err := p.Engine.Inspect(ctx, ref)
+	im.RepoDigests = []string{p.digest}
+	return im, err
+}

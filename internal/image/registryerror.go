@@ -65,6 +65,9 @@ func (e *RegistryError) Error() string {
 
 // cause is the innermost useful text of an error, on one line.
 func cause(err error) string {
+	if ce, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return oneLine(ce.Error())
+	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return oneLine(op.Error())
 	}
@@ -101,6 +104,9 @@ func registryError(verb string, ref Ref, err error) error {
 }
 
 func reasonOf(err error) Reason {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return ReasonTLS // also when plain http was tried after it and got some answer
+	}
 	if te, ok := errors.AsType[*transport.Error](err); ok {
 		return statusReason(te)
 	}
