@@ -128,6 +128,10 @@ func (s *collectorServer) handlers() map[string]wire.Handler {
 		"source": handler(func(ctx context.Context, _ *wire.Call, req source.Request) (any, error) {
 			return source.Unpack(ctx, req)
 		}),
+		"descriptor": handler(func(ctx context.Context, _ *wire.Call, path string) (any, error) {
+			return descriptor(ctx, path)
+		}),
+		"unpack":  handler(func(ctx context.Context, _ *wire.Call, r unpackRequest) (any, error) { return nil, unpack(ctx, r) }),
 		"detect":  handler(s.detect),
 		"restore": handler(s.restore),
 		"build":   handler(s.build),

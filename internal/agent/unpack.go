@@ -1,0 +1,53 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/internal/layerstore"
+	"github.com/slipway-build/slipway/internal/source"
+)
+
+// unpackRequest asks for the contents of a layer of a buildpack package.
+type unpackRequest struct {
+	Blob   string `json:"blob"` // a file where the collector runs, plain or compressed
+	DiffID string `json:"diffID"`
+	Dest   string `json:"dest"` // is made
+}
+
+// UnpackPackage is builder.ExtractPackage in the collector: the layer in the file blob goes to dest, which must not
+// exist.
+func (c *Collector) UnpackPackage(ctx context.Context, blob, diffID, dest string) error {
+	return c.call(ctx, "unpack", unpackRequest{blob, diffID, dest}, nil)
+}
+
+// unpack runs in the collector.
+func unpack(ctx context.Context, r unpackRequest) error {
+	f, err := os.Open(r.Blob)
+	if err != nil {
+		return fmt.Errorf("open layer %s: %w", r.DiffID, err)
+	}
+	defer f.Close()
+	tar, err := layerstore.NewDecoder(f)
+	if err != nil {
+		return fmt.Errorf("open layer %s: %w", r.DiffID, err)
+	}
+	defer tar.Close()
+	if err := os.Mkdir(r.Dest, 0o755); err != nil {
+		return fmt.Errorf("unpack layer %s: %w", r.DiffID, err)
+	}
+	return builder.ExtractPackage(ctx, tar, r.DiffID, r.Dest)
+}
+
+// Descriptor is source.Descriptor in the collector: the project.toml of the source at path, nil where there is none.
+func (c *Collector) Descriptor(ctx context.Context, path string) ([]byte, error) {
+	var b []byte
+	return b, c.call(ctx, "descriptor", path, &b)
+}
+
+// descriptor runs in the collector.
+func descriptor(ctx context.Context, path string) ([]byte, error) {
+	return source.Descriptor(ctx, path)
+}
