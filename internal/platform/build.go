@@ -1,0 +1,315 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/builder/cnb"
+	"github.com/slipway-build/slipway/internal/agent"
+	"github.com/slipway-build/slipway/internal/container"
+	"github.com/slipway-build/slipway/internal/image"
+)
+
+// platformAPI is the Platform API that our own engine runs with.
+var platformAPI = cnb.NewestPlatformAPI
+
+// cleanTimeout bounds what is done after a build has ended or was cancelled.
+const cleanTimeout = 30 * time.Second
+
+// Build runs one build and returns when its image is at its destination. When ctx ends, everything that the
+// build started is killed and removed before Build returns, within about two seconds. Errors keep the types
+// of package builder, by which callers tell whose fault it was; *BuildError adds the last lines of output.
+func Build(ctx context.Context, m *Machine, o Options, ui UI) (res *Result, err error) {
+	j, err := newJob(m, o, ui)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer func() {
+		err = errors.Join(j.explain(err), j.cleanup(ctx))
+		cancel(err)
+	}()
+	if o.Limits.Time > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(ctx, o.Limits.Time, &container.LimitError{Resource: container.Time, Limit: int64(o.Limits.Time)})
+		defer stop()
+	}
+	for _, p := range []struct {
+		phase Phase
+		run   func(context.Context) error
+	}{
+		{PhasePrepare, j.prepare},
+		{PhaseAnalyze, j.analyze},
+		{PhaseDetect, j.detect},
+		{PhaseRestore, j.restore},
+		{PhaseBuild, j.build},
+		{PhaseExport, j.export},
+	} {
+		if err := j.phase(ctx, p.phase, p.run); err != nil {
+			return nil, err
+		}
+	}
+	return j.result(), nil
+}
+
+// A BuildError is a buildpack's failure with the end of what it printed.
+type BuildError struct {
+	Err  error
+	Last []string
+}
+
+func (e *BuildError) Error() string { return e.Err.Error() }
+func (e *BuildError) Unwrap() error { return e.Err }
+
+// job is one build under way. Its fields are filled from top to bottom by the phases.
+type job struct {
+	m  *Machine
+	o  Options
+	ui UI
+	h  *host
+
+	target image.Ref
+	tags   []image.Ref
+	limits Limits
+
+	dir       string // of this build
+	dirs      builder.Dirs
+	collector *agent.Collector
+
+	resolver *image.Resolver
+	builder  *builderImage
+	run      *image.Image
+	runName  cnb.RunImageName
+	prepared container.Prepared
+	order    cnb.Order
+	system   cnb.System
+	added    []addedBuildpack
+
+	box      *buildBox
+	previous *image.Image
+	analyzed cnb.Analyzed
+	cache    buildCache
+
+	detected *builder.Detected
+	built    *builder.Built
+	exported *builder.Exported
+	image    v1.Image
+	written  image.Written
+	where    string
+
+	timings map[Phase]time.Duration
+}
+
+func newJob(m *Machine, o Options, ui UI) (*job, error) {
+	if err := m.Tools.Check(); err != nil {
+		return nil, err
+	}
+	j := &job{m: m, o: o, ui: ui, timings: map[Phase]time.Duration{}, h: newHost(ui, m.Store, o.ShowDetect)}
+	if err := j.names(); err != nil {
+		return nil, err
+	}
+	j.limits = o.Limits.withDefaults()
+	if o.Workspace == "" {
+		j.o.Workspace = "/workspace"
+	}
+	if o.ExecEnv == "" {
+		j.o.ExecEnv = "production"
+	}
+	return j, nil
+}
+
+// phase runs one phase and tells the UI when it starts and ends.
+func (j *job) phase(ctx context.Context, p Phase, run func(context.Context) error) error {
+	started := time.Now()
+	j.ui.Event(Event{Kind: EventPhaseStart, Phase: p})
+	err := run(ctx)
+	j.timings[p] = time.Since(started)
+	if err == nil {
+		j.ui.Event(Event{Kind: EventPhaseEnd, Phase: p, Elapsed: j.timings[p]})
+		return nil
+	}
+	if ctx.Err() != nil {
+		if cause := context.Cause(ctx); !errors.Is(err, cause) {
+			err = fmt.Errorf("%s: %w", p, cause)
+		}
+	}
+	return err
+}
+
+func (j *job) note(format string, args ...any) {
+	j.ui.Event(Event{Kind: EventNote, Text: fmt.Sprintf(format, args...)})
+}
+
+func (j *job) warn(format string, args ...any) {
+	j.ui.Event(Event{Kind: EventWarning, Text: fmt.Sprintf(format, args...)})
+}
+
+// analyze starts the build container and looks at the previous image, the cache and the run image meanwhile.
+func (j *job) analyze(ctx context.Context) error {
+	var g errgroup.Group
+	g.Go(func() error {
+		// The box outlives this phase: it is bound to the build's context.
+		box, err := startBuildBox(ctx, j.prepared)
+		if err != nil {
+			return err
+		}
+		j.box, j.h.agent = box, box.Agent
+		return nil
+	})
+	// These images are read until the end of the build, so they are bound to its context too.
+	g.Go(func() error { return j.findPrevious(ctx) })
+	g.Go(func() error { return j.openCache(ctx) })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, w := range j.box.Hello().Warnings {
+		j.warn("builder %s: %s", j.o.Builder, w)
+	}
+	in := builder.AnalyzeInput{
+		PlatformAPI: platformAPI, Run: j.run, RunReference: j.run.Reference, RunName: j.runName.Image,
+		OSRelease: j.box.Hello().OSRelease, Platform: cnb.Target{OS: j.builder.Config.OS, Arch: j.builder.Config.Architecture},
+		ExecEnv: j.o.ExecEnv, Emit: j.h.Emit,
+	}
+	if j.previous != nil {
+		in.Previous, in.PreviousReference = j.previous, j.previous.Reference
+	}
+	var err error
+	if j.analyzed, err = builder.Analyze(in); err != nil {
+		return err
+	}
+	if j.analyzed.Image == nil {
+		j.previous = nil
+	}
+	_, err = j.collector.Catalog(ctx, j.box.Hello().Buildpacks)
+	return err
+}
+
+func (j *job) imageTarget() cnb.Target {
+	if j.analyzed.RunImage != nil && j.analyzed.RunImage.Target != nil {
+		return *j.analyzed.RunImage.Target
+	}
+	return cnb.Target{}
+}
+
+func (j *job) stackID() string { return j.run.Label(cnb.LabelStackID) }
+
+func (j *job) detect(ctx context.Context) (err error) {
+	j.detected, err = j.collector.Detect(ctx, builder.DetectInput{
+		PlatformAPI: platformAPI, Dirs: j.dirs, Order: j.order, System: j.system, Target: j.imageTarget(),
+		StackID: j.stackID(), ExecEnv: j.o.ExecEnv, Env: j.box.Hello().Env,
+	})
+	return err
+}
+
+func (j *job) restore(ctx context.Context) error {
+	r := agent.RestoreRequest{
+		PlatformAPI: platformAPI, Dirs: j.dirs, Group: j.detected.Group, Previous: j.analyzed.Metadata,
+		HasCache: true, Cache: j.cache.metadata,
+	}
+	return j.collector.Restore(ctx, r)
+}
+
+func (j *job) build(ctx context.Context) (err error) {
+	j.built, err = j.collector.Build(ctx, builder.BuildInput{
+		PlatformAPI: platformAPI, Dirs: j.dirs, Group: j.detected.Group, Plan: j.detected.Plan,
+		Target: j.imageTarget(), StackID: j.stackID(), ExecEnv: j.o.ExecEnv, Env: j.box.Hello().Env,
+	})
+	return err
+}
+
+// result is what the caller gets.
+func (j *job) result() *Result {
+	r := &Result{
+		Image: j.o.Image, Tags: j.o.Tags, Where: j.where,
+		Digest: j.written.Digest.String(), ImageID: j.written.ID.String(), Size: j.written.ManifestSize,
+		Builder: j.builder.Reference, RunImage: j.run.Reference,
+		Layers: len(j.exported.Layers), Timings: j.timings, Executed: maps.Clone(j.h.executed),
+		Default: string(j.built.Metadata.DefaultProcessType),
+	}
+	for _, e := range j.detected.Group.Elements {
+		r.Buildpacks = append(r.Buildpacks, e.Ref)
+	}
+	for _, p := range j.built.Metadata.Processes {
+		r.Processes = append(r.Processes, string(p.Type))
+	}
+	for _, l := range j.exported.Layers {
+		if l.Reused || l.Kept {
+			r.Reused++
+		}
+	}
+	if len(j.exported.Entrypoint) > 0 {
+		if base := filepath.Base(j.exported.Entrypoint[0]); base != "launcher" {
+			r.Default = base
+		}
+	}
+	return r
+}
+
+// explain adds to an error what only the platform knows: why the container ended, what detects printed, and
+// the last lines of a failed build.
+func (j *job) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if j.box != nil {
+		err = j.box.explain(err)
+	}
+	if e, ok := errors.AsType[*builder.NoGroupError](err); ok {
+		j.addReasons(e.Buildpacks)
+	}
+	if e, ok := errors.AsType[*builder.DetectError](err); ok {
+		j.addReasons(e.Buildpacks)
+	}
+	if e, ok := errors.AsType[*builder.ExitError](err); ok {
+		return &BuildError{Err: j.memory(e, err), Last: j.h.lastLines(e.Phase, e.Buildpack)}
+	}
+	return err
+}
+
+// memory names the limit where a process was killed for it.
+func (j *job) memory(e *builder.ExitError, err error) error {
+	if e.OutOfMemory {
+		return fmt.Errorf("%w (the memory limit is %s: raise it with --memory)", err, container.Bytes(j.limits.Memory))
+	}
+	return err
+}
+
+// addReasons gives every buildpack that said no the last line that it printed.
+func (j *job) addReasons(vs []builder.Verdict) {
+	for i := range vs {
+		last := j.h.lastLines(builder.PhaseDetect, vs[i].Buildpack)
+		if n := len(last); n > 0 && (vs[i].Kind == builder.EventDetectFail || vs[i].Kind == builder.EventDetectError) {
+			vs[i].Reason += " (" + last[n-1] + ")"
+		}
+	}
+}
+
+// cleanup ends the container and removes the build's directory, also when ctx is done.
+func (j *job) cleanup(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
+	defer cancel()
+	var errs []error
+	if j.box != nil {
+		errs = append(errs, j.box.Close())
+	} else if j.prepared != nil {
+		errs = append(errs, j.prepared.Close())
+	}
+	if j.dir != "" && j.collector != nil {
+		errs = append(errs, j.collector.Remove(ctx, j.dirs.Root))
+		errs = append(errs, j.collector.Close())
+	}
+	if j.dir != "" {
+		errs = append(errs, os.RemoveAll(j.dir))
+	}
+	return errors.Join(slices.DeleteFunc(errs, func(err error) bool { return err == nil })...)
+}

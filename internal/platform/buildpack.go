@@ -1,0 +1,263 @@
+package platform
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/slipway-build/slipway/builder/cnb"
+	"github.com/slipway-build/slipway/internal/image"
+)
+
+// An addedBuildpack is brought into one build: dir is mounted read-only where the builder has its buildpacks.
+type addedBuildpack struct {
+	ref cnb.Ref
+	dir string
+}
+
+// Prefixes of buildpack arguments, as pack has them.
+const (
+	fromBuilder   = "from=builder"
+	prefixBuilder = "urn:cnb:builder:"
+	prefixIndex   = "urn:cnb:registry:"
+	prefixDocker  = "docker://"
+)
+
+// addBuildpacks resolves the buildpack arguments and composes the order.
+func (j *job) addBuildpacks(ctx context.Context) error {
+	var lists [3][]entry
+	for i, args := range [][]string{j.o.Buildpacks, j.o.Pre, j.o.Post} {
+		for _, arg := range args {
+			e, err := j.buildpack(ctx, arg)
+			if err != nil {
+				return fmt.Errorf("buildpack %s: %w", arg, err)
+			}
+			lists[i] = append(lists[i], e)
+		}
+	}
+	j.order = composeOrder(j.builder.order, lists[0], lists[1], lists[2])
+	j.system = j.builder.system
+	if len(j.order) == 0 {
+		return fmt.Errorf("builder %s has no order: name buildpacks with --buildpack", j.o.Builder)
+	}
+	return nil
+}
+
+// buildpack resolves one argument in pack's order: a path, an id in the builder, an image.
+func (j *job) buildpack(ctx context.Context, arg string) (entry, error) {
+	switch {
+	case arg == fromBuilder:
+		return entry{fromBuilder: true}, nil
+	case strings.HasPrefix(arg, prefixBuilder):
+		return j.builderBuildpack(strings.TrimPrefix(arg, prefixBuilder))
+	case strings.HasPrefix(arg, prefixIndex):
+		return entry{}, errors.New("no buildpack index is configured: name a directory, a .cnb file, an image or a buildpack of the builder")
+	case strings.HasPrefix(arg, prefixDocker):
+		return j.imageBuildpack(ctx, strings.TrimPrefix(arg, prefixDocker))
+	}
+	path := strings.TrimPrefix(arg, "file://")
+	fi, err := os.Stat(path)
+	switch {
+	case err == nil && fi.IsDir():
+		return j.directoryBuildpack(path)
+	case err == nil:
+		return j.fileBuildpack(ctx, path)
+	case strings.HasPrefix(arg, "file://") || strings.HasPrefix(arg, ".") || filepath.IsAbs(arg):
+		return entry{}, errors.New("there is no such directory or file")
+	}
+	e, idErr := j.builderBuildpack(arg)
+	if idErr == nil {
+		return e, nil
+	}
+	if _, err := image.ParseRef(arg); err != nil || !strings.ContainsAny(arg, ":.@") {
+		return entry{}, fmt.Errorf("it is neither a path nor %w", idErr)
+	}
+	e, err = j.imageBuildpack(ctx, arg)
+	if err != nil {
+		return entry{}, fmt.Errorf("it is neither a path nor %w; %w", idErr, err)
+	}
+	return e, nil
+}
+
+func (j *job) builderBuildpack(arg string) (entry, error) {
+	ref, err := cnb.ParseRef(arg)
+	if err != nil {
+		return entry{}, err
+	}
+	found, _, ok := j.builder.layers.Find(ref)
+	if ok {
+		return entry{ref: found}, nil
+	}
+	if versions := j.builder.layers[ref.ID]; len(versions) > 0 {
+		var have []string
+		for v := range versions {
+			have = append(have, v)
+		}
+		slices.Sort(have)
+		return entry{}, fmt.Errorf("in builder %s, which has it in version %s", j.o.Builder, strings.Join(have, ", "))
+	}
+	return entry{}, fmt.Errorf("in builder %s", j.o.Builder)
+}
+
+// directoryBuildpack mounts a buildpack's own directory: what an author edits is what runs.
+func (j *job) directoryBuildpack(path string) (entry, error) {
+	dir, err := filepath.Abs(path)
+	if err != nil {
+		return entry{}, err
+	}
+	d, err := readBuildpack(dir)
+	if err != nil {
+		return entry{}, err
+	}
+	j.added = append(j.added, addedBuildpack{ref: d.Ref, dir: dir})
+	return entry{ref: d.Ref}, nil
+}
+
+// executable says what would keep the container's user, who is nobody on this host, from running a file.
+func executable(path string) error {
+	fi, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return errors.New("it has no bin/build")
+	case err != nil:
+		return err
+	case fi.Mode()&0o005 != 0o005:
+		return fmt.Errorf("bin/build has mode %v: everyone has to be able to read and run it (chmod 755)", fi.Mode().Perm())
+	}
+	return nil
+}
+
+// imageBuildpack brings the buildpacks of a package image into the build.
+func (j *job) imageBuildpack(ctx context.Context, arg string) (entry, error) {
+	img, err := j.resolver.Resolve(ctx, arg)
+	if err != nil {
+		return entry{}, err
+	}
+	return j.packageBuildpacks(ctx, img)
+}
+
+// fileBuildpack brings in a .cnb file: an OCI layout in a tar.
+func (j *job) fileBuildpack(ctx context.Context, path string) (entry, error) {
+	dir, err := os.MkdirTemp(j.dir, "package-")
+	if err != nil {
+		return entry{}, err
+	}
+	if err := unpackLayout(path, dir); err != nil {
+		return entry{}, fmt.Errorf("read it as a .cnb file: %w", err)
+	}
+	ref, err := image.ParseRef("oci:" + dir)
+	if err != nil {
+		return entry{}, err
+	}
+	img, err := image.ReadLayout(ctx, ref, hostPlatform())
+	if err != nil {
+		return entry{}, fmt.Errorf("read it as a .cnb file: %w", err)
+	}
+	return j.packageBuildpacks(ctx, img)
+}
+
+// packageBuildpacks unpacks every buildpack of a package; the result is the one that the package is about.
+func (j *job) packageBuildpacks(ctx context.Context, img *image.Image) (entry, error) {
+	main, layers, err := readPackage(img)
+	if err != nil {
+		return entry{}, err
+	}
+	at := map[string]string{} // diffID -> where its layer is unpacked
+	for id, versions := range layers {
+		for version, info := range versions {
+			ref, err := cnb.ParseRef(string(id) + "@" + version)
+			if err != nil {
+				return entry{}, fmt.Errorf("image %s: label %s: %w", img.Ref, cnb.LabelBuildpackLayers, err)
+			}
+			if at[info.LayerDiffID] == "" {
+				if at[info.LayerDiffID], err = j.unpackLayer(ctx, img, info.LayerDiffID); err != nil {
+					return entry{}, fmt.Errorf("image %s: %w", img.Ref, err)
+				}
+			}
+			j.added = append(j.added, addedBuildpack{ref: ref, dir: filepath.Join(at[info.LayerDiffID], ref.ID.Dir(), version)})
+		}
+	}
+	ref := cnb.Ref{ID: main.ID, Version: main.Version}
+	if _, _, ok := layers.Find(ref); !ok {
+		return entry{}, fmt.Errorf("image %s is about buildpack %s, which is not in it", img.Ref, ref)
+	}
+	return entry{ref: ref}, nil
+}
+
+// unpackLayer unpacks one layer of a package and says where.
+func (j *job) unpackLayer(ctx context.Context, img *image.Image, diffID string) (string, error) {
+	h, err := v1.NewHash(diffID)
+	if err != nil {
+		return "", fmt.Errorf("layer %q: %w", diffID, err)
+	}
+	l, err := img.LayerByDiffID(h)
+	if err != nil {
+		return "", fmt.Errorf("layer %s: %w", diffID, err)
+	}
+	if err := image.Keep(ctx, j.m.Store, l); err != nil {
+		return "", err
+	}
+	blob, err := j.h.Blob(ctx, diffID)
+	if err != nil {
+		return "", err
+	}
+	dest := filepath.Join(j.dir, "buildpacks-"+h.Hex)
+	return dest, j.collector.UnpackPackage(ctx, blob, diffID, dest)
+}
+
+// unpackLayout unpacks the tar of an OCI layout: plain files and directories only, below dir.
+func unpackLayout(path, dir string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	tr := tar.NewReader(f)
+	for {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(filepath.Clean(h.Name), "/")
+		switch h.Typeflag {
+		case tar.TypeDir:
+			err = root.MkdirAll(name, 0o755)
+		case tar.TypeReg:
+			err = unpackFile(root, name, tr)
+		default:
+			err = fmt.Errorf("%q is neither a file nor a directory", h.Name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func unpackFile(root *os.Root, name string, r io.Reader) error {
+	if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	f, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, r)
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,237 @@
+package platform
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/builder/cnb"
+	"github.com/slipway-build/slipway/internal/image"
+)
+
+// CreateOptions says what builder image to make.
+type CreateOptions struct {
+	Name   string // of the builder
+	Config string // path of builder.toml; relative paths in it are relative to its directory
+	Tags   []string
+	Output Output
+	Pull   image.Policy
+}
+
+// CreateBuilder makes a builder image from builder.toml and writes it to its destination: the local store,
+// and Docker too where there is one, so that the first build need not bring it there.
+func CreateBuilder(ctx context.Context, m *Machine, o CreateOptions) (image.Written, error) {
+	refs, err := parseNames(append([]string{o.Name}, o.Tags...))
+	if err != nil {
+		return image.Written{}, err
+	}
+	dir, name := filepath.Split(o.Config)
+	if dir == "" {
+		dir = "."
+	}
+	b, err := cnb.ReadFile(dir, name, cnb.MaxDescriptor)
+	if err != nil {
+		return image.Written{}, fmt.Errorf("read %s: %w", o.Config, err)
+	}
+	config, err := cnb.DecodeBuilderConfig(o.Config, b)
+	if err != nil {
+		return image.Written{}, err
+	}
+	spec := builder.BuilderSpec{
+		Config: config, Creator: cnb.Creator{Name: "Slipway", Version: m.Version}, Layer: m.layer,
+		Describe: cnb.BuilderLifecycle{},
+	}
+	r := m.resolver(hostPlatform(), o.Pull)
+	base, err := r.Resolve(ctx, config.BuildImage)
+	if err != nil {
+		return image.Written{}, fmt.Errorf("build image: %w", err)
+	}
+	if base.Ref.SameImage(refs[0]) {
+		return image.Written{}, fmt.Errorf("builder %s is its own build image: give it another name", o.Name)
+	}
+	spec.Base = base
+	if spec.Buildpacks, err = m.builderBuildpacks(ctx, r, dir, config.Buildpacks); err != nil {
+		return image.Written{}, err
+	}
+	if spec.Lifecycle, spec.Describe, err = readLifecycle(dir, config.Lifecycle); err != nil {
+		return image.Written{}, err
+	}
+	img, err := builder.CreateBuilder(ctx, spec)
+	if err != nil {
+		return image.Written{}, err
+	}
+	switch {
+	case o.Output.Publish:
+		return m.Registry.Push(ctx, refs, img, image.PushOptions{From: []*image.Image{base}})
+	case o.Output.OCI != "":
+		layout, err := image.ParseRef("oci:" + o.Output.OCI)
+		if err != nil {
+			return image.Written{}, err
+		}
+		return image.WriteLayout(ctx, layout, refs, img, nil)
+	}
+	w, err := m.Images.Put(ctx, refs, img, nil)
+	if err == nil && m.Engine != nil && !o.Output.Store {
+		_, err = image.LoadEngine(ctx, m.Engine, refs, img, image.LoadOptions{Known: []string{base.ID.String()}, Store: m.Store})
+	}
+	return w, err
+}
+
+func parseNames(names []string) ([]image.Ref, error) {
+	var refs []image.Ref
+	for _, n := range names {
+		r, err := image.ParseRef(n)
+		if err != nil {
+			return nil, err
+		}
+		if !r.IsName() || r.Digest() != "" {
+			return nil, fmt.Errorf("image %q: want a name with or without a tag", n)
+		}
+		refs = append(refs, r)
+	}
+	return refs, nil
+}
+
+// builderBuildpacks finds the buildpacks of builder.toml.
+func (m *Machine) builderBuildpacks(ctx context.Context, r *image.Resolver, dir string, sources []cnb.ModuleSource) ([]builder.BuilderBuildpack, error) {
+	var out []builder.BuilderBuildpack
+	for _, s := range sources {
+		bps, err := m.builderBuildpack(ctx, r, dir, s)
+		if err != nil {
+			return nil, fmt.Errorf("buildpack %s: %w", s.URI, err)
+		}
+		for _, b := range bps {
+			if !slices.ContainsFunc(out, func(o builder.BuilderBuildpack) bool { return o.Ref == b.Ref }) {
+				out = append(out, b)
+			}
+		}
+	}
+	return out, nil
+}
+
+func (m *Machine) builderBuildpack(ctx context.Context, r *image.Resolver, dir string, s cnb.ModuleSource) ([]builder.BuilderBuildpack, error) {
+	if ref, ok := strings.CutPrefix(s.URI, prefixDocker); ok {
+		img, err := r.Resolve(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		return packaged(img)
+	}
+	if scheme, _, ok := strings.Cut(s.URI, "://"); ok && scheme != "file" {
+		return nil, fmt.Errorf("%s is not fetched: name a directory or docker://IMAGE", s.URI)
+	}
+	at := strings.TrimPrefix(s.URI, "file://")
+	if !filepath.IsAbs(at) {
+		at = filepath.Join(dir, at)
+	}
+	d, err := readBuildpack(at)
+	if err != nil {
+		return nil, err
+	}
+	if s.ID != "" && s.ID != d.ID || s.Version != "" && s.Version != d.Version {
+		return nil, fmt.Errorf("it is %s, not %s as the builder's recipe says", d.Ref, s.Ref)
+	}
+	return []builder.BuilderBuildpack{{Descriptor: d, Dir: at}}, nil
+}
+
+// packaged is the buildpacks of a package image, whose layers go into the builder as they are.
+func packaged(img *image.Image) ([]builder.BuilderBuildpack, error) {
+	_, layers, err := readPackage(img)
+	if err != nil {
+		return nil, err
+	}
+	var out []builder.BuilderBuildpack
+	for id, versions := range layers {
+		for version, info := range versions {
+			h, err := v1.NewHash(info.LayerDiffID)
+			if err != nil {
+				return nil, fmt.Errorf("image %s: buildpack %s@%s: %w", img.Ref, id, version, err)
+			}
+			l, err := img.LayerByDiffID(h)
+			if err != nil {
+				return nil, fmt.Errorf("image %s: buildpack %s@%s: %w", img.Ref, id, version, err)
+			}
+			out = append(out, builder.BuilderBuildpack{Layer: l, Descriptor: &cnb.Descriptor{
+				Ref: cnb.Ref{ID: id, Version: version}, API: info.API, Name: info.Name, Homepage: info.Homepage,
+				Stacks: info.Stacks, Targets: info.Targets, Order: info.Order,
+			}})
+		}
+	}
+	return out, nil
+}
+
+// readPackage reads the labels of a buildpack package.
+func readPackage(img *image.Image) (main cnb.BuildpackageMetadata, layers cnb.BuildpackLayersLabel, err error) {
+	for _, l := range []struct {
+		key string
+		v   any
+	}{{cnb.LabelBuildpackage, &main}, {cnb.LabelBuildpackLayers, &layers}} {
+		text := img.Label(l.key)
+		if text == "" {
+			return main, nil, fmt.Errorf("image %s is not a buildpack: it has no label %s", img.Ref, l.key)
+		}
+		if err := json.Unmarshal([]byte(text), l.v); err != nil {
+			return main, nil, fmt.Errorf("image %s: label %s: %w", img.Ref, l.key, err)
+		}
+	}
+	return main, layers, nil
+}
+
+// readBuildpack reads the descriptor of a buildpack's directory and checks that the engine could run it.
+func readBuildpack(dir string) (*cnb.Descriptor, error) {
+	b, err := cnb.ReadFile(dir, "buildpack.toml", cnb.MaxDescriptor)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(dir); err != nil {
+			return nil, errors.New("there is no such directory")
+		}
+		return nil, errors.New("the directory has no buildpack.toml")
+	}
+	if err != nil {
+		return nil, err
+	}
+	d, err := cnb.DecodeDescriptor(filepath.Join(dir, "buildpack.toml"), b)
+	if err != nil {
+		return nil, err
+	}
+	if !d.API.Within(cnb.OldestBuildpackAPI, cnb.NewestBuildpackAPI) {
+		return nil, &builder.APIError{Buildpack: d.Ref, API: d.API}
+	}
+	if len(d.Order) == 0 {
+		if err := executable(filepath.Join(dir, "bin", "build")); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// readLifecycle finds the lifecycle that a builder carries for other platforms: a directory with
+// lifecycle.toml and a folder lifecycle/.
+func readLifecycle(dir, uri string) (string, cnb.BuilderLifecycle, error) {
+	if uri == "" {
+		return "", cnb.BuilderLifecycle{}, nil
+	}
+	at := strings.TrimPrefix(uri, "file://")
+	if !filepath.IsAbs(at) {
+		at = filepath.Join(dir, at)
+	}
+	b, err := cnb.ReadFile(at, "lifecycle.toml", cnb.MaxDescriptor)
+	if err != nil {
+		return "", cnb.BuilderLifecycle{}, fmt.Errorf("lifecycle %s: want a directory with lifecycle.toml and lifecycle/: %w", uri, err)
+	}
+	l, err := cnb.DecodeLifecycle(filepath.Join(at, "lifecycle.toml"), b)
+	if err != nil {
+		return "", cnb.BuilderLifecycle{}, err
+	}
+	describe := cnb.NewBuilderLifecycle(l.Version)
+	describe.APIs.Buildpack.Supported, describe.APIs.Platform.Supported = l.BuildpackAPIs, l.PlatformAPIs
+	return at, describe, nil
+}

@@ -1,0 +1,228 @@
+package platform
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+	"time"
+
+	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/builder/cnb"
+	"github.com/slipway-build/slipway/internal/agent"
+	"github.com/slipway-build/slipway/internal/layerstore"
+)
+
+// host is what a build's collector asks of us (agent.Host): it runs executables through the agent, finds
+// and keeps layers in the store, and passes progress on.
+type host struct {
+	ui         UI
+	store      *layerstore.Store
+	showDetect bool
+	// fetch brings a layer that the store lacks from the cache image or the previous image.
+	fetch func(ctx context.Context, diffID string) error
+
+	agent *agent.Agent // set before the first phase that runs something
+
+	mu       sync.Mutex
+	last     map[string]*lines        // "<phase> <buildpack>" -> the end of its output
+	executed map[string]time.Duration // the same keys -> time of the process
+	reused   int                      // layers that were there already
+	added    int
+}
+
+func newHost(ui UI, store *layerstore.Store, showDetect bool) *host {
+	return &host{ui: ui, store: store, showDetect: showDetect, last: map[string]*lines{}, executed: map[string]time.Duration{}}
+}
+
+// Run runs one executable in the build container. A build's output goes to the UI as it comes; a detect's is
+// kept and shown when it fails, for its last line says why.
+func (h *host) Run(ctx context.Context, cmd builder.Cmd) error {
+	key := cmd.Phase + " " + cmd.Buildpack.String()
+	tail := &lines{}
+	h.mu.Lock()
+	h.last[key] = tail
+	h.mu.Unlock()
+
+	var kept capped
+	if cmd.Phase == builder.PhaseDetect {
+		both := &locked{w: io.MultiWriter(&kept, tail)}
+		cmd.Stdout, cmd.Stderr = both, both
+	} else {
+		stdout, stderr := h.ui.Output(Phase(cmd.Phase), cmd.Buildpack)
+		tee := &locked{w: tail}
+		cmd.Stdout, cmd.Stderr = io.MultiWriter(stdout, tee), io.MultiWriter(stderr, tee)
+		defer flush(stdout, stderr)
+	}
+	took, err := h.agent.RunTimed(ctx, cmd)
+	h.mu.Lock()
+	h.executed[key] = took
+	h.mu.Unlock()
+	if cmd.Phase == builder.PhaseDetect && (h.showDetect || wentWrong(err)) {
+		stdout, stderr := h.ui.Output(PhaseDetect, cmd.Buildpack)
+		_, _ = stdout.Write(kept.bytes())
+		flush(stdout, stderr)
+	}
+	return err
+}
+
+// flush ends a last line that has no newline, where a writer holds lines back.
+func flush(ws ...io.Writer) {
+	for _, w := range ws {
+		if f, ok := w.(interface{ Flush() error }); ok {
+			_ = f.Flush()
+		}
+	}
+}
+
+// wentWrong tells an error from the answer "no" (exit status 100).
+func wentWrong(err error) bool {
+	if e, ok := errors.AsType[*builder.ExitError](err); ok {
+		return e.Code != 100
+	}
+	return err != nil
+}
+
+// lastLines is the end of what an executable printed.
+func (h *host) lastLines(phase string, bp cnb.Ref) []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if t := h.last[phase+" "+bp.String()]; t != nil {
+		return t.all()
+	}
+	return nil
+}
+
+// Blob gives the collector the file of a layer to restore.
+func (h *host) Blob(ctx context.Context, diffID string) (string, error) {
+	for range 2 {
+		if e, ok := h.store.Known(diffID); ok {
+			return h.store.Path(e.Digest, false)
+		}
+		if h.fetch == nil {
+			break
+		}
+		if err := h.fetch(ctx, diffID); err != nil {
+			return "", err
+		}
+	}
+	return "", fmt.Errorf("layer %s: %w", diffID, fs.ErrNotExist)
+}
+
+// Emit passes progress on.
+func (h *host) Emit(e builder.Event) {
+	h.mu.Lock()
+	switch e.Kind {
+	case builder.EventLayerAdded:
+		h.added++
+	case builder.EventLayerReused:
+		h.reused++
+	}
+	h.mu.Unlock()
+	h.ui.Event(Event{Kind: EventEngine, Engine: &e})
+}
+
+// Layer keeps a new layer in the store.
+func (h *host) Layer(ctx context.Context, l *agent.LayerStream) (builder.LayerResult, error) {
+	w, err := h.store.Writer(ctx)
+	if err != nil {
+		return builder.LayerResult{}, err
+	}
+	defer w.Abort()
+	if _, err := io.Copy(w, l); err != nil {
+		return builder.LayerResult{}, fmt.Errorf("keep layer %s: %w", l.ID, err)
+	}
+	e, err := w.Commit(l.DiffID())
+	if err != nil {
+		return builder.LayerResult{}, fmt.Errorf("keep layer %s: %w", l.ID, err)
+	}
+	return builder.LayerResult{DiffID: e.DiffID, Digest: e.Digest, Size: e.Size}, nil
+}
+
+// Known finds a layer in the store.
+func (h *host) Known(diffID string) (builder.LayerResult, bool) {
+	e, ok := h.store.Known(diffID)
+	return builder.LayerResult{DiffID: e.DiffID, Digest: e.Digest, Size: e.Size, Reused: true}, ok
+}
+
+// locked serialises the two streams of one process into one writer.
+type locked struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
+
+// capped keeps the first MiB written to it.
+type capped struct {
+	buf  bytes.Buffer
+	lost bool
+}
+
+const maxDetectOutput = 1 << 20
+
+func (c *capped) Write(p []byte) (int, error) {
+	if room := maxDetectOutput - c.buf.Len(); len(p) <= room {
+		c.buf.Write(p)
+	} else {
+		c.buf.Write(p[:room])
+		c.lost = true
+	}
+	return len(p), nil
+}
+
+func (c *capped) bytes() []byte {
+	if c.lost {
+		c.buf.WriteString("\n[output beyond 1 MiB was left out]\n")
+	}
+	return c.buf.Bytes()
+}
+
+// lines keeps the last few lines written to it, each cut at 1,000 bytes.
+type lines struct {
+	done []string
+	cur  []byte
+}
+
+const (
+	keptLines = 10
+	keptWidth = 1000
+)
+
+func (l *lines) Write(p []byte) (int, error) {
+	n := len(p)
+	for len(p) > 0 {
+		line, rest, ended := bytes.Cut(p, []byte("\n"))
+		if room := keptWidth - len(l.cur); room > 0 {
+			l.cur = append(l.cur, line[:min(room, len(line))]...)
+		}
+		if ended {
+			l.end()
+		}
+		p = rest
+	}
+	return n, nil
+}
+
+func (l *lines) end() {
+	if s := string(bytes.TrimSpace(l.cur)); s != "" {
+		if len(l.done) == keptLines {
+			l.done = append(l.done[:0], l.done[1:]...)
+		}
+		l.done = append(l.done, s)
+	}
+	l.cur = l.cur[:0]
+}
+
+// all is the kept lines, the oldest first.
+func (l *lines) all() []string {
+	l.end()
+	return append([]string(nil), l.done...)
+}

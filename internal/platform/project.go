@@ -1,0 +1,175 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+
+	"github.com/slipway-build/slipway/builder/cnb"
+	"github.com/slipway-build/slipway/internal/source"
+)
+
+// readProject finds the project descriptor: the file that --descriptor names, else the source's project.toml.
+// b is its text, nil where there is none.
+func (j *job) readProject(ctx context.Context) (p *cnb.Project, b []byte, err error) {
+	name := source.DescriptorName
+	switch {
+	case j.o.Descriptor != "":
+		name = j.o.Descriptor
+		dir, base := filepath.Split(filepath.Clean(name))
+		if dir == "" {
+			dir = "."
+		}
+		if b, err = cnb.ReadFile(dir, base, cnb.MaxDescriptor); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, fmt.Errorf("project descriptor %s: there is no such file", name)
+		}
+	default:
+		b, err = j.collector.Descriptor(ctx, j.o.Source)
+	}
+	if err != nil || b == nil {
+		return &cnb.Project{}, nil, err
+	}
+	if p, err = source.ParseDescriptor(name, b); err != nil {
+		return nil, nil, err
+	}
+	for _, w := range p.Warnings {
+		j.warn("%s", w)
+	}
+	return p.For(j.o.ExecEnv), b, nil
+}
+
+// applyProject merges the descriptor into the options: what the user said on the command line wins.
+func (j *job) applyProject(p *cnb.Project) error {
+	if j.o.Builder == "" {
+		j.o.Builder = p.Builder
+	}
+	if j.o.Builder == "" {
+		j.o.Builder = j.o.DefaultBuilder
+	}
+	env := map[string]string{}
+	for _, e := range p.Env {
+		env[string(e.Name)] = e.Value
+	}
+	maps.Copy(env, j.o.Env)
+	j.o.Env = env
+	for _, l := range []struct {
+		to   *[]string
+		from []cnb.ProjectBuildpack
+	}{{&j.o.Buildpacks, p.Buildpacks}, {&j.o.Pre, p.Pre}, {&j.o.Post, p.Post}} {
+		if len(*l.to) > 0 {
+			continue
+		}
+		for i, b := range l.from {
+			arg, err := j.projectBuildpack(b, i)
+			if err != nil {
+				return err
+			}
+			*l.to = append(*l.to, arg)
+		}
+	}
+	return nil
+}
+
+// projectBuildpack turns an entry of the descriptor into an argument. A relative path is below the source's
+// directory.
+func (j *job) projectBuildpack(b cnb.ProjectBuildpack, i int) (string, error) {
+	switch {
+	case b.Script != nil:
+		return j.scriptBuildpack(b, i)
+	case b.URI == "" && b.Version != "":
+		return string(b.ID) + "@" + b.Version, nil
+	case b.URI == "":
+		return string(b.ID), nil
+	}
+	if fi, err := os.Stat(j.o.Source); err == nil && fi.IsDir() && !filepath.IsAbs(b.URI) {
+		if at := filepath.Join(j.o.Source, b.URI); exists(at) {
+			return at, nil
+		}
+	}
+	return b.URI, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// scriptBuildpack makes a buildpack of a script in the descriptor (project descriptor 0.2, "script").
+func (j *job) scriptBuildpack(b cnb.ProjectBuildpack, i int) (string, error) {
+	dir := filepath.Join(j.dir, fmt.Sprintf("script-%d", i))
+	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
+		return "", err
+	}
+	id, version := b.ID, b.Version
+	if id == "" {
+		id = cnb.ID(fmt.Sprintf("project/script-%d", i))
+	}
+	if version == "" {
+		version = "0.0.0"
+	}
+	shell := b.Script.Shell
+	if shell == "" {
+		shell = "/bin/sh"
+	}
+	files := []struct {
+		name, text string
+		mode       os.FileMode
+	}{
+		{"buildpack.toml", fmt.Sprintf("api = %q\n[buildpack]\nid = %q\nversion = %q\nname = \"script of the project descriptor\"\n[[targets]]\n", b.Script.API, id, version), 0o644},
+		{"bin/detect", "#!/bin/sh\nexit 0\n", 0o755},
+		{"bin/build", "#!" + shell + "\n\n" + b.Script.Inline, 0o755},
+	}
+	for _, f := range files {
+		at := filepath.Join(dir, f.name)
+		if err := os.WriteFile(at, []byte(f.text), f.mode); err != nil {
+			return "", fmt.Errorf("write the script of %s: %w", id, err)
+		}
+		if err := os.Chmod(at, f.mode); err != nil {
+			return "", fmt.Errorf("write the script of %s: %w", id, err)
+		}
+	}
+	return dir, nil
+}
+
+// readable is every path outside the build's directory that the collector reads.
+func (j *job) readable() ([]string, error) {
+	at, err := filepath.Abs(j.o.Source)
+	if err != nil {
+		return nil, err
+	}
+	if !exists(at) {
+		return nil, fmt.Errorf("source %s: there is no such directory or file", j.o.Source)
+	}
+	j.o.Source = at
+	paths := []string{at}
+	for name, dir := range j.o.Bindings {
+		if dir, err = filepath.Abs(dir); err != nil {
+			return nil, err
+		}
+		j.o.Bindings[name] = dir
+		paths = append(paths, dir)
+	}
+	return paths, nil
+}
+
+// unpack puts the source into the app's directory.
+func (j *job) unpack(ctx context.Context, descriptor []byte) error {
+	res, err := j.collector.Source(ctx, source.Request{
+		Path: j.o.Source, Dest: j.dirs.Host(j.dirs.App), UID: j.dirs.UID, GID: j.dirs.GID,
+		Descriptor: descriptor, DescriptorPath: j.o.Descriptor,
+	})
+	if err != nil {
+		return err
+	}
+	if len(res.Skipped) > 0 {
+		j.warn("source: left out because they are no files: %q", res.Skipped)
+	}
+	if j.o.Project.Source == nil && res.Git != nil {
+		j.o.Project = res.Git.Project()
+	}
+	return nil
+}
