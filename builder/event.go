@@ -21,12 +21,12 @@ const (
 	EventBuildStart EventKind = "build-start" // Buildpack's bin/build starts
 	EventBuildDone  EventKind = "build-done"  // Buildpack's bin/build and what it left is in order; Duration
 
-	EventLayerRestoredMetadata EventKind = "layer-restored-metadata" // from the previous image or the cache
-	EventLayerRestoredData     EventKind = "layer-restored-data"     // contents, from the cache
-	EventLayerAdded            EventKind = "layer-added"             // to the image; Bytes
-	EventLayerReused           EventKind = "layer-reused"            // from the previous image
-	EventCacheAdded            EventKind = "cache-added"             // to the cache
-	EventCacheReused           EventKind = "cache-reused"            // already in the cache
+	EventLayerRestoredMetadata EventKind = "layer-restored-metadata" // <layer>.toml; Text is "app image" or "cache"
+	EventLayerRestoredData     EventKind = "layer-restored-data"     // contents, from the cache; Bytes
+	EventLayerAdded            EventKind = "layer-added"             // to the image; Text is the Layer's ID; Bytes
+	EventLayerReused           EventKind = "layer-reused"            // from the previous image; Text is the Layer's ID
+	EventCacheAdded            EventKind = "cache-added"             // to the cache; Text is the Layer's ID; Bytes
+	EventCacheReused           EventKind = "cache-reused"            // already in the cache; Text is the Layer's ID
 
 	EventWarning EventKind = "warning" // worth a reader's notice; the build goes on
 )
