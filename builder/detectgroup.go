@@ -83,7 +83,7 @@ func (d *detection) otherExecEnv(el cnb.GroupElement, desc *cnb.Descriptor) stri
 	}
 	env := d.in.ExecEnv
 	if env == "" {
-		env = "production"
+		env = defaultExecEnv
 	}
 	if !cnb.InExecEnv(el.ExecEnv, env) {
 		return fmt.Sprintf("its place in the order is for %s, this build is for %s", strings.Join(el.ExecEnv, ", "), env)

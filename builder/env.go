@@ -20,6 +20,9 @@ var passThrough = [...]string{
 	"PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH", "CPATH", "PKG_CONFIG_PATH",
 }
 
+// defaultExecEnv is the execution environment of a build that names none (platform 0.15, "detector").
+const defaultExecEnv = "production"
+
 // An execution is what the environment of the executables of one phase is made of.
 type execution struct {
 	env      *launch.Env // of the build image, and what the layers of earlier buildpacks added
@@ -31,13 +34,14 @@ type execution struct {
 
 // newExecution reads what the platform and the operator provide, once for a phase.
 func newExecution(dirs Dirs, api cnb.API, image []string, stackID, execEnv string, target cnb.Target) (execution, error) {
-	e := execution{env: baseEnv(image, stackID), target: target, execEnv: execEnv}
-	if execEnv != "" {
-		if _, err := cnb.ParseExecEnv(execEnv); err != nil {
-			return e, err
-		}
+	if execEnv == "" {
+		execEnv = defaultExecEnv
 	}
-	var err error
+	e := execution{env: baseEnv(image, stackID), target: target, execEnv: execEnv}
+	_, err := cnb.ParseExecEnv(execEnv)
+	if err != nil {
+		return e, err
+	}
 	if dirs.Platform != "" {
 		if e.user, err = platformEnv(dirs.Host(path.Join(dirs.Platform, "env"))); err != nil {
 			return e, fmt.Errorf("read the user's environment: %w", err)
@@ -87,7 +91,7 @@ func (e execution) environ(d *cnb.Descriptor, own map[string]string) ([]string, 
 	if d.API.AtLeast(0, 10) {
 		maps.Copy(own, targetEnv(e.target))
 	}
-	if d.API.AtLeast(0, 12) && e.execEnv != "" {
+	if d.API.AtLeast(0, 12) {
 		own["CNB_EXEC_ENV"] = e.execEnv
 	}
 	for name, value := range own {
