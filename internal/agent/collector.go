@@ -33,11 +33,18 @@ type LayerStream struct {
 	r        io.Reader
 	trailer  io.Reader
 	diffID   string
+	bytes    int64
 }
+
+// maxLayer is more than any image can hold; without it a broken collector could fill the disk.
+const maxLayer = 64 << 30
 
 // Read gives the compressed bytes. io.EOF means that they are complete; any other error that the layer is lost.
 func (l *LayerStream) Read(p []byte) (int, error) {
 	n, err := l.r.Read(p)
+	if l.bytes += int64(n); l.bytes > maxLayer {
+		return 0, fmt.Errorf("layer %s from the collector: larger than %d bytes", l.ID, int64(maxLayer))
+	}
 	if n == 0 && err == io.EOF && l.diffID == "" {
 		if l.diffID, err = readDiffID(l.trailer); err != nil {
 			return 0, fmt.Errorf("layer %s from the collector: %w", l.ID, err)

@@ -52,6 +52,7 @@ func hostHandlers(host Host) map[string]wire.Handler {
 			return knownReply{ok, res}, nil
 		}),
 		"emit": handler(func(_ context.Context, _ *wire.Call, e builder.Event) (any, error) {
+			e.Text, e.Layer = line(e.Text), line(e.Layer)
 			emit.Lock()
 			defer emit.Unlock()
 			host.Emit(e)

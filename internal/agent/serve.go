@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -67,12 +66,7 @@ func harden() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("make this process undumpable: %w", err)
 	}
-	// The container's runtime has done this already. Where it has not, a binary with cgo cannot do it for all threads.
-	_, _, errno := syscall.AllThreadsSyscall6(syscall.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
-	if errno != 0 && errno != syscall.ENOTSUP {
-		return fmt.Errorf("give up new privileges: %w", errno)
-	}
-	return nil
+	return noNewPrivileges()
 }
 
 // runServer serves the requests of one connection.

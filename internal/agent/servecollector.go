@@ -25,6 +25,9 @@ func ServeCollector(r io.Reader, w io.WriteCloser) error {
 	if err := limitSelf(); err != nil {
 		return err
 	}
+	if err := dropCapabilities(); err != nil {
+		return err
+	}
 	syscall.Umask(0o022) // modes of a build do not depend on who started it
 	mine, err := encode(greeting{Role: roleCollector})
 	if err != nil {
