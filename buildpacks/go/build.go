@@ -86,7 +86,7 @@ func (b *builder) installToolchain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := source{proxies: bases, fetch: parcel.NewFetcher(b.w.Env), arch: b.arch, env: b.w.Env, goSum: sums}
+	s := source{proxies: bases, fetch: b.w.Fetch, arch: b.arch, env: b.w.Env, goSum: sums}
 	restored := parcel.Fact(b.toolchain, "release")
 	if !found(b.toolchain.Path, "bin/go") || parcel.Fact(b.toolchain, "arch") != b.arch {
 		restored = ""

@@ -57,6 +57,9 @@ func parseManifest(text string) (*manifest, error) {
 	if err := json.Unmarshal([]byte(text), &m.raw); err != nil {
 		return nil, parcel.Yours(fix, "your package.json: %w", err)
 	}
+	if m.raw == nil {
+		return nil, parcel.Yours(fix, "your package.json is null, not an object")
+	}
 	return m, nil
 }
 

@@ -55,8 +55,7 @@ func (b *builder) toolchain(ctx context.Context) (t toolchain, err error) {
 	if err != nil {
 		return t, err
 	}
-	fetch := parcel.NewFetcher(b.w.Env)
-	m, kind, err := mirrorOf(b.w.Env, b.arch, fetch)
+	m, kind, err := mirrorOf(b.w.Env, b.arch, b.w.Fetch)
 	if err != nil {
 		return t, err
 	}
@@ -75,7 +74,7 @@ func (b *builder) toolchain(ctx context.Context) (t toolchain, err error) {
 			return t, err
 		}
 	}
-	if err := b.npm(ctx, &t, v, kind, fetch); err != nil {
+	if err := b.npm(ctx, &t, v, kind); err != nil {
 		return t, err
 	}
 	t.node.LayerTypes = libcnb.LayerTypes{Build: true, Cache: true, Launch: !b.buildOnly}
@@ -140,7 +139,7 @@ const npmHome = "lib/node_modules/npm"
 
 // npm makes sure that the npm layer has an npm that the app wants: the one that came with Node or, where it
 // does not fit or none came, the registry's.
-func (b *builder) npm(ctx context.Context, t *toolchain, node *semver.Version, kind string, f parcel.Fetcher) error {
+func (b *builder) npm(ctx context.Context, t *toolchain, node *semver.Version, kind string) error {
 	rng, where, asked := npmWish(b.m, node)
 	t.npmVersion = installedNPM(t.npm.Path)
 	if v, err := semver.StrictNewVersion(t.npmVersion); err == nil {
@@ -157,7 +156,7 @@ func (b *builder) npm(ctx context.Context, t *toolchain, node *semver.Version, k
 	if err != nil {
 		return err
 	}
-	r := registry{base: base, arch: b.arch, fetch: f}
+	r := registry{base: base, arch: b.arch, fetch: b.w.Fetch}
 	version, err := r.npmVersion(ctx, rng, where, node)
 	if err != nil {
 		return err

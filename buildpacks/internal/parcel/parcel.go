@@ -20,8 +20,9 @@ import (
 
 // Work is what a buildpack gets from outside besides libcnb's context: tests make their own.
 type Work struct {
-	Env Env       // the process environment; nothing below Main reads it again
-	Out io.Writer // where the user reads along
+	Env   Env       // the process environment; nothing below Main reads it again
+	Out   io.Writer // where the user reads along
+	Fetch Fetcher   // how to download
 }
 
 // Sayf writes one line for the user.
@@ -83,16 +84,19 @@ type Fault struct {
 }
 
 func (f *Fault) Error() string {
-	s := f.Text
-	if f.Err != nil {
-		s += ": " + f.Err.Error()
+	switch {
+	case f.Err == nil:
+		return f.Text
+	case f.Text == "":
+		return f.Err.Error()
 	}
-	return s
+	return f.Text + ": " + f.Err.Error()
 }
 
 func (f *Fault) Unwrap() error { return f.Err }
 
-// Yours is a fault of the app or of its configuration. An argument that is an error becomes the cause.
+// Yours is a fault of the app or of its configuration. A last argument that is an error, with
+// "%w" at the end of format, becomes the cause.
 func Yours(do, format string, a ...any) error { return fault(false, do, format, a) }
 
 // Ours is a fault of the outside world or of the buildpack.
@@ -101,8 +105,8 @@ func Ours(do, format string, a ...any) error { return fault(true, do, format, a)
 func fault(ours bool, do, format string, a []any) error {
 	f := &Fault{Ours: ours, Do: do}
 	if n := len(a); n > 0 {
-		if err, ok := a[n-1].(error); ok && strings.HasSuffix(format, ": %w") {
-			f.Err, a, format = err, a[:n-1], strings.TrimSuffix(format, ": %w")
+		if err, ok := a[n-1].(error); ok && strings.HasSuffix(format, "%w") {
+			f.Err, a, format = err, a[:n-1], strings.TrimSuffix(strings.TrimSuffix(format, "%w"), ": ")
 		}
 	}
 	f.Text = fmt.Sprintf(format, a...)
@@ -126,7 +130,8 @@ type (
 func Main(name string, detect Detect, build Build) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	w := Work{Env: ParseEnv(os.Environ()), Out: os.Stdout}
+	env := ParseEnv(os.Environ())
+	w := Work{Env: env, Out: os.Stdout, Fetch: NewFetcher(env)}
 	libcnb.BuildpackMain(
 		func(c libcnb.DetectContext) (libcnb.DetectResult, error) { return detect(ctx, c, w) },
 		func(c libcnb.BuildContext) (libcnb.BuildResult, error) { return build(ctx, c, w) },
