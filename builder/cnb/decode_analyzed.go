@@ -1,10 +1,5 @@
 package cnb
 
-import (
-	"encoding/json"
-	"strings"
-)
-
 // DecodeAnalyzed reads analyzed.toml (platform, "analyzed.toml").
 func DecodeAnalyzed(name string, b []byte) (Analyzed, error) {
 	d, t, err := parse(name, b, 16*MaxDescriptor)
@@ -72,27 +67,4 @@ func layersMetadata(t table) LayersMetadata {
 		m.Stack = &StackLabel{RunImage: runImageName(t.sub("stack").sub("run-image"))}
 	}
 	return m
-}
-
-// DecodeLayersMetadata reads the label io.buildpacks.lifecycle.metadata. Numbers in a layer's data stay as
-// written (json.Number), so that an integer is not a float when it is written to <layer>.toml again.
-func DecodeLayersMetadata(label string) (LayersMetadata, error) {
-	var m LayersMetadata
-	dec := json.NewDecoder(strings.NewReader(label))
-	dec.UseNumber()
-	if err := dec.Decode(&m); err != nil {
-		return LayersMetadata{}, &FileError{File: "label " + LabelLifecycleMetadata, What: oneLine(err.Error())}
-	}
-	return m, nil
-}
-
-// DecodeCacheMetadata reads the metadata of a cache, from its file or the label of a cache image.
-func DecodeCacheMetadata(b []byte) (CacheMetadata, error) {
-	var m CacheMetadata
-	dec := json.NewDecoder(strings.NewReader(string(b)))
-	dec.UseNumber()
-	if err := dec.Decode(&m); err != nil {
-		return CacheMetadata{}, &FileError{File: LabelCacheMetadata, What: oneLine(err.Error())}
-	}
-	return m, nil
 }

@@ -1,6 +1,9 @@
 package cnb
 
-import "fmt"
+import (
+	"fmt"
+	"path/filepath"
+)
 
 // The limits of what one buildpack may put into an image.
 const (
@@ -60,7 +63,13 @@ func labels(t table) []Label {
 func sliceList(t table) []Slice {
 	var out []Slice
 	for _, s := range t.subs("slices", maxSlices) {
-		out = append(out, Slice{Paths: s.strs("paths", "")})
+		paths := s.strs("paths", "")
+		for _, p := range paths {
+			if _, err := filepath.Match(p, ""); err != nil {
+				s.fail("paths", "%s is not a pattern: %s", quote(p), err)
+			}
+		}
+		out = append(out, Slice{Paths: paths})
 	}
 	return out
 }

@@ -89,7 +89,7 @@ func bomObjects(entries []BOMEntry) []object {
 }
 
 func requireObject(r Require) object {
-	return object{{"name", r.Name}, {"version", unlessEmpty(r.Version)}, {"metadata", r.Metadata}}
+	return object{{"name", r.Name}, {"version", unlessEmpty(r.Version)}, {"metadata", map[string]any(r.Metadata)}}
 }
 
 func elementObjects(es []GroupElement) []object {

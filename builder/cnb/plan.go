@@ -20,9 +20,9 @@ type Provider struct {
 // A Require is what a buildpack asks for in detect, and what the provider reads in build.
 // Version is the deprecated top-level key (an error from Buildpack API 0.11 on).
 type Require struct {
-	Name     string         `toml:"name" json:"name"`
-	Version  string         `toml:"version,omitempty" json:"version,omitempty"`
-	Metadata map[string]any `toml:"metadata,omitempty" json:"metadata,omitempty"`
+	Name     string `toml:"name" json:"name"`
+	Version  string `toml:"version,omitempty" json:"version,omitempty"`
+	Metadata Table  `toml:"metadata,omitempty" json:"metadata,omitempty"`
 }
 
 // A Provide names a dependency that a buildpack can supply.
