@@ -17,11 +17,8 @@ import (
 
 // layer is the script that makes a layer with the given types.
 func layer(name string, types ...string) string {
-	s := fmt.Sprintf("mkdir -p $CNB_LAYERS_DIR/%[1]s\nprintf '[types]\\n", name)
-	for _, t := range types {
-		s += t + " = true\\n"
-	}
-	return s + fmt.Sprintf("' > $CNB_LAYERS_DIR/%s.toml\n", name)
+	text := strings.Join(append(slices.Clone(types), ""), " = true\\n")
+	return fmt.Sprintf("mkdir -p $CNB_LAYERS_DIR/%[1]s\nprintf '[types]\\n%[2]s' > $CNB_LAYERS_DIR/%[1]s.toml\n", name, text)
 }
 
 // file is the script that writes a file below the layers directory.

@@ -245,7 +245,8 @@ func (s *planSearch) dropUnused(last int) (changed bool, why string) {
 // state is all that nodes after last can see of those up to it: which names are there, which still wait for a
 // requirer, and whether anything is kept. It is comparable only where no kept node can still be left out.
 func (s *planSearch) state(last int) (key string, comparable bool) {
-	available, waiting := map[int]bool{}, map[int]bool{}
+	s.pass += 2
+	available, waiting := s.pass-1, s.pass // what mark holds for a name
 	kept := byte(0)
 	for i := range last + 1 {
 		if !s.kept[i] {
@@ -257,23 +258,17 @@ func (s *planSearch) state(last int) (key string, comparable bool) {
 		}
 		kept = 1
 		for _, n := range o.provides {
-			available[n], waiting[n] = true, true
+			s.mark[n] = waiting
 		}
 		for _, n := range o.requires {
-			delete(waiting, n)
+			s.mark[n] = available
 		}
 		s.work += len(o.provides) + len(o.requires)
 	}
 	b := binary.AppendUvarint([]byte{kept}, uint64(last))
-	for n := range s.names {
-		if s.lastUse[n] <= last {
-			continue
-		}
-		switch {
-		case waiting[n]:
-			b = append(binary.AppendUvarint(b, uint64(n)), 'w')
-		case available[n]:
-			b = append(binary.AppendUvarint(b, uint64(n)), 'a')
+	for n, mark := range s.mark {
+		if s.lastUse[n] > last && mark >= available {
+			b = append(binary.AppendUvarint(b, uint64(n)), byte(mark-available))
 		}
 	}
 	s.work += len(s.names)
