@@ -80,21 +80,18 @@ func (s *ProjectSource) UnmarshalJSON(b []byte) error {
 	return number(b, (*plain)(s))
 }
 
-// DecodeLayersMetadata reads the label io.buildpacks.lifecycle.metadata. Whoever made the image wrote it:
-// the names and digests in it, of which paths are made, are checked.
+// DecodeLayersMetadata reads the label io.buildpacks.lifecycle.metadata. Whoever made the image wrote it: its
+// names and digests are not checked here, so that what is wrong can be dropped one by one.
 func DecodeLayersMetadata(label string) (LayersMetadata, error) {
 	var m LayersMetadata
-	err := json.Unmarshal([]byte(label), &m)
-	if err == nil {
-		err = checkLayers(m.Buildpacks)
-	}
-	if err != nil {
+	if err := json.Unmarshal([]byte(label), &m); err != nil {
 		return LayersMetadata{}, &FileError{File: "label " + LabelLifecycleMetadata, What: oneLine(err.Error())}
 	}
 	return m, nil
 }
 
-// DecodeCacheMetadata reads the metadata of a cache, from its file or the label of a cache image.
+// DecodeCacheMetadata reads the metadata of a cache, from its file or the label of a cache image. One name or
+// digest in it that could not be part of a path makes the cache damaged as a whole.
 func DecodeCacheMetadata(b []byte) (CacheMetadata, error) {
 	var m CacheMetadata
 	err := json.Unmarshal(b, &m)
