@@ -87,7 +87,7 @@ func (w treeWalk) children(ctx context.Context, dir *os.File, rel string, depth 
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		name, descend := strings.CutSuffix(s, "/")
+		name, descend := strings.CutSuffix(s.key, "/")
 		at := name
 		if rel != "" {
 			at = rel + "/" + name
@@ -95,7 +95,7 @@ func (w treeWalk) children(ctx context.Context, dir *os.File, rel string, depth 
 		if descend {
 			err = w.descend(ctx, dir, name, at, depth)
 		} else {
-			err = w.entry(ctx, dir, name, at, depth)
+			err = w.entry(ctx, dir, s, at, depth)
 		}
 		if err != nil {
 			return err
@@ -104,26 +104,36 @@ func (w treeWalk) children(ctx context.Context, dir *os.File, rel string, depth 
 	return nil
 }
 
+// A step is one entry of a directory, or with a '/' at its end the contents of one.
+type step struct {
+	key string
+	st  *fileStat // nil where it is not known yet
+}
+
 // steps is the sorted names in dir. With byPath every directory is there twice, as "name" for its own entry
 // and as "name/" for its contents: sorted, that is the order of all full paths, with no list of them.
-func (w treeWalk) steps(dir *os.File, rel string) ([]string, error) {
+func (w treeWalk) steps(dir *os.File, rel string) ([]step, error) {
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return nil, fmt.Errorf("read directory %q: %w", path.Join(w.name, rel), err)
 	}
-	if w.byPath {
-		for _, name := range names[:len(names):len(names)] {
-			st, err := statAt(dir, name)
-			if err != nil {
-				return nil, fmt.Errorf("stat %q: %w", path.Join(w.name, rel, name), err)
-			}
-			if st.kind() == kindDirectory {
-				names = append(names, name+"/")
-			}
+	steps := make([]step, 0, len(names))
+	for _, name := range names {
+		if !w.byPath {
+			steps = append(steps, step{key: name})
+			continue
+		}
+		st, err := statAt(dir, name)
+		if err != nil {
+			return nil, fmt.Errorf("stat %q: %w", path.Join(w.name, rel, name), err)
+		}
+		steps = append(steps, step{name, &st})
+		if st.kind() == kindDirectory {
+			steps = append(steps, step{key: name + "/"})
 		}
 	}
-	slices.Sort(names)
-	return names, nil
+	slices.SortFunc(steps, func(a, b step) int { return strings.Compare(a.key, b.key) })
+	return steps, nil
 }
 
 func (w treeWalk) descend(ctx context.Context, dir *os.File, name, rel string, depth int) error {
@@ -138,20 +148,24 @@ func (w treeWalk) descend(ctx context.Context, dir *os.File, name, rel string, d
 	return w.children(ctx, sub, rel, depth+1)
 }
 
-// entry writes what is called name in dir; without byPath a directory's contents too.
-func (w treeWalk) entry(ctx context.Context, dir *os.File, name, rel string, depth int) error {
+// entry writes what s names in dir; without byPath a directory's contents too.
+func (w treeWalk) entry(ctx context.Context, dir *os.File, s step, rel string, depth int) error {
 	if !w.wanted(rel) {
 		return nil
 	}
+	name := s.key
 	full := w.name + "/" + rel
 	if strings.HasPrefix(name, ".wh.") {
 		return fmt.Errorf("%q: names that begin with .wh. delete files of other layers and are refused", full)
 	}
-	st, err := statAt(dir, name)
-	if err != nil {
-		return fmt.Errorf("stat %q: %w", full, err)
+	if s.st == nil {
+		st, err := statAt(dir, name)
+		if err != nil {
+			return fmt.Errorf("stat %q: %w", full, err)
+		}
+		s.st = &st
 	}
-	switch st.kind() {
+	switch st := *s.st; st.kind() {
 	case kindDirectory:
 		if err := w.directory(full, st); err != nil || w.byPath {
 			return err
