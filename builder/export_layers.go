@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/slipway-build/slipway/builder/cnb"
@@ -142,7 +143,11 @@ func layersOf(bps []cnb.BuildpackLayers, id cnb.ID) map[string]cnb.LayerMetadata
 func (e *exporter) newJob(l Layer) *layerJob {
 	job := &layerJob{layer: l, done: make(chan struct{})}
 	job.layer.limits = e.Limits
-	job.layer.warn = func(text string) { job.warnings = append(job.warnings, text) }
+	job.layer.warn = func(text string) {
+		if !slices.Contains(job.warnings, text) { // a sink may write a layer twice
+			job.warnings = append(job.warnings, text)
+		}
+	}
 	return job
 }
 
@@ -172,13 +177,13 @@ func (e *exporter) sbomJob(kind string) *layerJob {
 
 // planApp adds the app directory, cut into slices.
 func (e *exporter) planApp(ctx context.Context) error {
-	slices, err := sliceApp(ctx, e.Dirs, e.Built.Metadata.Slices)
+	keeps, err := sliceApp(ctx, e.Dirs, e.Built.Metadata.Slices)
 	if err != nil {
 		return err
 	}
-	for i, keep := range slices {
+	for i, keep := range keeps {
 		l := Layer{ID: fmt.Sprintf("slice-%d", i+1), CreatedBy: fmt.Sprintf(createdBySlice, i+1)}
-		if len(slices) == 1 {
+		if len(keeps) == 1 {
 			l.CreatedBy = createdByApp
 		}
 		if keep == nil || keep("") {

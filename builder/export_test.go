@@ -255,6 +255,19 @@ func TestExportReuse(t *testing.T) {
 	}
 }
 
+func TestExportWarnsOnce(t *testing.T) {
+	b := sample(t)
+	if err := os.Chmod(b.Host("/workspace/app.js"), 0o755|os.ModeSetuid); err != nil {
+		t.Fatal(err)
+	}
+	old := "sha256:" + strings.Repeat("0", 64)
+	b.sink = NewDirSink(t.TempDir(), func(string) bool { return true }) // hashes first and then writes
+	b.export(t, func(in *ExportInput) { in.Previous.App = []cnb.LayerSHA{{SHA: old}, {SHA: old}} })
+	if w := b.texts(EventWarning); len(w) != 1 || !strings.Contains(w[0], `"/workspace/app.js": setuid`) {
+		t.Errorf("warnings: %q", w)
+	}
+}
+
 func TestExportErrors(t *testing.T) {
 	for _, c := range []struct {
 		name   string
