@@ -66,17 +66,35 @@ func Open(ctx context.Context, r io.Reader, w io.WriteCloser, greeting []byte, o
 		}
 		close(greeted)
 	})
+	var theirs []byte
 	select {
-	case b := <-hello:
-		select {
-		case <-greeted:
-			return c, b, nil
-		case <-c.ctx.Done():
-		}
+	case theirs = <-hello:
 	case <-c.ctx.Done():
+		select {
+		case theirs = <-hello: // greeted and gone: that is for later to find
+		default:
+		}
+	}
+	if theirs != nil && first(greeted, c.ctx.Done()) {
+		return c, theirs, nil
 	}
 	_ = c.hangUp()
 	return nil, nil, c.Err()
+}
+
+// first waits for a or b and reports whether a is there.
+func first(a, b <-chan struct{}) bool {
+	select {
+	case <-a:
+		return true
+	case <-b:
+	}
+	select {
+	case <-a:
+		return true
+	default:
+		return false
+	}
 }
 
 func (c *Conn) greet(greeting []byte) error {
