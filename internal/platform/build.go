@@ -236,6 +236,11 @@ func (j *job) result() *Result {
 		Layers: len(j.exported.Layers), Timings: j.timings, Executed: maps.Clone(j.h.executed),
 		Default: string(j.built.Metadata.DefaultProcessType),
 	}
+	if m, err := j.image.Manifest(); err == nil {
+		for _, l := range m.Layers {
+			r.Bytes += l.Size
+		}
+	}
 	for _, e := range j.detected.Group.Elements {
 		r.Buildpacks = append(r.Buildpacks, e.Ref)
 	}

@@ -172,6 +172,7 @@ type Result struct {
 	Digest   string   `json:"digest"`  // of the manifest, the same on every output
 	ImageID  string   `json:"imageID"` // of the config
 	Size     int64    `json:"size"`    // of the manifest in bytes
+	Bytes    int64    `json:"bytes"`   // of all layers, compressed
 	Builder  string   `json:"builder"`
 	RunImage string   `json:"runImage"`
 
