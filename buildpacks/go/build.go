@@ -78,22 +78,13 @@ func (b *builder) installToolchain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	bases, err := proxies(b.w.Env)
-	if err != nil {
-		return err
-	}
-	sums, _, err := parcel.ReadText(b.c.ApplicationPath, "go.sum")
-	if err != nil {
-		return err
-	}
-	s := source{proxies: bases, fetch: b.w.Fetch, arch: b.arch, env: b.w.Env, goSum: sums}
 	restored := parcel.Fact(b.toolchain, "release")
 	if !found(b.toolchain.Path, "bin/go") || parcel.Fact(b.toolchain, "arch") != b.arch {
 		restored = ""
 	}
 	b.release = want.release
 	if want.newest {
-		all, err := s.releases(ctx)
+		all, err := b.list(ctx)
 		switch {
 		case err != nil && restored != "" && want.fits(restored):
 			b.w.Sayf("WARNING: %s; staying with %s of the last build", err, restored)
@@ -112,10 +103,32 @@ func (b *builder) installToolchain(ctx context.Context) error {
 		return nil
 	}
 	b.w.Sayf("%s (%s), downloading", b.release, want.where)
-	return b.download(ctx, s, want)
+	return b.download(ctx, want)
 }
 
-func (b *builder) download(ctx context.Context, s source, want wish) (err error) {
+// source is the module proxy; a build that has its toolchain does without.
+func (b *builder) source() (source, error) {
+	bases, err := proxies(b.w.Env)
+	if err != nil {
+		return source{}, err
+	}
+	sums, _, err := parcel.ReadText(b.c.ApplicationPath, "go.sum")
+	return source{proxies: bases, fetch: b.w.Fetch, arch: b.arch, env: b.w.Env, goSum: sums}, err
+}
+
+func (b *builder) list(ctx context.Context) ([]string, error) {
+	s, err := b.source()
+	if err != nil {
+		return nil, err
+	}
+	return s.releases(ctx)
+}
+
+func (b *builder) download(ctx context.Context, want wish) error {
+	s, err := b.source()
+	if err != nil {
+		return err
+	}
 	if b.toolchain, err = b.toolchain.Reset(); err != nil {
 		return err
 	}

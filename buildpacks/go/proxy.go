@@ -40,7 +40,7 @@ func proxies(env parcel.Env) ([]string, error) {
 		switch p = strings.TrimSpace(p); p {
 		case "direct", "noproxy", "":
 		case "off":
-			return list, nil
+			return nil, noProxy(s)
 		default:
 			u, err := url.Parse(p)
 			if err != nil || u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "file" {
@@ -50,9 +50,13 @@ func proxies(env parcel.Env) ([]string, error) {
 		}
 	}
 	if len(list) == 0 {
-		return nil, parcel.Yours("add a proxy, for example GOPROXY=https://proxy.golang.org,direct", "GOPROXY is %q, and the Go toolchain comes from a module proxy", s)
+		return nil, noProxy(s)
 	}
 	return list, nil
+}
+
+func noProxy(s string) error {
+	return parcel.Yours("add a proxy, for example GOPROXY=https://proxy.golang.org,direct", "GOPROXY is %q, and the Go toolchain comes from a module proxy", s)
 }
 
 // source is where toolchains come from.

@@ -35,8 +35,10 @@ func parseModule(text string) (module, error) {
 	if f.Go != nil {
 		m.goLine = f.Go.Version
 	}
-	if f.Toolchain != nil && f.Toolchain.Name != "default" {
-		m.toolchain = f.Toolchain.Name
+	for _, s := range f.Syntax.Stmt { // the lax form has the line in its syntax only
+		if l, ok := s.(*modfile.Line); ok && len(l.Token) == 2 && l.Token[0] == "toolchain" && l.Token[1] != "default" {
+			m.toolchain = l.Token[1]
+		}
 	}
 	return m, nil
 }
