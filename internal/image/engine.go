@@ -40,4 +40,5 @@ type EngineInfo struct {
 	Version        string // "20.10.24"
 	OS, Arch       string // "linux", "amd64", in Go's words
 	ContainerStore bool   // images are in containerd: an archive must be complete
+	Remote         bool   // the engine is not on this machine: what is sent stays compressed
 }

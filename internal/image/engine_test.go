@@ -194,6 +194,21 @@ func compose(t testing.TB, base v1.Image, label string, layers ...v1.Layer) v1.I
 	return img
 }
 
+// tarOf is a tar of one file.
+func tarOf(t testing.TB, name string, content []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	tw := tar.NewWriter(&b)
+	if err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content)), ModTime: time.Unix(1, 0)}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := tw.Write(content)
+	if err := errors.Join(err, tw.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
 // unique is content that no other run has loaded before.
 func unique(n int) []byte {
 	b := bytes.Repeat([]byte("slipway "), n/8+1)[:n]

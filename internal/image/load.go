@@ -1,9 +1,7 @@
 package image
 
 import (
-	"archive/tar"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -100,19 +98,26 @@ func (w *Written) send(ctx context.Context, e Engine, refs []Ref, img v1.Image, 
 			return err
 		}
 	}
+	plain := !info.ContainerStore && !info.Remote
 	for {
 		if o.Store != nil {
 			if layers, err = fetched(ctx, o.Store, layers, have, o.Progress); err != nil {
 				return err
 			}
 		}
-		a := archive{img: img, layers: layers, omit: have, refs: refs, progress: o.Progress}
+		a := archive{img: img, layers: layers, omit: have, plain: plain, refs: refs, progress: o.Progress}
 		err = stream(ctx, e, &a)
 		w.Sent, w.Kept = len(layers)-have, have
-		if err == nil || have == 0 || ctx.Err() != nil {
+		switch {
+		case err == nil || ctx.Err() != nil:
 			return err
+		case errors.Is(err, errTarSize):
+			plain = false
+		case have == 0:
+			return err
+		default:
+			have = 0 // the engine lost a layer meanwhile, or cannot do with a part
 		}
-		have = 0 // the engine lost a layer meanwhile, or cannot do with a part
 	}
 }
 
@@ -212,120 +217,6 @@ func isLocal(l v1.Layer) bool {
 	}
 	return true
 }
-
-// An archive is an image as docker-archive and OCI layout in one tar: engines with the classic image store
-// read manifest.json, those with containerd's read index.json.
-type archive struct {
-	img      v1.Image
-	layers   []v1.Layer
-	omit     int // lowest layers whose bytes are left out
-	refs     []Ref
-	progress Progress
-}
-
-func (a *archive) write(ctx context.Context, w io.Writer) error {
-	tw := tar.NewWriter(w)
-	config, err := a.img.RawConfigFile()
-	if err != nil {
-		return err
-	}
-	manifest, err := a.img.RawManifest()
-	if err != nil {
-		return err
-	}
-	d, err := describe(a.img, manifest)
-	if err != nil {
-		return err
-	}
-	id := d.Annotations[annotationID]
-	legacy := legacyManifest{Config: blobName(id), RepoTags: []string{}}
-	files := []archiveFile{{"oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)}, {blobName(id), config}, {blobName(d.Digest.String()), manifest}}
-	for _, f := range files {
-		if err := f.write(tw); err != nil {
-			return err
-		}
-	}
-	sent := map[string]bool{}
-	for n, l := range a.layers {
-		h, err := l.Digest()
-		if err != nil {
-			return err
-		}
-		legacy.Layers = append(legacy.Layers, blobName(h.String()))
-		if n < a.omit || sent[h.String()] {
-			continue
-		}
-		sent[h.String()] = true
-		if err := a.writeLayer(ctx, tw, l, h); err != nil {
-			return fmt.Errorf("layer %s: %w", h, err)
-		}
-	}
-	return a.finish(tw, legacy, d)
-}
-
-// finish writes the two tables of contents.
-func (a *archive) finish(tw *tar.Writer, legacy legacyManifest, d v1.Descriptor) error {
-	idx := emptyIndex()
-	d.Annotations = nil
-	for _, r := range a.refs {
-		e := d
-		e.Annotations = map[string]string{annotationFull: r.Name(), annotationName: r.Tag()}
-		idx.Manifests = append(idx.Manifests, e)
-	}
-	if len(a.refs) == 0 {
-		idx.Manifests = append(idx.Manifests, d)
-	}
-	for name, v := range map[string]any{"manifest.json": []legacyManifest{legacy}, "index.json": idx} {
-		b, err := json.Marshal(v)
-		if err != nil {
-			return err
-		}
-		if err := (archiveFile{name, b}).write(tw); err != nil {
-			return err
-		}
-	}
-	return tw.Close()
-}
-
-func (a *archive) writeLayer(ctx context.Context, tw *tar.Writer, l v1.Layer, h v1.Hash) error {
-	size, err := l.Size()
-	if err != nil {
-		return err
-	}
-	rc, err := l.Compressed()
-	if err != nil {
-		return err
-	}
-	defer rc.Close()
-	if err := tw.WriteHeader(&tar.Header{Name: blobName(h.String()), Mode: 0o644, Size: size, Typeflag: tar.TypeReg}); err != nil {
-		return err
-	}
-	m := &meter{ReadCloser: rc, step: Step{What: "load", Digest: h.String(), Total: size}, progress: a.progress}
-	_, err = io.Copy(tw, &contextReader{ctx: ctx, r: m})
-	return err
-}
-
-// legacyManifest is an entry of docker-archive's manifest.json.
-type legacyManifest struct {
-	Config   string
-	RepoTags []string
-	Layers   []string
-}
-
-type archiveFile struct {
-	name string
-	b    []byte
-}
-
-func (f archiveFile) write(tw *tar.Writer) error {
-	if err := tw.WriteHeader(&tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.b)), Typeflag: tar.TypeReg}); err != nil {
-		return err
-	}
-	_, err := tw.Write(f.b)
-	return err
-}
-
-func blobName(digest string) string { return "blobs/sha256/" + digest[len("sha256:"):] }
 
 // EnsureEngine makes sure that the engine has an image and returns what to call it there. It is how a
 // builder that lies in the store or in a registry becomes one that a container can start from.

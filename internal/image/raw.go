@@ -191,6 +191,14 @@ func (l *rawLayer) Size() (int64, error)                { return l.desc.Size, ni
 func (l *rawLayer) MediaType() (types.MediaType, error) { return l.desc.MediaType, nil }
 func (l *rawLayer) Compressed() (io.ReadCloser, error)  { return l.src.open(l.desc) }
 
+// TarSize is a hint at the length of the layer's tar, for a layer in the local store.
+func (l *rawLayer) TarSize() (int64, bool) {
+	if s, ok := l.src.(storeSource); ok && s.store.Has(l.desc.Digest, l.desc.Size) {
+		return s.store.TarSize(l.desc.Digest.String())
+	}
+	return 0, false
+}
+
 // Descriptor keeps annotations of the manifest when the layer moves to another image.
 func (l *rawLayer) Descriptor() (*v1.Descriptor, error) { return l.desc.DeepCopy(), nil }
 

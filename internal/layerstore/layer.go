@@ -2,6 +2,7 @@ package layerstore
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"hash"
@@ -50,6 +51,37 @@ func (l *layer) Size() (int64, error)                 { return l.size, nil }
 func (l *layer) MediaType() (types.MediaType, error)  { return l.mediaType, nil }
 func (l *layer) Compressed() (io.ReadCloser, error)   { return l.s.Blob(l.digest.String()) }
 func (l *layer) Uncompressed() (io.ReadCloser, error) { return l.s.uncompressed(l.digest, l.diffID) }
+
+// TarSize is Store.TarSize of the layer's blob.
+func (l *layer) TarSize() (int64, bool) { return l.s.TarSize(l.digest.String()) }
+
+// TarSize is the length of a gzip blob's content as its last four bytes tell it, without unpacking. It is a
+// hint: content of 4 GiB and more, or several gzip members in one blob, have another length. False means
+// that the blob does not tell.
+func (s *Store) TarSize(digest string) (int64, bool) {
+	h, err := parseDigest(digest)
+	if err != nil {
+		return 0, false
+	}
+	f, err := os.OpenFile(s.path(h), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() < 18 { // header and trailer of gzip
+		return 0, false
+	}
+	var head [2]byte
+	var tail [4]byte
+	if _, err := f.ReadAt(head[:], 0); err != nil || head != [2]byte{0x1f, 0x8b} {
+		return 0, false
+	}
+	if _, err := f.ReadAt(tail[:], info.Size()-4); err != nil {
+		return 0, false
+	}
+	return int64(binary.LittleEndian.Uint32(tail[:])), true
+}
 
 // uncompressed reads a blob as a tar and checks at its end that the tar is the one that was promised.
 func (s *Store) uncompressed(digest, diffID v1.Hash) (io.ReadCloser, error) {
