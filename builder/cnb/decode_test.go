@@ -212,10 +212,12 @@ func TestManyKeysAreQuick(t *testing.T) {
 	start := time.Now()
 	_, err := DecodeDescriptor("f", keys(17000))
 	check(t, err, "f:16385: more than 16384 keys")
-	if _, err = DecodeRun("f", keys(16000)); err != nil {
-		t.Error(err)
+	if d := time.Since(start); d > 2*time.Second {
+		t.Errorf("took %v to refuse", d)
 	}
-	if d := time.Since(start); d > 5*time.Second {
-		t.Errorf("took %v", d)
+	// The parser's time grows with the square of the number of keys, which is why there is a limit: about
+	// 0.3 s there. Fewer are tried here for the race detector's sake.
+	if _, err = DecodeRun("f", keys(2000)); err != nil {
+		t.Error(err)
 	}
 }
