@@ -57,7 +57,7 @@ func (m *machine) delegate(ctx context.Context) error {
 		_ = os.WriteFile(filepath.Join(inner, "cgroup.procs"), []byte(strings.TrimSpace(pid)), 0)
 	}
 	var all []string
-	for _, c := range strings.Fields(readAll(filepath.Join(cgroupRoot, "cgroup.controllers"))) {
+	for c := range strings.FieldsSeq(readAll(filepath.Join(cgroupRoot, "cgroup.controllers"))) {
 		all = append(all, "+"+c)
 	}
 	// Without controllers containers run, unlimited; the engine warns.

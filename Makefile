@@ -1,0 +1,109 @@
+# Slipway: everything goes through here, and `make` alone lists it. Every target may be called at any time, as root or
+# as a user of the docker group; what is done already is not done again. It needs Go, and Debian 12 or later for setup.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+STATE  ?= .state
+SUITE  ?= trixie
+MIRROR ?= http://deb.debian.org/debian
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+ARCH    := $(shell go env GOARCH)
+TOOLS   := cmd/slipway/tools/linux-$(ARCH)
+PACKS   := $(patsubst buildpacks/%/buildpack.toml,%,$(wildcard buildpacks/*/buildpack.toml))
+
+# Static binaries whose bytes depend on the source alone. The version goes into what prints one, and not into the
+# launcher: it is in every app image, which should not change with every commit here.
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
+STAMPED  := -ldflags "-s -w -X main.version=$(VERSION)"
+PLAIN    := -ldflags "-s -w"
+
+# The race detector: in CI, or with RACE=1.
+RACE_ON := $(filter 1 true yes,$(RACE) $(CI))
+RACED   := $(if $(RACE_ON),CGO_ENABLED=1,)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: ## install what is missing (apt), start a Docker Engine where no init system does
+	@go run ./internal/setup --state "$(STATE)" $(if $(RACE_ON),--race)
+
+.PHONY: build
+build: lifecycle ## bin/slipway, with the lifecycle and the launcher inside
+	@$(GO_BUILD) $(STAMPED) -o bin/slipway ./cmd/slipway
+
+.PHONY: lifecycle
+lifecycle: ## bin/lifecycle and bin/launcher (static; the launcher at most 4 MiB)
+	@mkdir -p bin $(TOOLS)
+	@$(GO_BUILD) $(STAMPED) -o bin/lifecycle ./cmd/lifecycle
+	@$(GO_BUILD) $(PLAIN) -o bin/launcher ./cmd/launcher
+	@size=$$(stat -c %s bin/launcher); if (( size > 4 * 1024 * 1024 )); then \
+		echo "bin/launcher has $$size bytes; at most 4 MiB may go into every app image" >&2; exit 1; fi
+	@for f in lifecycle launcher; do cmp -s bin/$$f $(TOOLS)/$$f || install -m 0755 bin/$$f $(TOOLS)/$$f; done
+
+.PHONY: buildpacks
+buildpacks: $(PACKS:%=bin/buildpacks/%) ## bin/buildpacks/<name>, ready for builder.toml
+
+.PHONY: FORCE
+bin/buildpacks/%: FORCE
+	@mkdir -p $@/bin
+	@$(GO_BUILD) $(PLAIN) -o $@/bin/main ./buildpacks/$*
+	@ln -sfn main $@/bin/detect
+	@ln -sfn main $@/bin/build
+	@install -m 0644 buildpacks/$*/buildpack.toml $@/buildpack.toml
+
+.PHONY: base
+base: ## bin/base/{build,run}: base images from Debian packages (SUITE, MIRROR; FRESH=1 for the newest packages)
+	@go run ./builder/base/mkbase --out bin/base --suite "$(SUITE)" --mirror "$(MIRROR)" $(if $(FRESH),--fresh)
+
+# What the builder is made of, as one digest: unchanged and still there means done.
+BUILDER_OF = cat builder.toml bin/slipway bin/base/build/index.json bin/base/run/index.json \
+	$$(find bin/buildpacks -type f | LC_ALL=C sort) | sha256sum
+
+.PHONY: builder
+builder: build buildpacks base ## the builder image slipway/builder, from builder.toml
+	@if [[ -f bin/builder.of && "$$(cat bin/builder.of)" == "$$($(BUILDER_OF))" ]] && bin/slipway builder inspect slipway/builder >/dev/null 2>&1; then \
+		echo "builder slipway/builder is unchanged"; \
+	else \
+		rm -f bin/builder.of; \
+		bin/slipway images import slipway/build:$(SUITE) oci:bin/base/build; \
+		bin/slipway images import slipway/run:$(SUITE) oci:bin/base/run; \
+		bin/slipway builder create slipway/builder --config builder.toml; \
+		$(BUILDER_OF) > bin/builder.of; \
+	fi
+
+.PHONY: demo
+demo: setup builder ## build three real apps, start each image, ask it for a page
+	bin/slipway build demo-node --path fixtures/apps/node --builder slipway/builder --run
+	bin/slipway build demo-go --path fixtures/apps/go --builder slipway/builder --run
+	bin/slipway build demo-static --path fixtures/apps/static --builder slipway/builder --run
+
+.PHONY: test
+test: setup builder ## all tests, skipping nothing (RACE=1, or CI=true: with the race detector)
+	$(RACED) go test $(if $(RACE_ON),-race) -timeout 20m $(TESTFLAGS) ./...
+
+.PHONY: check
+check: ## formatting, vet, modernisation, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [[ -n "$$unformatted" ]]; then echo "gofmt -w these:" >&2; echo "$$unformatted" >&2; exit 1; fi
+	go vet ./...
+	go fix -diff ./...
+	go tool staticcheck ./...
+
+.PHONY: bench
+bench: setup builder ## benchmarks; side by side with pack where pack is on PATH
+	go test -run '^$$' -bench . -benchtime 5x -timeout 60m $(TESTFLAGS) ./...
+
+.PHONY: conformance
+conformance: ## the spec's clauses, as the engine's tests hold them
+	go test -count=1 $(TESTFLAGS) ./builder/... ./cmd/launcher ./cmd/lifecycle
+
+.PHONY: clean
+clean: ## remove what was built (not images, caches, or an engine that setup started)
+	rm -rf bin $(wildcard cmd/slipway/tools/linux-*)
