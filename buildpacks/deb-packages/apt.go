@@ -54,7 +54,7 @@ func (a apt) prepare() error {
 	return os.WriteFile(filepath.Join(a.state, "status"), []byte(baseStatus(string(b))), 0o644)
 }
 
-func (a apt) run(ctx context.Context, show bool, tool string, args ...string) (string, error) {
+func (a apt) run(ctx context.Context, tool string, args ...string) (string, error) {
 	options := []string{
 		"Dir::Etc=" + a.etc, "Dir::State=" + a.state, "Dir::State::lists=" + filepath.Join(a.state, "lists"),
 		"Dir::State::status=" + filepath.Join(a.state, "status"), "Dir::Cache=" + a.state,
@@ -72,9 +72,6 @@ func (a apt) run(ctx context.Context, show bool, tool string, args ...string) (s
 	}
 	c := parcel.Command{Path: filepath.Join(a.bin, tool), Args: append(full, args...), Dir: a.state,
 		Env: a.w.Env.With("LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")}
-	if show {
-		c.Out = a.w.Out
-	}
 	out, err := c.Run(ctx)
 	if e, ok := errors.AsType[*parcel.CommandError](err); ok {
 		e.Name = tool + " " + strings.Join(args, " ")
@@ -84,7 +81,7 @@ func (a apt) run(ctx context.Context, show bool, tool string, args ...string) (s
 
 // update reads the package lists.
 func (a apt) update(ctx context.Context) error {
-	_, err := a.run(ctx, false, "apt-get", "update")
+	_, err := a.run(ctx, "apt-get", "update")
 	if e, ok := errors.AsType[*parcel.CommandError](err); ok {
 		return parcel.Ours("try again; check that the build can reach the Debian mirror of the build image", "download failed: could not read the package lists: %s: %w", lastError(e.Tail), err)
 	}
@@ -96,7 +93,7 @@ var instLine = regexp.MustCompile(`^Inst ([^ ]+) (?:\[[^]]*\] )?\(([^ ]+) .*\[([
 
 // resolve lists the packages and all they depend on that are not in every base image, sorted.
 func (a apt) resolve(ctx context.Context, list []string) ([]deb, error) {
-	out, err := a.run(ctx, false, "apt-get", append([]string{"-s", "install", "--"}, list...)...)
+	out, err := a.run(ctx, "apt-get", append([]string{"-s", "install", "--"}, list...)...)
 	if e, ok := errors.AsType[*parcel.CommandError](err); ok {
 		return nil, a.explain(ctx, e)
 	}
@@ -114,30 +111,40 @@ func (a apt) resolve(ctx context.Context, list []string) ([]deb, error) {
 	return debs, nil
 }
 
-// download fetches what is not there from the last build; apt verifies it against the signed lists.
-func (a apt) download(ctx context.Context, list []string) error {
-	out, err := a.run(ctx, false, "apt-get", append([]string{"-y", "--print-uris", "install", "--"}, list...)...)
+// download fetches what is not there from the last build; apt verifies it against the signed lists. local
+// gives the packages that stay where they are, on a mirror with a file: address.
+func (a apt) download(ctx context.Context, list []string) (local map[string]string, err error) {
+	out, err := a.run(ctx, "apt-get", append([]string{"-y", "--print-uris", "install", "--"}, list...)...)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	local = map[string]string{}
 	var total int64
-	for l := range strings.Lines(out) {
-		if f := strings.Fields(l); len(f) >= 3 && strings.HasPrefix(f[0], "'") {
-			n, _ := strconv.ParseInt(f[2], 10, 64)
-			total += n
+	for l := range strings.Lines(out) { // 'address' file size checksum
+		f := strings.Fields(l)
+		if len(f) < 3 || !strings.HasPrefix(f[0], "'") {
+			continue
 		}
+		if path, ok := strings.CutPrefix(strings.Trim(f[0], "'"), "file:"); ok {
+			local[f[1]] = path
+		}
+		n, err := strconv.ParseInt(f[2], 10, 64)
+		if err != nil {
+			return nil, parcel.Ours("try another apt", "cannot read what apt-get --print-uris says: %q", strings.TrimSpace(l))
+		}
+		total += n
 	}
 	if total > maxDownload {
-		return parcel.Yours("name fewer packages", "your packages and what they depend on weigh %d MiB, more than %d", total>>20, maxDownload>>20)
+		return nil, parcel.Yours("name fewer packages", "your packages and what they depend on weigh %d MiB, more than %d", total>>20, maxDownload>>20)
 	}
 	if total > 0 {
 		a.w.Sayf("downloading %.1f MB", float64(total)/1e6)
 	}
-	_, err = a.run(ctx, false, "apt-get", append([]string{"-y", "-d", "install", "--"}, list...)...)
+	_, err = a.run(ctx, "apt-get", append([]string{"-y", "-d", "install", "--"}, list...)...)
 	if e, ok := errors.AsType[*parcel.CommandError](err); ok {
-		return parcel.Ours("try again; check that the build can reach the Debian mirror of the build image", "download failed: %s: %w", lastError(e.Tail), err)
+		return nil, parcel.Ours("try again; check that the build can reach the Debian mirror of the build image", "download failed: %s: %w", lastError(e.Tail), err)
 	}
-	return err
+	return local, err
 }
 
 var (
@@ -170,7 +177,7 @@ func (a apt) explain(ctx context.Context, e *parcel.CommandError) error {
 
 // near are up to three names that a user may have meant.
 func (a apt) near(ctx context.Context, name string) []string {
-	out, err := a.run(ctx, false, "apt-cache", "pkgnames")
+	out, err := a.run(ctx, "apt-cache", "pkgnames")
 	if err != nil {
 		return nil
 	}

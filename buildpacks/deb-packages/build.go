@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io/fs"
 	"os"
@@ -98,7 +99,8 @@ func install(ctx context.Context, a apt, c libcnb.BuildContext, layer libcnb.Lay
 	if err != nil {
 		return layer, err
 	}
-	if err := a.download(ctx, list); err != nil {
+	local, err := a.download(ctx, list)
+	if err != nil {
 		return layer, err
 	}
 	if layer, err = layer.Reset(); err != nil {
@@ -107,7 +109,7 @@ func install(ctx context.Context, a apt, c libcnb.BuildContext, layer libcnb.Lay
 	var parts []parcel.Component
 	for _, d := range debs {
 		a.w.Sayf("  %s %s", d.name, d.version)
-		file := filepath.Join(a.state, "archives", d.file())
+		file := cmp.Or(local[d.file()], filepath.Join(a.state, "archives", d.file()))
 		unpack := parcel.Command{Path: filepath.Join(a.bin, "dpkg-deb"), Args: []string{"--extract", file, layer.Path}, Dir: layer.Path, Env: a.w.Env}
 		if _, err := unpack.Run(ctx); err != nil {
 			return layer, parcel.Ours("try again", "could not unpack the package %s: %w", d.name, err)
