@@ -69,6 +69,7 @@ BUILDER_OF = cat builder.toml bin/slipway bin/base/build/index.json bin/base/run
 
 .PHONY: builder
 builder: build buildpacks base ## the builder image slipway/builder, from builder.toml
+	@grep -q '"slipway/run:$(SUITE)"' builder.toml || { echo "builder.toml stands on another suite than $(SUITE): change build.image and run.images in it" >&2; exit 1; }
 	@if [[ -f bin/builder.of && "$$(cat bin/builder.of)" == "$$($(BUILDER_OF))" ]] && bin/slipway builder inspect slipway/builder >/dev/null 2>&1; then \
 		echo "builder slipway/builder is unchanged"; \
 	else \
