@@ -91,17 +91,20 @@ func (s *saved) read(ctx context.Context, r io.Reader) error {
 // file keeps a JSON document, or streams a layer into the store.
 func (s *saved) file(ctx context.Context, name string, size int64, r io.Reader) error {
 	br := bufio.NewReaderSize(r, 1<<17)
-	head, err := br.Peek(4)
+	head, err := br.Peek(512)
 	if err != nil && err != io.EOF {
 		return err
 	}
-	isJSON := len(head) > 0 && (head[0] == '{' || head[0] == '[') && !strings.HasSuffix(name, ".tar")
-	if isJSON && size <= maxConfig {
+	zstd := bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd})
+	packed := zstd || bytes.HasPrefix(head, []byte{0x1f, 0x8b})
+	isTar := len(head) == 512 && bytes.Equal(head[257:262], []byte("ustar")) || strings.HasSuffix(name, ".tar")
+	switch {
+	case packed || isTar:
+	case len(head) > 0 && (head[0] == '{' || head[0] == '[') && size <= maxConfig:
 		b, err := io.ReadAll(br)
 		s.small[name] = b
 		return err
-	}
-	if size < 512 && !bytes.HasPrefix(head, []byte{0x1f, 0x8b}) {
+	case size < 512:
 		return nil // VERSION and the like
 	}
 	w, err := s.store.Writer(ctx)
@@ -111,8 +114,8 @@ func (s *saved) file(ctx context.Context, name string, size int64, r io.Reader) 
 	defer w.Abort()
 	m := &meter{ReadCloser: io.NopCloser(br), step: Step{What: "save", Digest: name, Total: size}, progress: s.progress}
 	var e layerstore.Entry
-	if bytes.HasPrefix(head, []byte{0x1f, 0x8b}) || bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}) {
-		e, err = keepCompressed(w, m, head[0] == 0x28)
+	if packed {
+		e, err = keepCompressed(w, m, zstd)
 	} else {
 		e, err = compress(w, m)
 	}
