@@ -18,7 +18,7 @@ func TestParts(t *testing.T) {
 	}
 	for _, argv := range [][]string{{"lifecycle", "agent"}, {"/cnb/slipway/agent"}} {
 		cmd := exec.Command(exe)
-		cmd.Args, cmd.Env = argv, []string{"TEST_LIFECYCLE=1", "IMAGE_VARIABLE=x"}
+		cmd.Args, cmd.Env, cmd.Stderr = argv, []string{"TEST_LIFECYCLE=1", "IMAGE_VARIABLE=x"}, os.Stderr
 		r, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)

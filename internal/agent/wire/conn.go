@@ -75,8 +75,8 @@ func Open(ctx context.Context, r io.Reader, w io.WriteCloser, greeting []byte, o
 		default:
 		}
 	}
-	if theirs != nil && first(greeted, c.ctx.Done()) {
-		return c, theirs, nil
+	if theirs != nil && (first(greeted, c.ctx.Done()) || errors.Is(c.Err(), io.EOF)) {
+		return c, theirs, nil // a peer that said hello and goodbye at once is Err's to tell
 	}
 	_ = c.hangUp()
 	return nil, nil, c.Err()
