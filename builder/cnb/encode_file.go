@@ -3,6 +3,7 @@ package cnb
 import (
 	"maps"
 	"slices"
+	"strings"
 )
 
 // EncodeMetadata writes metadata.toml for an image made under the given Platform API, byte for byte as the
@@ -69,14 +70,15 @@ func commandText(command []string, api API) raw {
 		}
 		return raw(jsonString(command[0]))
 	}
-	s := "["
+	var s strings.Builder
+	s.WriteString("[")
 	for i, c := range command {
 		if i > 0 {
-			s += ", "
+			s.WriteString(", ")
 		}
-		s += jsonString(c)
+		s.WriteString(jsonString(c))
 	}
-	return raw(s + "]")
+	return raw(s.String() + "]")
 }
 
 func bomObjects(entries []BOMEntry) []object {

@@ -2,6 +2,7 @@ package launch
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -84,9 +85,7 @@ func files(more map[string]string) map[string]string {
 		"layers/new/l/bin/server!":    server,
 		"app/sub/local!":              server,
 	}
-	for k, v := range more {
-		m[k] = v
-	}
+	maps.Copy(m, more)
 	return m
 }
 

@@ -479,7 +479,8 @@ func TestOwner(t *testing.T) {
 	}
 	_, dest, err := unpack(t, dirOf(t, app), func(r *Request) { r.UID, r.GID = 1234, 4321 })
 	must(t, err)
-	must(t, filepath.WalkDir(dest, func(p string, d fs.DirEntry, err error) error {
+	must(t, filepath.WalkDir(dest, func(p string, _ fs.DirEntry, walkErr error) error {
+		must(t, walkErr)
 		fi, err := os.Lstat(p)
 		if err != nil {
 			return err

@@ -366,7 +366,7 @@ func (e *entry) hash(h hash.Hash, name string) {
 	}
 	part([]byte{e.kind})
 	part([]byte(name))
-	part([]byte(fmt.Sprintf("%04o", e.mode)))
+	part(fmt.Appendf(nil, "%04o", e.mode))
 	switch e.kind {
 	case 'f':
 		part(e.sum[:])
