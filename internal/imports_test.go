@@ -29,13 +29,14 @@ func allowed() map[string][]string {
 		"builder/base/mkbase": {"builder/base"},
 
 		// Buildpacks are other people's code to the engine, and live from the spec alone.
-		"buildpacks/internal/parcel": {},
-		"buildpacks/deb-packages":    parcel,
-		"buildpacks/go":              parcel,
-		"buildpacks/nodejs":          parcel,
-		"buildpacks/procfile":        parcel,
-		"buildpacks/static":          append([]string{"buildpacks/static/site"}, parcel...),
-		"buildpacks/static/site":     {},
+		"buildpacks/internal/parcel":     {},
+		"buildpacks/internal/parceltest": parcel,
+		"buildpacks/deb-packages":        parcel,
+		"buildpacks/go":                  parcel,
+		"buildpacks/nodejs":              parcel,
+		"buildpacks/procfile":            parcel,
+		"buildpacks/static":              append([]string{"buildpacks/static/site"}, parcel...),
+		"buildpacks/static/site":         {},
 
 		"internal/setup":                         {},
 		"internal/container":                     {},
