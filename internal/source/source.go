@@ -151,7 +151,7 @@ func Unpack(ctx context.Context, req Request) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer w.root.Close()
+	defer w.close()
 	if err := r.each(ctx, w); err != nil {
 		return nil, fmt.Errorf("source %s: %w", req.Path, err)
 	}

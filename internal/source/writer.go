@@ -3,11 +3,8 @@ package source
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -36,6 +33,9 @@ type writer struct {
 	left     map[string]*entry // directories that are made only if something in them is kept
 	count    int
 	buf      []byte
+	// parent is the directory of the last entry and open, so that its path is not walked again for each file.
+	parent     *os.Root
+	parentName string
 }
 
 // An entry is what was made. Directories get their mode and time at the end, when nothing more is put into them.
@@ -66,6 +66,32 @@ func newWriter(ctx context.Context, req Request, limits Limits, keep *filter, re
 		w.uid, w.gid = -1, -1 // already so; others than root may not ask for it
 	}
 	return w, nil
+}
+
+func (w *writer) close() {
+	if w.parent != nil {
+		w.parent.Close()
+	}
+	w.root.Close()
+}
+
+// at is the open directory of an entry, and the entry's name in it. Directories that were made stay.
+func (w *writer) at(name string) (*os.Root, string, error) {
+	dir, base := path.Split(name)
+	if dir == "" {
+		return w.root, base, nil
+	}
+	if w.parent == nil || w.parentName != dir {
+		r, err := w.root.OpenRoot(strings.TrimSuffix(dir, "/"))
+		if err != nil {
+			return nil, "", fmt.Errorf("open directory %q: %w", short(dir), err)
+		}
+		if w.parent != nil {
+			w.parent.Close()
+		}
+		w.parent, w.parentName = r, dir
+	}
+	return w.parent, base, nil
 }
 
 // clean checks an entry's name: relative, inside, and in one form. "" is the root itself.
@@ -184,7 +210,11 @@ func (w *writer) file(name string, mode fs.FileMode, mtime time.Time, r io.Reade
 	if !ok || err != nil {
 		return err
 	}
-	f, err := w.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
+	dir, base, err := w.at(name)
+	if err != nil {
+		return err
+	}
+	f, err := dir.OpenFile(base, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return fmt.Errorf("write %q: %w", short(name), err)
 	}
@@ -206,7 +236,7 @@ func (w *writer) file(name string, mode fs.FileMode, mtime time.Time, r io.Reade
 	if err := f.Chmod(mode.Perm()); err != nil {
 		return fmt.Errorf("set the mode of %q: %w", short(name), err)
 	}
-	if err := w.root.Chtimes(name, mtime, mtime); err != nil {
+	if err := dir.Chtimes(base, mtime, mtime); err != nil {
 		return fmt.Errorf("set the time of %q: %w", short(name), err)
 	}
 	w.res.Files++
@@ -242,11 +272,15 @@ func (w *writer) symlink(name, target string) error {
 	case strings.HasPrefix(target, "/"), !inside(name, target):
 		return w.leaves(name, target)
 	}
-	if err := w.root.Symlink(target, name); err != nil {
+	dir, base, err := w.at(name)
+	if err != nil {
+		return err
+	}
+	if err := dir.Symlink(target, base); err != nil {
 		return fmt.Errorf("make link %q: %w", short(name), err)
 	}
 	if w.uid != -1 || w.gid != -1 {
-		if err := w.root.Lchown(name, w.uid, w.gid); err != nil {
+		if err := dir.Lchown(base, w.uid, w.gid); err != nil {
 			return fmt.Errorf("set the owner of %q: %w", short(name), err)
 		}
 	}
@@ -299,78 +333,4 @@ func (w *writer) skip(name string) error {
 		w.res.Skipped = append(w.res.Skipped, name)
 	}
 	return w.next()
-}
-
-// finish checks the links, gives directories their owners, modes and times, and sums everything up.
-func (w *writer) finish() error {
-	names := make([]string, 0, len(w.entries))
-	files := false
-	for n, e := range w.entries {
-		names = append(names, n)
-		files = files || e.kind != 'd'
-	}
-	if !files {
-		if w.keep.match != nil {
-			return fmt.Errorf("no file is left after include and exclude of %s", DescriptorName)
-		}
-		return fmt.Errorf("it has no files: there is nothing to build")
-	}
-	slices.Sort(names)
-	h := sha256.New()
-	for _, n := range names {
-		e := w.entries[n]
-		e.hash(h, n)
-		if e.kind == 'l' {
-			// Through other links a link can get further up than its own text says.
-			if _, err := w.root.Stat(n); err != nil && strings.Contains(err.Error(), "escapes") {
-				return w.leaves(n, e.link)
-			}
-		}
-	}
-	slices.Reverse(names) // what is in a directory before the directory
-	for _, n := range names {
-		if e := w.entries[n]; e.kind == 'd' {
-			if err := w.seal(n, e); err != nil {
-				return err
-			}
-		}
-	}
-	w.res.Digest = "sha256:" + hex.EncodeToString(h.Sum(nil))
-	return w.seal(".", &entry{mode: 0o755})
-}
-
-func (w *writer) seal(name string, e *entry) error {
-	if w.uid != -1 || w.gid != -1 {
-		if err := w.root.Lchown(name, w.uid, w.gid); err != nil {
-			return fmt.Errorf("set the owner of %q: %w", short(name), err)
-		}
-	}
-	if err := w.root.Chmod(name, e.mode); err != nil {
-		return fmt.Errorf("set the mode of %q: %w", short(name), err)
-	}
-	if !e.mtime.IsZero() {
-		if err := w.root.Chtimes(name, e.mtime, e.mtime); err != nil {
-			return fmt.Errorf("set the time of %q: %w", short(name), err)
-		}
-	}
-	return nil
-}
-
-// hash adds an entry to the digest of the source, each part with its length before it.
-func (e *entry) hash(h hash.Hash, name string) {
-	part := func(b []byte) {
-		var n [8]byte
-		binary.BigEndian.PutUint64(n[:], uint64(len(b)))
-		h.Write(n[:])
-		h.Write(b)
-	}
-	part([]byte{e.kind})
-	part([]byte(name))
-	part(fmt.Appendf(nil, "%04o", e.mode))
-	switch e.kind {
-	case 'f':
-		part(e.sum[:])
-	case 'l':
-		part([]byte(e.link))
-	}
 }
