@@ -71,8 +71,7 @@ func (c *Conn) Start(method string, body []byte) (*Call, error) {
 	b := make([]byte, 0, 1+len(method)+len(body))
 	b = append(append(append(b, byte(len(method))), method...), body...)
 	if err := c.send(frame{kind: kindCall, caller: true, id: call.id}, b); err != nil {
-		c.fail(err)
-		return nil, fmt.Errorf("send %s: %w", method, err)
+		return nil, c.broken(fmt.Errorf("send %s: %w", method, err))
 	}
 	return call, nil
 }
@@ -238,7 +237,7 @@ func (call *Call) readError(in *inbox, n int) error {
 func (call *Call) sendCredit(stream, n int) {
 	b := binary.BigEndian.AppendUint32(nil, uint32(n))
 	if err := call.c.send(frame{kind: kindCredit, caller: call.mine, id: call.id, stream: uint8(stream)}, b); err != nil {
-		call.c.fail(err)
+		_ = call.c.broken(err)
 	}
 }
 
@@ -259,8 +258,7 @@ func (w writer) Write(p []byte) (int, error) {
 			return written, err
 		}
 		if err := w.call.c.send(frame{kind: kindData, caller: w.call.mine, id: w.call.id, stream: uint8(w.stream)}, p[:n]); err != nil {
-			w.call.c.fail(err)
-			return written, err
+			return written, w.call.c.broken(err)
 		}
 		written, p = written+n, p[n:]
 	}

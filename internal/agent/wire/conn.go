@@ -62,7 +62,7 @@ func Open(ctx context.Context, r io.Reader, w io.WriteCloser, greeting []byte, o
 	c.wg.Go(func() { c.fail(c.read(hello)) })
 	c.wg.Go(func() { // a peer that does not read must not keep us here
 		if err := c.greet(greeting); err != nil {
-			c.fail(fmt.Errorf("send greeting: %w", err))
+			_ = c.broken(fmt.Errorf("send greeting: %w", err))
 		}
 		close(greeted)
 	})
@@ -159,6 +159,17 @@ func (c *Conn) fail(err error) {
 	for _, call := range calls {
 		call.end(nil, fmt.Errorf("connection lost: %w", err))
 	}
+}
+
+// broken ends the connection because a write failed. What the peer said last, or that it is gone, tells more than the
+// failed write does, so the reader has a moment to find it.
+func (c *Conn) broken(err error) error {
+	select {
+	case <-c.ctx.Done():
+	case <-time.After(grace):
+		c.fail(err)
+	}
+	return fmt.Errorf("connection lost: %w", c.Err())
 }
 
 // send writes one frame. Bodies of any size that the peer accepts go out in one piece.
@@ -316,7 +327,7 @@ func (c *Conn) handle(call *Call, size int) {
 		f.kind, body = kindFail, c.encode(err)
 	}
 	if err := c.send(f, body); err != nil {
-		c.fail(fmt.Errorf("send answer: %w", err))
+		_ = c.broken(fmt.Errorf("send answer: %w", err))
 	}
 }
 
