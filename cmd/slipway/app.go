@@ -2,177 +2,199 @@ package main
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/slipway-build/slipway/builder"
-	"github.com/slipway-build/slipway/internal/container/docker"
-	"github.com/slipway-build/slipway/internal/image"
-	"github.com/slipway-build/slipway/internal/platform"
 )
 
-// app is one run of the command: its streams, its environment, and what all commands share.
+// app is one run of the command: its streams, its environment, and the flags that all commands share.
 type app struct {
 	environ        []string
 	stdin          io.Reader
 	stdout, stderr io.Writer
 
-	insecure []string // --insecure-registry
-	caCerts  []string // --ca-cert
+	quiet, verbose, timestamps bool
+	noColor, forceColor        bool
+	format                     string   // --output-format
+	insecure                   []string // --insecure-registry
+	caCerts                    []string // --ca-cert
+
+	settings *settings // the configuration file, once read
 }
 
 // run is slipway. It returns the exit code.
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{environ: environ, stdin: stdin, stdout: stdout, stderr: stderr}
+	ctx, stop := interruptible(ctx)
+	defer stop()
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintf(stderr, "ERROR: %s\n", err)
-		return exitCode(ctx, err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
 	}
-	return 0
+	code := exitCode(ctx, err)
+	a.report(err, code, wantsJSON(args))
+	return code
 }
 
-// usageError is a command line that makes no sense.
-type usageError struct{ err error }
-
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
-
-// exitCode is the spec's code for errors of the engine, 3 for a wrong command line, 130 after Ctrl-C, else 1.
-func exitCode(ctx context.Context, err error) int {
-	if ctx.Err() != nil {
-		return 130
+// report tells an error: one line, and below it what a failed buildpack printed last where that was not
+// shown. With --output-format json it is one object, the last of the output.
+func (a *app) report(err error, code int, asJSON bool) {
+	if status, ok := asStatus(err); ok && status.quiet {
+		return // the app that we ran has said what there is to say
 	}
-	if _, ok := errors.AsType[*usageError](err); ok {
-		return 3
+	f := failure{Type: "error", Error: oneLine(err), Code: code}
+	if a.hidesOutput() || asJSON {
+		f.Last = lastLines(err)
 	}
-	return builder.ExitCode(err)
+	if asJSON {
+		_ = json.NewEncoder(a.stdout).Encode(f)
+		return
+	}
+	paint := a.paint(a.stderr)
+	fmt.Fprintf(a.stderr, "%s%s\n", paint.bad.Render("ERROR: "), clean(f.Error, false))
+	for _, l := range f.Last {
+		fmt.Fprintf(a.stderr, "  | %s\n", clean(l, false))
+	}
 }
 
+// failure is an error as --output-format json writes it.
+type failure struct {
+	Type  string   `json:"type"`
+	Error string   `json:"error"`
+	Code  int      `json:"code"`
+	Last  []string `json:"lastOutput,omitempty"`
+}
+
+// wantsJSON looks for the flag itself: the error may be one of the command line.
+func wantsJSON(args []string) bool {
+	if i := slices.Index(args, "--"); i >= 0 {
+		args = args[:i]
+	}
+	return slices.Contains(args, "--output-format=json") ||
+		strings.Contains(strings.Join(args, "\x00")+"\x00", "--output-format\x00json\x00")
+}
+
+func (a *app) json() bool        { return a.format == "json" }
+func (a *app) hidesOutput() bool { return a.quiet || a.json() }
+
+// root is the tree of commands.
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "slipway",
-		Short:         "Turn source code into container images with Cloud Native Buildpacks",
+		Use:   "slipway",
+		Short: "Turn source code into container images with Cloud Native Buildpacks",
+		Example: `  slipway build my-app --path ./my-app --run
+  slipway run my-app
+  slipway doctor`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return unknownCommand(cmd, args[0])
+		},
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if a.format != "human" && a.format != "json" {
+				return usagef("--output-format %s: want human or json", a.format)
+			}
+			if a.quiet && a.verbose {
+				return usagef("--quiet and --verbose exclude each other")
+			}
+			return nil
+		},
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(a.buildCommand(), a.imagesCommand(), a.builderCommand())
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetFlagErrorFunc(flagError)
+	f := root.PersistentFlags()
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "show less output; build prints name@digest only")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "show more output")
+	f.BoolVar(&a.timestamps, "timestamps", false, "begin every line with the time")
+	f.BoolVar(&a.noColor, "no-color", false, "no colours and no live view (NO_COLOR does the same)")
+	f.BoolVar(&a.forceColor, "force-color", false, "colours although the output is no terminal")
+	f.StringVar(&a.format, "output-format", "human", "human or json; a build writes one JSON object a line")
+	root.AddGroup(
+		&cobra.Group{ID: "app", Title: "Apps:"},
+		&cobra.Group{ID: "image", Title: "Images and builders:"},
+		&cobra.Group{ID: "self", Title: "Slipway itself:"},
+	)
+	root.SetHelpCommandGroupID("self")
+	for _, g := range []struct {
+		id   string
+		cmds []*cobra.Command
+	}{
+		{"app", []*cobra.Command{a.buildCommand(), a.runCommand()}},
+		{"image", []*cobra.Command{a.imagesCommand(), a.inspectCommand(), a.builderCommand()}},
+		{"self", []*cobra.Command{a.configCommand(), a.doctorCommand(), a.versionCommand(), a.completionCommand()}},
+	} {
+		for _, c := range g.cmds {
+			c.GroupID = g.id
+			root.AddCommand(c)
+		}
+	}
 	return root
+}
+
+// group makes a command that only holds others.
+func group(use, short string, cmds ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{
+		Use: use, Short: short, Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return unknownCommand(cmd, args[0])
+		},
+	}
+	c.AddCommand(cmds...)
+	return c
+}
+
+// registryFlags are for commands that talk to registries.
+func (a *app) registryFlags(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&a.insecure, "insecure-registry", nil, "registry (host or host:port) that may be reached by plain http; repeatable")
+	cmd.Flags().StringArrayVar(&a.caCerts, "ca-cert", nil, "PEM `FILE` of a certificate authority to trust besides the host's, here and in the build; repeatable")
 }
 
 // getenv is one variable of the environment that run was given.
 func (a *app) getenv(name string) string {
-	for _, e := range a.environ {
+	v, _ := a.lookupEnv(name)
+	return v
+}
+
+func (a *app) lookupEnv(name string) (string, bool) {
+	for _, e := range slices.Backward(a.environ) {
 		if k, v, _ := strings.Cut(e, "="); k == name {
-			return v
+			return v, true
 		}
 	}
-	return ""
+	return "", false
 }
 
-// state is the directory of Slipway's own files: SLIPWAY_HOME, else below XDG_DATA_HOME or the home directory.
-func (a *app) state() (string, error) {
-	if d := a.getenv("SLIPWAY_HOME"); d != "" {
-		return filepath.Abs(d)
+// print writes v as --output-format json asks, else calls human.
+func (a *app) print(v any, human func(w io.Writer)) error {
+	if a.json() {
+		enc := json.NewEncoder(a.stdout)
+		enc.SetIndent("", "  ")
+		enc.SetEscapeHTML(false)
+		return enc.Encode(v)
 	}
-	if d := a.getenv("XDG_DATA_HOME"); filepath.IsAbs(d) {
-		return filepath.Join(d, "slipway"), nil
-	}
-	if d := a.getenv("HOME"); filepath.IsAbs(d) {
-		return filepath.Join(d, ".local", "share", "slipway"), nil
-	}
-	return "", errors.New("neither SLIPWAY_HOME nor HOME is set: where shall images and caches be kept?")
+	human(a.stdout)
+	return nil
 }
 
-// machine opens what commands work on.
-func (a *app) machine(ctx context.Context) (*platform.Machine, error) {
-	state, err := a.state()
-	if err != nil {
-		return nil, err
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	t, err := tools(state, self)
-	if err != nil {
-		return nil, err
-	}
-	trust, err := a.trust()
-	if err != nil {
-		return nil, err
-	}
-	config := a.getenv("DOCKER_CONFIG")
-	if config == "" {
-		config = filepath.Join(a.getenv("HOME"), ".docker")
-	}
-	return platform.Open(ctx, platform.Settings{
-		State: state, Tools: t, Version: version,
-		Registry: image.RegistryOptions{
-			CA: trust.Bundle, Env: a.environ, DockerConfig: filepath.Join(config, "config.json"),
-			Insecure: a.insecure, UserAgent: "slipway/" + version,
-		},
-		Docker: docker.FromEnv(a.environ, a.getenv("HOME")),
-	})
-}
-
-// bundles are where systems keep their CA certificates.
-var bundles = []string{
-	"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
-	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/cert.pem",
-}
-
-// trust is what this host trusts: SSL_CERT_FILE or the system's bundle, plus --ca-cert.
-func (a *app) trust() (platform.Trust, error) {
-	var t platform.Trust
-	if f := a.getenv("SSL_CERT_FILE"); f != "" {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			return t, fmt.Errorf("SSL_CERT_FILE: %w", err)
-		}
-		t.Bundle = b
-	} else {
-		for _, f := range bundles {
-			if b, err := os.ReadFile(f); err == nil {
-				t.Bundle = b
-				break
-			}
-		}
-	}
-	for _, f := range a.caCerts {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			return t, fmt.Errorf("--ca-cert: %w", err)
-		}
-		if !strings.Contains(string(b), "-----BEGIN CERTIFICATE-----") {
-			return t, fmt.Errorf("--ca-cert %s: it holds no PEM certificate", f)
-		}
-		t.Extra = append(append(t.Extra, b...), '\n')
-	}
-	if len(t.Extra) > 0 {
-		t.Bundle = append(append(t.Bundle, '\n'), t.Extra...)
-	}
-	return t, nil
-}
-
-// proxy is the proxy settings of this host.
-func (a *app) proxy() []string {
-	var out []string
-	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"} {
-		if v := a.getenv(name); v != "" {
-			out = append(out, name+"="+v)
-		}
-	}
-	return out
+// file is w as a file, where it is one.
+func file(w any) (*os.File, bool) {
+	f, ok := w.(*os.File)
+	return f, ok
 }

@@ -1,47 +1,129 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"strings"
+
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/platform"
 )
 
 func (a *app) buildCommand() *cobra.Command {
-	var o platform.Options
-	env := []string{}
+	var f buildFlags
 	cmd := &cobra.Command{
 		Use:   "build IMAGE",
 		Short: "Build an app's source into an image",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			o.Image = args[0]
-			if o.Env, err = parseEnv(env, a.getenv); err != nil {
-				return &usageError{err}
-			}
-			if o.Trust, err = a.trust(); err != nil {
-				return err
-			}
-			o.Proxy = a.proxy()
-			m, err := a.machine(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer m.Close()
-			ui := &plain{w: a.stdout}
-			res, err := platform.Build(cmd.Context(), m, o, ui)
-			if err != nil {
-				return err
-			}
-			ui.result(res)
-			return nil
-		},
+		Long: `Build an app's source into an image with the buildpacks of a builder.
+
+IMAGE names the result. It goes to Docker, to the local image store with
+--output store, to its registry with --publish, or to an OCI layout directory
+with --output oci:DIR (IMAGE may also be oci:DIR itself).`,
+		Example: `  slipway build my-app --path ./my-app --run
+  slipway build registry.example.com/team/app:1 --publish --tag registry.example.com/team/app:latest
+  slipway build my-app --buildpack ./my-buildpack --env BP_NODE_VERSION=22
+  slipway build my-app --output oci:./my-app.oci -q`,
+		Args: wants("IMAGE"),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.build(cmd.Context(), &f, args[0]) },
 	}
-	f := cmd.Flags()
-	f.StringVarP(&o.Source, "path", "p", ".", "directory, zip or tar file of the app")
-	f.StringVarP(&o.Builder, "builder", "B", "", "builder image")
-	f.StringArrayVarP(&o.Buildpacks, "buildpack", "b", nil, "buildpack to use instead of the builder's order")
-	f.StringArrayVarP(&env, "env", "e", nil, "NAME=value or NAME for the build")
-	f.BoolVar(&o.Output.Publish, "publish", false, "push the image to its registry")
-	f.StringVar(&o.Network, "network", "", "network of the build container")
+	f.add(cmd)
+	a.registryFlags(cmd)
 	return cmd
+}
+
+// build runs one build and shows it.
+func (a *app) build(ctx context.Context, f *buildFlags, name string) error {
+	for _, n := range f.notes() {
+		a.note("%s", n)
+	}
+	o, err := a.options(f, name)
+	if err != nil {
+		return err
+	}
+	m, err := a.machine(ctx)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if (o.Output.OCI == "" && !o.Output.Store && !o.Output.Publish || f.run) && m.Engine == nil && m.NoRuntime != nil {
+		return m.NoRuntime
+	}
+	v := a.view()
+	defer v.close()
+	res, err := platform.Build(ctx, m, o, v)
+	v.close()
+	if err != nil {
+		return err
+	}
+	v.result(res)
+	if !f.run {
+		return nil
+	}
+	arg := res.Image
+	if strings.HasPrefix(res.Where, "oci:") {
+		arg = res.Where
+	}
+	return a.start(ctx, m, arg, runOptions{detach: f.detach, wait: defaultWait, policy: image.PullNever})
+}
+
+// output reads --publish and --output, and IMAGE where it is "oci:DIR". The result's name comes back.
+func output(name, flag string, publish bool) (string, platform.Output, error) {
+	out := platform.Output{Publish: publish}
+	if dir, ok := strings.CutPrefix(name, "oci:"); ok {
+		if flag != "" || publish {
+			return "", out, usagef("image %s says where it goes: leave out --output and --publish", name)
+		}
+		own, err := layoutName(dir)
+		if err != nil {
+			return "", out, err
+		}
+		out.OCI = dir
+		return own, out, nil
+	}
+	if flag != "" && publish && flag != "registry" {
+		return "", out, usagef("--publish and --output %s: choose one", flag)
+	}
+	switch dir, isLayout := strings.CutPrefix(flag, "oci:"); {
+	case isLayout && dir == "":
+		return "", out, usagef("--output oci: wants a directory: oci:DIR")
+	case isLayout:
+		out.OCI = dir
+	case flag == "store":
+		out.Store = true
+	case flag == "registry":
+		out.Publish = true
+	case flag != "" && flag != "docker":
+		return "", out, usagef("--output %s: want docker, store, registry or oci:DIR", flag)
+	}
+	return name, out, nil
+}
+
+// layoutName makes an image name of a layout directory's own.
+func layoutName(arg string) (string, error) {
+	ref, err := image.ParseRef("oci:" + arg)
+	if err != nil {
+		return "", &usageError{err}
+	}
+	dir := strings.TrimRight(ref.Dir(), "/")
+	base := strings.ToLower(dir[strings.LastIndexByte(dir, '/')+1:])
+	if t := ref.Tag(); t != "" {
+		base += ":" + t
+	}
+	if r, err := image.ParseRef(base); err != nil || !r.IsName() {
+		return "", usagef("image oci:%s: %q cannot be an image's name: use slipway build NAME --output oci:%s", arg, base, arg)
+	}
+	return base, nil
+}
+
+// notes are for flags of pack that change nothing here: one line each.
+func (f *buildFlags) notes() []string {
+	var out []string
+	for _, g := range ignoredFlags() {
+		if fl := f.set.Lookup(g.name); fl != nil && fl.Changed {
+			out = append(out, fmt.Sprintf("--%s changes nothing here: %s", g.name, g.why))
+		}
+	}
+	return out
 }

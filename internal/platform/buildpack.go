@@ -45,7 +45,9 @@ func (j *job) addBuildpacks(ctx context.Context) error {
 		}
 	}
 	j.order = composeOrder(j.builder.order, lists[0], lists[1], lists[2])
-	j.system = j.builder.system
+	if !j.o.NoSystemBuildpacks {
+		j.system = j.builder.system
+	}
 	if len(j.order) == 0 {
 		return fmt.Errorf("builder %s has no order: name buildpacks with --buildpack", j.o.Builder)
 	}

@@ -38,6 +38,8 @@ type Options struct {
 	// directory, a .cnb file, an image, or the id[@version] of a buildpack in the builder.
 	Buildpacks []string
 	Pre, Post  []string
+	// NoSystemBuildpacks leaves out those that the builder runs around every group.
+	NoSystemBuildpacks bool
 
 	// Env goes to <platform>/env, one file a name; it wins over project.toml.
 	Env map[string]string

@@ -1,0 +1,312 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-build/slipway/builder/cnb"
+	"github.com/slipway-build/slipway/internal/container/docker"
+	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/platform"
+)
+
+func (a *app) inspectCommand() *cobra.Command {
+	var pull string
+	cmd := &cobra.Command{
+		Use: "inspect IMAGE", Short: "Show what a built image is made of",
+		Example: `  slipway inspect my-app
+  slipway inspect oci:./my-app.oci --output-format json`,
+		Args: wants("IMAGE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withImage(cmd.Context(), args[0], pull, func(ctx context.Context, m *platform.Machine, img *image.Image) error {
+				d := inspect(ctx, m, args[0], img)
+				return a.print(d, func(w io.Writer) { d.human(w, a.verbose) })
+			})
+		},
+	}
+	cmd.Flags().StringVar(&pull, "pull-policy", "", "always, if-not-present or never")
+	a.registryFlags(cmd)
+	return cmd
+}
+
+// withImage finds one image for a command that reads it.
+func (a *app) withImage(ctx context.Context, arg, pull string, do func(context.Context, *platform.Machine, *image.Image) error) error {
+	s, err := a.config()
+	if err != nil {
+		return err
+	}
+	policy, err := a.pullPolicy(pull, s)
+	if err != nil {
+		return err
+	}
+	if _, err := image.ParseRef(arg); err != nil {
+		return &usageError{err}
+	}
+	return a.withMachine(ctx, func(ctx context.Context, m *platform.Machine) error {
+		img, err := resolver(m, policy).Resolve(ctx, arg)
+		if err != nil {
+			return err
+		}
+		return do(ctx, m, img)
+	})
+}
+
+// inspected is what inspect tells of an image.
+type inspected struct {
+	Image      string            `json:"image"`
+	Where      image.Kind        `json:"where"`
+	Digest     string            `json:"digest,omitempty"`
+	ID         string            `json:"imageID"`
+	Platform   string            `json:"platform"`
+	Created    time.Time         `json:"created"`
+	User       string            `json:"user,omitempty"`
+	WorkingDir string            `json:"workingDir,omitempty"`
+	Entrypoint []string          `json:"entrypoint,omitempty"`
+	Built      bool              `json:"builtByBuildpacks"`
+	ExecEnv    string            `json:"execEnv,omitempty"`
+	Rebasable  bool              `json:"rebasable"`
+	RunImage   *runImage         `json:"runImage,omitempty"`
+	Buildpacks []buildpackRef    `json:"buildpacks"`
+	Processes  []process         `json:"processes"`
+	Layers     []inspectedLayer  `json:"layers"`
+	Labels     map[string]string `json:"labels"`
+}
+
+type runImage struct {
+	Image     string   `json:"image,omitempty"`
+	Reference string   `json:"reference"`
+	Mirrors   []string `json:"mirrors,omitempty"`
+}
+
+type buildpackRef struct {
+	ID       cnb.ID `json:"id"`
+	Version  string `json:"version"`
+	Homepage string `json:"homepage,omitempty"`
+}
+
+type process struct {
+	Type       string   `json:"type"`
+	Default    bool     `json:"default,omitempty"`
+	Command    []string `json:"command"`
+	Args       []string `json:"args,omitempty"`
+	WorkingDir string   `json:"workingDir,omitempty"`
+	Buildpack  cnb.ID   `json:"buildpack,omitempty"`
+}
+
+type inspectedLayer struct {
+	What   string `json:"what"`
+	DiffID string `json:"diffID"`
+	Digest string `json:"digest,omitempty"`
+	Size   int64  `json:"size,omitempty"` // compressed; uncompressed for an image in Docker
+}
+
+// inspect reads what an image's config and labels say. A label that cannot be read is as good as none.
+func inspect(ctx context.Context, m *platform.Machine, arg string, img *image.Image) inspected {
+	cf := img.Config
+	d := inspected{
+		Image: arg, Where: img.Kind, ID: img.ID.String(), Platform: img.Platform().String(), Created: cf.Created.Time,
+		User: cf.Config.User, WorkingDir: cf.Config.WorkingDir, Entrypoint: cf.Config.Entrypoint,
+		Labels: cf.Config.Labels, ExecEnv: img.Label(cnb.LabelExecEnv), Rebasable: img.Label(cnb.LabelRebasable) != "false",
+		Buildpacks: []buildpackRef{}, Processes: []process{},
+	}
+	if img.ManifestDigest != (v1.Hash{}) {
+		d.Digest = img.ManifestDigest.String()
+	}
+	if b, ok := buildMetadata(img); ok {
+		d.Built = true
+		for _, e := range b.Buildpacks {
+			d.Buildpacks = append(d.Buildpacks, buildpackRef{e.ID, e.Version, e.Homepage})
+		}
+		d.Processes = describeProcesses(b, cf.Config.Entrypoint)
+	}
+	layers, err := cnb.DecodeLayersMetadata(img.Label(cnb.LabelLifecycleMetadata))
+	if r := layers.RunImage; err == nil && r.Reference != "" {
+		d.RunImage = &runImage{r.Image, r.Reference, r.Mirrors}
+	}
+	d.Layers = inspectLayers(ctx, m, img, layers)
+	return d
+}
+
+func buildMetadata(img *image.Image) (b cnb.BuildMetadata, ok bool) {
+	text := img.Label(cnb.LabelBuildMetadata)
+	return b, text != "" && json.Unmarshal([]byte(text), &b) == nil
+}
+
+// imageProcesses is the process types that an image has.
+func imageProcesses(img *image.Image) (names []string) {
+	b, _ := buildMetadata(img)
+	for _, p := range b.Processes {
+		names = append(names, string(p.Type))
+	}
+	return names
+}
+
+func describeProcesses(b cnb.BuildMetadata, entrypoint []string) []process {
+	out := []process{}
+	for _, p := range b.Processes {
+		one := process{
+			Type: string(p.Type), Command: p.Command, Args: p.Args, WorkingDir: p.WorkingDir, Buildpack: p.BuildpackID,
+			Default: len(entrypoint) == 1 && strings.TrimSuffix(entrypoint[0][strings.LastIndexByte(entrypoint[0], '/')+1:], ".exe") == string(p.Type),
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
+// inspectLayers lists the layers from the base up, with what each one is for.
+func inspectLayers(ctx context.Context, m *platform.Machine, img *image.Image, meta cnb.LayersMetadata) []inspectedLayer {
+	names := layerNames(meta)
+	sizes := layerSizes(ctx, m, img)
+	base := meta.RunImage.TopLayer != ""
+	out := []inspectedLayer{}
+	for i, h := range img.Config.RootFS.DiffIDs {
+		l := inspectedLayer{What: names[h.String()], DiffID: h.String()}
+		switch {
+		case base:
+			l.What = "run image"
+		case l.What == "":
+			l.What = "-"
+		}
+		if l.DiffID == meta.RunImage.TopLayer {
+			base = false
+		}
+		if i < len(sizes) {
+			l.Digest, l.Size = sizes[i].Digest, sizes[i].Size
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+// layerNames says by diffID what a layer of an app image is.
+func layerNames(meta cnb.LayersMetadata) map[string]string {
+	out := map[string]string{
+		meta.Config.SHA: "build configuration", meta.Launcher.SHA: "launcher", meta.ProcessTypes.SHA: "process types",
+	}
+	if meta.BOM != nil {
+		out[meta.BOM.SHA] = "bill of materials"
+	}
+	for _, s := range meta.App {
+		out[s.SHA] = "app"
+	}
+	for _, b := range meta.Buildpacks {
+		for name, l := range b.Layers {
+			out[l.SHA] = string(b.ID) + ":" + name
+		}
+	}
+	delete(out, "")
+	return out
+}
+
+// layerSizes is digest and size of each layer: from the manifest, or for an image in Docker, which knows no
+// manifest, the sizes that Docker tells.
+func layerSizes(ctx context.Context, m *platform.Machine, img *image.Image) (out []inspectedLayer) {
+	if img.Kind != image.KindEngine {
+		manifest, err := img.Manifest()
+		if err != nil {
+			return nil
+		}
+		for _, l := range manifest.Layers {
+			out = append(out, inspectedLayer{Digest: l.Digest.String(), Size: l.Size})
+		}
+		return out
+	}
+	rt, ok := m.Runtime.(*docker.Runtime)
+	if !ok {
+		return nil
+	}
+	steps, err := rt.History(ctx, img.EngineID)
+	if err != nil {
+		return nil
+	}
+	n := len(img.Config.RootFS.DiffIDs)
+	if len(steps) != n {
+		// Steps that made no layer are listed too, without a size.
+		steps = slices.DeleteFunc(steps, func(s docker.Step) bool { return s.Size == 0 })
+	}
+	if len(steps) != n {
+		return nil
+	}
+	for _, s := range steps {
+		out = append(out, inspectedLayer{Size: s.Size})
+	}
+	return out
+}
+
+// human writes the page for people.
+func (d inspected) human(w io.Writer, verbose bool) {
+	row := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "%-12s %s\n", name, value)
+		}
+	}
+	row("Image", d.Image)
+	row("Found in", string(d.Where))
+	row("Digest", d.Digest)
+	row("Image ID", d.ID)
+	row("Platform", d.Platform)
+	row("User", d.User)
+	row("Directory", d.WorkingDir)
+	row("Exec env", d.ExecEnv)
+	if d.RunImage != nil {
+		row("Run image", orText(d.RunImage.Image, d.RunImage.Reference))
+		if d.RunImage.Image != "" {
+			row("", d.RunImage.Reference)
+		}
+		row("Rebasable", map[bool]string{true: "yes", false: "no"}[d.Rebasable])
+	}
+	if !d.Built {
+		fmt.Fprintln(w, "\nThis image was not built with buildpacks.")
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if len(d.Buildpacks) > 0 {
+		fmt.Fprintln(t, "\nBUILDPACK\tVERSION\tHOMEPAGE")
+		for _, b := range d.Buildpacks {
+			fmt.Fprintf(t, "%s\t%s\t%s\n", b.ID, b.Version, orText(b.Homepage, "-"))
+		}
+	}
+	if len(d.Processes) > 0 {
+		fmt.Fprintln(t, "\nPROCESS\tCOMMAND\tDIRECTORY")
+		for _, p := range d.Processes {
+			name := p.Type
+			if p.Default {
+				name += " (default)"
+			}
+			fmt.Fprintf(t, "%s\t%s\t%s\n", name, clean(strings.Join(append(slices.Clone(p.Command), p.Args...), " "), false), orText(p.WorkingDir, d.WorkingDir))
+		}
+	}
+	fmt.Fprintln(t, "\nLAYER\tSIZE\tDIFF ID")
+	for _, l := range d.Layers {
+		size := "-"
+		if l.Size > 0 {
+			size = bytesText(l.Size)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\n", l.What, size, shortDigest(l.DiffID))
+	}
+	_ = t.Flush()
+	labels(w, d.Labels, verbose)
+}
+
+// labels lists labels, long ones in part.
+func labels(w io.Writer, all map[string]string, verbose bool) {
+	if len(all) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\nLABELS")
+	for _, k := range sortedKeys(all) {
+		v := clean(all[k], false)
+		if r := []rune(v); len(r) > 100 && !verbose {
+			v = string(r[:100]) + "…"
+		}
+		fmt.Fprintf(w, "%s=%s\n", clean(k, false), v)
+	}
+}

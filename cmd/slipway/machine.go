@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/slipway-build/slipway/internal/container/docker"
+	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/platform"
+)
+
+// state is the directory of Slipway's own files: SLIPWAY_HOME, else below XDG_DATA_HOME or the home directory.
+func (a *app) state() (string, error) {
+	if d := a.getenv("SLIPWAY_HOME"); d != "" {
+		return filepath.Abs(d)
+	}
+	if d := a.getenv("XDG_DATA_HOME"); filepath.IsAbs(d) {
+		return filepath.Join(d, "slipway"), nil
+	}
+	if d := a.getenv("HOME"); filepath.IsAbs(d) {
+		return filepath.Join(d, ".local", "share", "slipway"), nil
+	}
+	return "", errors.New("neither SLIPWAY_HOME nor HOME is set: say in SLIPWAY_HOME where images and caches are kept")
+}
+
+// machine opens what commands work on.
+func (a *app) machine(ctx context.Context) (*platform.Machine, error) {
+	state, err := a.state()
+	if err != nil {
+		return nil, err
+	}
+	t, err := a.tools(state)
+	if err != nil {
+		return nil, err
+	}
+	trust, err := a.trust()
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.config()
+	if err != nil {
+		return nil, err
+	}
+	return platform.Open(ctx, platform.Settings{
+		State: state, Tools: t, Version: version,
+		Registry: image.RegistryOptions{
+			CA: trust.Bundle, Env: a.environ, DockerConfig: filepath.Join(a.dockerConfig(), "config.json"),
+			Insecure: slices.Concat(s.InsecureRegistries, a.insecure), UserAgent: "slipway/" + version,
+		},
+		Docker: docker.FromEnv(a.environ, a.getenv("HOME")),
+	})
+}
+
+// dockerConfig is the directory of docker's own configuration, which has the registries' credentials.
+func (a *app) dockerConfig() string {
+	if d := a.getenv("DOCKER_CONFIG"); d != "" {
+		return d
+	}
+	return filepath.Join(a.getenv("HOME"), ".docker")
+}
+
+func (a *app) tools(state string) (platform.Tools, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return platform.Tools{}, err
+	}
+	return tools(state, self)
+}
+
+// bundles are where systems keep their CA certificates.
+func bundles() []string {
+	return []string{
+		"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
+		"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/cert.pem",
+	}
+}
+
+// bundle is the file that this host trusts: SSL_CERT_FILE or its relatives, else the system's; "" where
+// there is none. name is the variable that said it.
+func (a *app) bundle() (path, name string) {
+	for _, name := range []string{"SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"} {
+		if f := a.getenv(name); f != "" {
+			return f, name
+		}
+	}
+	for _, f := range bundles() {
+		if _, err := os.Stat(f); err == nil {
+			return f, ""
+		}
+	}
+	return "", ""
+}
+
+// trust is what this host trusts, plus --ca-cert and NODE_EXTRA_CA_CERTS.
+func (a *app) trust() (platform.Trust, error) {
+	var t platform.Trust
+	if f, name := a.bundle(); f != "" {
+		b, err := os.ReadFile(f)
+		if err != nil && name != "" {
+			return t, fmt.Errorf("%s: %w", name, err)
+		}
+		t.Bundle = b
+	}
+	for _, f := range a.caCerts {
+		b, err := readPEM(f)
+		if err != nil {
+			return t, usagef("--ca-cert %s: %w", f, err)
+		}
+		t.Extra = append(append(t.Extra, b...), '\n')
+	}
+	if f := a.getenv("NODE_EXTRA_CA_CERTS"); f != "" {
+		if b, err := readPEM(f); err == nil {
+			t.Extra = append(append(t.Extra, b...), '\n')
+		}
+	}
+	if len(t.Extra) > 0 {
+		t.Bundle = slices.Concat(t.Bundle, []byte("\n"), t.Extra)
+	}
+	return t, nil
+}
+
+func readPEM(file string) ([]byte, error) {
+	b, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, errors.New("there is no such file")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !strings.Contains(string(b), "-----BEGIN CERTIFICATE-----") {
+		return nil, errors.New("it holds no PEM certificate")
+	}
+	return b, nil
+}
+
+// proxy is the proxy settings of this host.
+func (a *app) proxy() []string {
+	var out []string
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"} {
+		if v := a.getenv(name); v != "" {
+			out = append(out, name+"="+v)
+		}
+	}
+	return out
+}
+
+// resolver finds image arguments for commands that read images.
+func resolver(m *platform.Machine, policy image.Policy) *image.Resolver {
+	return &image.Resolver{Images: m.Images, Registry: m.Registry, Engine: m.Engine, Policy: policy}
+}

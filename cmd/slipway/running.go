@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/slipway-build/slipway/internal/container"
+	"github.com/slipway-build/slipway/internal/container/docker"
+	"github.com/slipway-build/slipway/internal/platform"
+)
+
+// A server is a started app as people and programs are told of it.
+type server struct {
+	Type      string `json:"type"` // "running"
+	Image     string `json:"image"`
+	Container string `json:"container"`
+	URL       string `json:"url,omitempty"`
+	Status    string `json:"status,omitempty"` // "200 OK"
+}
+
+// attach runs the app in the foreground until it ends or ctx does.
+func (a *app) attach(ctx context.Context, m *platform.Machine, arg string, spec container.Spec, o runOptions) error {
+	var out sync.Mutex
+	clock := a.clock()
+	stream := func(to io.Writer) *lineWriter {
+		return &lineWriter{emit: func(line string) {
+			out.Lock()
+			defer out.Unlock()
+			fmt.Fprintf(to, "%s%s\n", clock(), clean(line, a.isTerminal(to)))
+		}}
+	}
+	stdout, stderr := stream(a.logTo()), stream(a.stderr)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var waiting sync.WaitGroup
+	spec.Stdout, spec.Stderr = stdout, stderr
+	spec.Started = func(in container.Info) {
+		waiting.Go(func() {
+			s := server{Type: "running", Image: arg, Container: short(in.ID), URL: appURL(in.Ports)}
+			if s.URL == "" || o.wait <= 0 {
+				return
+			}
+			status, err := answer(ctx, s.URL, o.wait, nil)
+			out.Lock()
+			defer out.Unlock()
+			switch {
+			case ctx.Err() != nil:
+			case err != nil:
+				a.warn("%s does not answer by HTTP on %s yet", arg, s.URL)
+			default:
+				s.Status = status
+				a.announce(s)
+			}
+		})
+	}
+	err := m.Runtime.Run(ctx, spec)
+	cause := context.Cause(ctx)
+	cancel(nil)
+	waiting.Wait()
+	_, _ = stdout.Flush(), stderr.Flush()
+	if _, ok := errors.AsType[*interrupted](cause); ok {
+		return &statusError{code: 130, quiet: true}
+	}
+	return appExit(err)
+}
+
+// logTo is where an app's log goes: stdout, unless that is for JSON or for the URL alone.
+func (a *app) logTo() io.Writer {
+	if a.json() || a.quiet {
+		return a.stderr
+	}
+	return a.stdout
+}
+
+// announce prints the URL.
+func (a *app) announce(s server) {
+	switch {
+	case a.json():
+		(&jsonView{w: a.stdout}).write(s)
+	case a.quiet:
+		fmt.Fprintln(a.stdout, s.URL)
+	default:
+		paint := a.paint(a.stdout)
+		fmt.Fprintf(a.stdout, "%s %s (HTTP %s)\n", paint.good.Render("Running at"), s.URL, s.Status)
+	}
+}
+
+// leave starts the app and returns when it answers; the app goes on.
+func (a *app) leave(ctx context.Context, m *platform.Machine, arg string, spec container.Spec, o runOptions) error {
+	rt, ok := m.Runtime.(*docker.Runtime)
+	if !ok {
+		return errors.New("--detach: this container runtime cannot leave containers running")
+	}
+	app, err := rt.Detach(ctx, spec)
+	if err != nil {
+		return err
+	}
+	s := server{Type: "running", Image: arg, Container: app.Name, URL: appURL(app.Ports)}
+	if s.URL != "" && o.wait > 0 {
+		if s.Status, err = a.firstAnswer(ctx, app, s.URL, o.wait); err != nil {
+			return errors.Join(err, app.Remove(ctx))
+		}
+	}
+	if s.URL != "" {
+		a.announce(s)
+	}
+	if !a.hidesOutput() {
+		fmt.Fprintf(a.stdout, "It goes on as container %s: docker logs -f %s, docker rm -f %s\n", s.Container, s.Container, s.Container)
+	}
+	return nil
+}
+
+// firstAnswer waits for an app that is left running, and shows its log where no answer comes.
+func (a *app) firstAnswer(ctx context.Context, app *docker.Detached, url string, wait time.Duration) (string, error) {
+	var log tail
+	logs, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		_ = app.Logs(logs, &lineWriter{emit: log.add})
+		// The log ends with the container: no use in waiting on.
+		if logs.Err() == nil {
+			stop()
+		}
+	}()
+	status, err := answer(logs, url, wait, func() bool { return app.Running(ctx) })
+	if err == nil || ctx.Err() != nil {
+		return status, err
+	}
+	err = fmt.Errorf("the app does not answer by HTTP on %s", url)
+	if logs.Err() != nil {
+		err = errors.New("the app ended before it answered by HTTP")
+	}
+	return "", &platform.BuildError{Err: err, Last: log.all()}
+}
+
+// tail is the last lines of a log.
+type tail struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (t *tail) add(line string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.lines) == 10 {
+		t.lines = append(t.lines[:0], t.lines[1:]...)
+	}
+	t.lines = append(t.lines, line)
+}
+
+func (t *tail) all() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return append([]string(nil), t.lines...)
+}
+
+// appURL is the first TCP port as people reach it.
+func appURL(ports []container.Port) string {
+	for _, p := range ports {
+		if p.Protocol == "udp" || p.Host == 0 {
+			continue
+		}
+		host := p.HostIP
+		if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+			host = "127.0.0.1"
+		}
+		return "http://" + net.JoinHostPort(host, strconv.Itoa(p.Host))
+	}
+	return ""
+}
+
+// answer asks until something answers by HTTP, whatever its status, and returns that.
+func answer(ctx context.Context, url string, wait time.Duration, alive func() bool) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	client := &http.Client{
+		Timeout:       5 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		// No proxy: it is this machine.
+		Transport: &http.Transport{DisableKeepAlives: true},
+	}
+	for pause := 20 * time.Millisecond; ; pause = min(pause*3/2, 500*time.Millisecond) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/", nil)
+		if err != nil {
+			return "", err
+		}
+		if res, err := client.Do(req); err == nil {
+			_ = res.Body.Close()
+			return res.Status, nil
+		}
+		if alive != nil && !alive() {
+			return "", errors.New("it has ended")
+		}
+		select {
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+func short(id string) string { return id[:min(12, len(id))] }
