@@ -108,7 +108,9 @@ func install(ctx context.Context, a apt, c libcnb.BuildContext, layer libcnb.Lay
 	}
 	var parts []parcel.Component
 	for _, d := range debs {
-		a.w.Sayf("  %s %s", d.name, d.version)
+		if slices.Contains(list, d.name) || len(debs) <= 2*len(list)+10 {
+			a.w.Sayf("  %s %s", d.name, d.version)
+		}
 		file := cmp.Or(local[d.file()], filepath.Join(a.state, "archives", d.file()))
 		unpack := parcel.Command{Path: filepath.Join(a.bin, "dpkg-deb"), Args: []string{"--extract", file, layer.Path}, Dir: layer.Path, Env: a.w.Env}
 		if _, err := unpack.Run(ctx); err != nil {
@@ -121,8 +123,11 @@ func install(ctx context.Context, a apt, c libcnb.BuildContext, layer libcnb.Lay
 		parts = append(parts, parcel.Component{Name: d.name, Version: d.version,
 			PURL: "pkg:deb/" + distro + "/" + d.name + "@" + strings.NewReplacer("+", "%2B", ":", "%3A", "~", "~").Replace(d.version) + "?arch=" + d.arch})
 	}
-	if len(debs) == 0 {
+	switch {
+	case len(debs) == 0:
 		a.w.Sayf("  every base image has them already")
+	case len(debs) > 2*len(list)+10:
+		a.w.Sayf("  and what they depend on, %d packages in all", len(debs))
 	}
 	if err := relocate(layer.Path); err != nil {
 		return layer, err
