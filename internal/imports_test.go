@@ -48,9 +48,11 @@ func allowed() map[string][]string {
 		"internal/image":                         {"builder/cnb", "internal/layerstore"},
 		"internal/agent/wire":                    {},
 		"internal/agent":                         {"builder", "builder/cnb", "internal/agent/wire", "internal/layerstore", "internal/source"},
+		// platform.Open chooses and opens the runtime, for the command line and the workers alike; the rest of the
+		// package knows the seam only.
 		"internal/platform": {
-			"builder", "builder/base", "builder/cnb", "internal/agent", "internal/container", "internal/image",
-			"internal/layerstore", "internal/source",
+			"builder", "builder/base", "builder/cnb", "internal/agent", "internal/container", "internal/container/docker",
+			"internal/image", "internal/layerstore", "internal/source",
 		},
 
 		"cmd/launcher":  {"builder/launch"},
