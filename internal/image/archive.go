@@ -116,6 +116,9 @@ func (a *archive) writeLayer(ctx context.Context, tw *tar.Writer, l v1.Layer, h 
 	m := &meter{ReadCloser: rc, step: Step{What: "load", Digest: h.String(), Total: size}, progress: a.progress}
 	n, err := io.CopyBuffer(tw, &contextReader{ctx: ctx, r: m}, make([]byte, 256<<10))
 	if unpacked && (errors.Is(err, tar.ErrWriteTooLong) || err == nil && n < size) {
+		if _, rerr := io.Copy(io.Discard, rc); rerr != nil {
+			return rerr // a corrupt blob can unpack to another length, too
+		}
 		return errTarSize
 	}
 	return err

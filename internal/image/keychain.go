@@ -159,24 +159,9 @@ type dockerConfig struct {
 
 func (k *keychain) fromConfig(ctx context.Context, host, path string) (authn.AuthConfig, error) {
 	none := authn.AuthConfig{}
-	if k.config == "" {
-		return none, nil
-	}
-	f, err := os.Open(k.config)
-	if notExist(err) {
-		return none, nil
-	}
+	c, err := k.readConfig()
 	if err != nil {
-		return none, fmt.Errorf("read registry credentials: %w", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxDockerConfig))
-	if err != nil {
-		return none, fmt.Errorf("read registry credentials: %w", err)
-	}
-	var c dockerConfig
-	if err := json.Unmarshal(b, &c); err != nil {
-		return none, fmt.Errorf("registry credentials in %s: not valid JSON", k.config)
+		return none, err
 	}
 	helpers := map[string]string{}
 	for key, h := range c.CredHelpers {
@@ -185,6 +170,11 @@ func (k *keychain) fromConfig(ctx context.Context, host, path string) (authn.Aut
 	}
 	if h, ok := lookup(helpers, host, path); ok {
 		return k.helper(ctx, h, host)
+	}
+	if c.CredsStore != "" {
+		if ac, err := k.helper(ctx, c.CredsStore, host); err != nil || ac != none {
+			return ac, err
+		}
 	}
 	auths := map[string]authn.AuthConfig{}
 	for key, a := range c.Auths {
@@ -202,13 +192,32 @@ func (k *keychain) fromConfig(ctx context.Context, host, path string) (authn.Aut
 			auths[strings.TrimSuffix(hh+"/"+p, "/")] = ac
 		}
 	}
-	if c.CredsStore != "" {
-		if ac, err := k.helper(ctx, c.CredsStore, host); err != nil || ac != none {
-			return ac, err
-		}
-	}
 	ac, _ := lookup(auths, host, path)
 	return ac, nil
+}
+
+// readConfig reads docker's config.json. An absent one holds nothing.
+func (k *keychain) readConfig() (dockerConfig, error) {
+	var c dockerConfig
+	if k.config == "" {
+		return c, nil
+	}
+	f, err := os.Open(k.config)
+	if notExist(err) {
+		return c, nil
+	}
+	if err != nil {
+		return c, fmt.Errorf("read registry credentials: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxDockerConfig))
+	if err != nil {
+		return c, fmt.Errorf("read registry credentials: %w", err)
+	}
+	if err := json.Unmarshal(b, &c); err != nil {
+		return c, fmt.Errorf("registry credentials in %s: not valid JSON", k.config)
+	}
+	return c, nil
 }
 
 // helper asks docker-credential-NAME. "Not found" is no credentials.

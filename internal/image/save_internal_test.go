@@ -76,7 +76,7 @@ func hashOf(t *testing.T, s string) v1.Hash {
 // The archives of engines differ: what each writes for one image of two equal layers.
 func TestSavedArchives(t *testing.T) {
 	layer := archiveOf(t, entry{name: "file", b: []byte("content")})
-	config := []byte(fmt.Sprintf(`{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[%q,%q]}}`, sum(layer), sum(layer)))
+	config := fmt.Appendf(nil, `{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":[%q,%q]}}`, sum(layer), sum(layer))
 	id := sum(config)
 	table := func(config string, layers ...string) []byte {
 		b, err := json.Marshal([]legacyManifest{{Config: config, RepoTags: nil, Layers: layers}})
