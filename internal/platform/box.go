@@ -29,9 +29,9 @@ const (
 )
 
 // startCollector starts the process that touches the build's files: a child where we are root, else root
-// in a container that holds nothing but the binary. readable are paths outside the build's directory that
+// in a container that holds nothing but the binary. readable are paths outside the directory of builds that
 // it has to read.
-func (m *Machine) startCollector(ctx context.Context, buildDir string, readable []string, h agent.Host) (*agent.Collector, error) {
+func (m *Machine) startCollector(ctx context.Context, readable []string, h agent.Host) (*agent.Collector, error) {
 	if os.Geteuid() == 0 {
 		return agent.StartCollector(ctx, m.Tools.Lifecycle, h)
 	}
@@ -43,7 +43,7 @@ func (m *Machine) startCollector(ctx context.Context, buildDir string, readable 
 	if err != nil {
 		return nil, fmt.Errorf("prepare the collector's image: %w", err)
 	}
-	mounts := []container.Mount{{Source: buildDir, Target: buildDir}}
+	mounts := []container.Mount{{Source: m.builds(), Target: m.builds()}}
 	for _, p := range slices.Compact(slices.Sorted(slices.Values(append(readable, m.Store.Dir(), m.Tools.Launcher)))) {
 		mounts = append(mounts, container.Mount{Source: p, Target: p, ReadOnly: true})
 	}

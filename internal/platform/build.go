@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -82,7 +80,8 @@ type job struct {
 	tags   []image.Ref
 	limits Limits
 
-	dir       string // of this build
+	dir       *buildDir
+	swept     chan struct{} // closed when leftovers of dead builds are gone
 	dirs      builder.Dirs
 	collector *agent.Collector
 
@@ -309,12 +308,12 @@ func (j *job) cleanup(ctx context.Context) error {
 	} else if j.prepared != nil {
 		errs = append(errs, j.prepared.Close())
 	}
-	if j.dir != "" && j.collector != nil {
-		errs = append(errs, j.collector.Remove(ctx, j.dirs.Root))
-		errs = append(errs, j.collector.Close())
+	if j.collector != nil {
+		<-j.swept
+		errs = append(errs, j.collector.Remove(ctx, filepath.Join(j.dir.path, "root")), j.collector.Close())
 	}
-	if j.dir != "" {
-		errs = append(errs, os.RemoveAll(j.dir))
+	if j.dir != nil {
+		errs = append(errs, j.dir.remove())
 	}
-	return errors.Join(slices.DeleteFunc(errs, func(err error) bool { return err == nil })...)
+	return errors.Join(errs...)
 }

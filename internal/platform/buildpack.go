@@ -149,7 +149,7 @@ func (j *job) imageBuildpack(ctx context.Context, arg string) (entry, error) {
 
 // fileBuildpack brings in a .cnb file: an OCI layout in a tar.
 func (j *job) fileBuildpack(ctx context.Context, path string) (entry, error) {
-	dir, err := os.MkdirTemp(j.dir, "package-")
+	dir, err := os.MkdirTemp(j.dir.path, "package-")
 	if err != nil {
 		return entry{}, err
 	}
@@ -212,7 +212,7 @@ func (j *job) unpackLayer(ctx context.Context, img *image.Image, diffID string) 
 	if err != nil {
 		return "", err
 	}
-	dest := filepath.Join(j.dir, "buildpacks-"+h.Hex)
+	dest := filepath.Join(j.dir.path, "buildpacks-"+h.Hex)
 	return dest, j.collector.UnpackPackage(ctx, blob, diffID, dest)
 }
 

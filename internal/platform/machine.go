@@ -1,11 +1,9 @@
 package platform
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -50,28 +48,6 @@ func (t Tools) Check() error {
 		}
 	}
 	return nil
-}
-
-// sweep removes build directories that a dead process left behind. It is best effort: what another user
-// owns stays.
-func (m *Machine) sweep(ctx context.Context) {
-	if s, ok := m.Runtime.(container.Sweeper); ok {
-		_, _ = s.Sweep(ctx)
-	}
-}
-
-// newBuildDir makes the directory of one build. Its parent is private to the user, because what is inside
-// belongs to whoever the build container's user is on this host.
-func (m *Machine) newBuildDir() (string, error) {
-	builds := filepath.Join(m.State, "builds")
-	if err := os.MkdirAll(builds, 0o700); err != nil {
-		return "", fmt.Errorf("make the directory of builds: %w", err)
-	}
-	dir, err := os.MkdirTemp(builds, "")
-	if err != nil {
-		return "", fmt.Errorf("make the build's directory: %w", err)
-	}
-	return dir, nil
 }
 
 // runtime is the Runtime, or the reason why there is none.

@@ -84,9 +84,16 @@ func (j *job) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if j.collector, err = j.m.startCollector(ctx, j.dir, readable, j.h); err != nil {
+	if j.collector, err = j.m.startCollector(ctx, readable, j.h); err != nil {
 		return err
 	}
+	j.swept = make(chan struct{})
+	go func() {
+		defer close(j.swept)
+		if err := j.m.sweep(ctx, j.collector); err != nil && ctx.Err() == nil {
+			j.warn("what an earlier build left behind cannot be removed: %v", err)
+		}
+	}()
 	project, descriptor, err := j.readProject(ctx)
 	if err != nil {
 		return err
@@ -117,7 +124,7 @@ func (j *job) prepare(ctx context.Context) (err error) {
 
 func (j *job) directories() builder.Dirs {
 	d := builder.Dirs{
-		Root: filepath.Join(j.dir, "root"), App: j.o.Workspace, Layers: "/layers", Platform: "/platform",
+		Root: filepath.Join(j.dir.path, "root"), App: j.o.Workspace, Layers: "/layers", Platform: "/platform",
 		BuildConfig: "/cnb/build-config", Scratch: scratchPath, UID: j.builder.uid, GID: j.builder.gid,
 	}
 	if j.o.UID != nil {
@@ -299,7 +306,7 @@ func (j *job) prepareBox(ctx context.Context) error {
 		{Source: j.m.Tools.Lifecycle, Target: agentPath, ReadOnly: true},
 	}
 	if len(j.o.Trust.Bundle) > 0 {
-		bundle := filepath.Join(j.dir, "ca-certificates.crt")
+		bundle := filepath.Join(j.dir.path, "ca-certificates.crt")
 		if err := os.WriteFile(bundle, j.o.Trust.Bundle, 0o644); err != nil {
 			return fmt.Errorf("write the CA bundle: %w", err)
 		}

@@ -100,7 +100,7 @@ func exists(path string) bool {
 
 // scriptBuildpack makes a buildpack of a script in the descriptor (project descriptor 0.2, "script").
 func (j *job) scriptBuildpack(b cnb.ProjectBuildpack, i int) (string, error) {
-	dir := filepath.Join(j.dir, fmt.Sprintf("script-%d", i))
+	dir := filepath.Join(j.dir.path, fmt.Sprintf("script-%d", i))
 	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
 		return "", err
 	}

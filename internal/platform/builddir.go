@@ -1,0 +1,79 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/internal/agent"
+	"github.com/slipway-build/slipway/internal/container"
+)
+
+// A buildDir is the directory of one build below <State>/builds. Its lock is held as long as this process
+// lives, so that a directory without a holder is known to be left over.
+type buildDir struct {
+	path string
+	lock *os.File
+}
+
+// builds is the parent of all build directories. It is private to the user, because what is inside belongs
+// to whoever the build container's user is on this host.
+func (m *Machine) builds() string { return filepath.Join(m.State, "builds") }
+
+func (m *Machine) newBuildDir() (*buildDir, error) {
+	if err := os.MkdirAll(m.builds(), 0o700); err != nil {
+		return nil, fmt.Errorf("make the directory of builds: %w", err)
+	}
+	dir, err := os.MkdirTemp(m.builds(), "")
+	if err != nil {
+		return nil, fmt.Errorf("make the build's directory: %w", err)
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock the build's directory: %w", err), os.RemoveAll(dir))
+	}
+	return &buildDir{path: dir, lock: lock}, nil
+}
+
+// remove deletes the directory; what the collector made is gone already.
+func (d *buildDir) remove() error { return errors.Join(os.RemoveAll(d.path), d.lock.Close()) }
+
+// lockDir takes the lock of a build's directory, or fails at once where somebody holds it.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// sweep removes what builds left behind whose process was killed: containers, and directories whose lock
+// nobody holds. A directory that is a moment old may be on its way to being locked.
+func (m *Machine) sweep(ctx context.Context, c *agent.Collector) error {
+	var errs []error
+	if s, ok := m.Runtime.(container.Sweeper); ok {
+		_, err := s.Sweep(ctx)
+		errs = append(errs, err)
+	}
+	dirs, err := os.ReadDir(m.builds())
+	errs = append(errs, err)
+	for _, d := range dirs {
+		dir := filepath.Join(m.builds(), d.Name())
+		if _, err := os.Stat(filepath.Join(dir, "lock")); err != nil {
+			continue
+		}
+		lock, err := lockDir(dir)
+		if err != nil {
+			continue
+		}
+		errs = append(errs, c.Remove(ctx, filepath.Join(dir, "root")), os.RemoveAll(dir), lock.Close())
+	}
+	return errors.Join(errs...)
+}
