@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -28,12 +29,31 @@ const (
 	bundlePath  = "/etc/ssl/certs/ca-certificates.crt"
 )
 
+// A collectorBox is the line to the collector and what it runs in.
+type collectorBox struct {
+	*agent.Collector
+	stop func() error // ends its container and returns when it is gone; nil for a child process
+}
+
+// Close ends the collector.
+func (c *collectorBox) Close() error {
+	err := c.Collector.Close()
+	if c.stop != nil {
+		err = errors.Join(err, c.stop())
+	}
+	return err
+}
+
 // startCollector starts the process that touches the build's files: a child where we are root, else root
 // in a container that holds nothing but the binary. readable are paths outside the directory of builds that
-// it has to read.
-func (m *Machine) startCollector(ctx context.Context, readable []string, h agent.Host) (*agent.Collector, error) {
+// it has to read. ctx bounds the start only: after a cancelled build it is the collector that cleans up.
+func (m *Machine) startCollector(ctx context.Context, readable []string, h agent.Host) (*collectorBox, error) {
 	if os.Geteuid() == 0 {
-		return agent.StartCollector(ctx, m.Tools.Lifecycle, h)
+		c, err := agent.StartCollector(ctx, m.Tools.Lifecycle, h)
+		if err != nil {
+			return nil, err
+		}
+		return &collectorBox{Collector: c}, nil
 	}
 	rt, err := m.runtime()
 	if err != nil {
@@ -47,30 +67,51 @@ func (m *Machine) startCollector(ctx context.Context, readable []string, h agent
 	for _, p := range slices.Compact(slices.Sorted(slices.Values(append(readable, m.Store.Dir(), m.Tools.Launcher)))) {
 		mounts = append(mounts, container.Mount{Source: p, Target: p, ReadOnly: true})
 	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stdin, toCollector := io.Pipe()
 	fromCollector, stdout := io.Pipe()
-	ended := make(chan error, 1)
+	crash := &lines{}
+	ended := make(chan struct{})
+	var failed error // how the container ended, after ended is closed
 	go func() {
-		err := rt.Run(ctx, container.Spec{
+		defer close(ended)
+		failed = rt.Run(run, container.Spec{
 			Image: id, Argv: []string{"/lifecycle", "collector"}, Dir: "/",
 			Mounts: mounts, Network: container.Network{Mode: "none"},
 			Capabilities: []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"},
 			ReadOnlyRoot: true,
-			Stdin:        stdin, Stdout: stdout,
+			Stdin:        stdin, Stdout: stdout, Stderr: &locked{w: crash},
 		})
-		_ = stdout.CloseWithError(errors.Join(io.EOF, err))
+		_ = stdout.Close()
 		_ = stdin.Close()
-		ended <- err
 	}()
+	stop := func() error {
+		select {
+		case <-ended: // it ends by itself when its input does
+		case <-time.After(2 * time.Second):
+		}
+		cancel()
+		<-ended
+		return nil
+	}
 	c, err := agent.ConnectCollector(ctx, fromCollector, toCollector, h)
 	if err != nil {
-		_ = toCollector.Close()
-		if why := <-ended; why != nil {
-			return nil, fmt.Errorf("start the collector: %w", why)
+		cancel()
+		<-ended
+		if failed != nil && ctx.Err() == nil {
+			err = failed
 		}
-		return nil, err
+		return nil, crashed(fmt.Errorf("start the collector: %w", err), crash)
 	}
-	return c, nil
+	return &collectorBox{Collector: c, stop: stop}, nil
+}
+
+// crashed adds to err the last thing that a helper process said before it died.
+func crashed(err error, output *lines) error {
+	if text := output.all(); len(text) > 0 {
+		return fmt.Errorf("%w: %s", err, text[len(text)-1])
+	}
+	return err
 }
 
 // collectorImage makes sure that the engine has an image of the lifecycle binary alone, named by the
@@ -187,10 +228,7 @@ func startBuildBox(ctx context.Context, prepared container.Prepared) (*buildBox,
 		if b.err != nil && !errors.Is(b.err, context.Canceled) {
 			err = b.err
 		}
-		if text := crash.all(); len(text) > 0 {
-			err = fmt.Errorf("%w: %s", err, text[len(text)-1])
-		}
-		return nil, errors.Join(fmt.Errorf("start the build container: %w", err), prepared.Close())
+		return nil, errors.Join(crashed(fmt.Errorf("start the build container: %w", err), crash), prepared.Close())
 	}
 	b.Agent = a
 	return b, nil

@@ -83,7 +83,7 @@ type job struct {
 	dir       *buildDir
 	swept     chan struct{} // closed when leftovers of dead builds are gone
 	dirs      builder.Dirs
-	collector *agent.Collector
+	collector *collectorBox
 
 	resolver *image.Resolver
 	builder  *builderImage

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/slipway-build/slipway/internal/agent"
 	"github.com/slipway-build/slipway/internal/container"
 )
 
@@ -56,7 +55,7 @@ func lockDir(dir string) (*os.File, error) {
 
 // sweep removes what builds left behind whose process was killed: containers, and directories whose lock
 // nobody holds. A directory that is a moment old may be on its way to being locked.
-func (m *Machine) sweep(ctx context.Context, c *agent.Collector) error {
+func (m *Machine) sweep(ctx context.Context, c *collectorBox) error {
 	var errs []error
 	if s, ok := m.Runtime.(container.Sweeper); ok {
 		_, err := s.Sweep(ctx)
