@@ -73,5 +73,5 @@ func (d *dockerEngine) EngineInfo(context.Context) (image.EngineInfo, error) {
 	if err != nil {
 		return image.EngineInfo{}, err
 	}
-	return image.EngineInfo{Version: in.Version, OS: in.OS, Arch: in.Architecture, ContainerStore: in.ContainerdStore}, nil
+	return image.EngineInfo{Version: in.Version, OS: in.OS, Arch: in.Architecture, ContainerStore: in.ContainerdStore, Remote: !d.r.Local()}, nil
 }
