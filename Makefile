@@ -80,11 +80,18 @@ builder: build buildpacks base ## the builder image slipway/builder, from builde
 		$(BUILDER_OF) > bin/builder.of; \
 	fi
 
+# Node comes from nodejs.org, or from the npm registry where only that can be reached.
 .PHONY: demo
 demo: setup builder ## build three real apps, start each image, ask it for a page
-	bin/slipway build demo-node --path fixtures/apps/node --builder slipway/builder --run
-	bin/slipway build demo-go --path fixtures/apps/go --builder slipway/builder --run
-	bin/slipway build demo-static --path fixtures/apps/static --builder slipway/builder --run
+	@mirror="$${BP_NODE_MIRROR-}"; \
+	if [[ -z "$$mirror" ]] && ! curl -fsI --max-time 10 -o /dev/null https://nodejs.org/dist/index.json; then \
+		echo "nodejs.org cannot be reached from here: Node comes from the npm registry (BP_NODE_MIRROR=npm:)"; mirror=npm:; \
+	fi; \
+	for app in node go static; do \
+		echo; echo "==> bin/slipway build demo-$$app --path fixtures/apps/$$app --run --check"; \
+		BP_NODE_MIRROR="$$mirror" bin/slipway build demo-$$app --path fixtures/apps/$$app --builder slipway/builder \
+			--env BP_NODE_MIRROR --run --check $(DEMO_FLAGS); \
+	done
 
 .PHONY: test
 test: setup builder ## all tests, skipping nothing (RACE=1, or CI=true: with the race detector)
