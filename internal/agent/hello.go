@@ -28,8 +28,43 @@ func readHello(root string, env []string) Hello {
 			h.Files[path.Base(name)] = b
 		}
 	}
+	h.configEnv()
 	h.buildpacks("/cnb/buildpacks")
 	return h.Hello
+}
+
+// configEnv reads the operator's variables, one file each. What is not a plain file is left out with a warning.
+func (h *helloReader) configEnv() {
+	dir := path.Join("/cnb", configEnvDir)
+	f, err := os.Open(filepath.Join(h.root, dir))
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			h.warn("read %s: %v", dir, err)
+		}
+		return
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(maxEnvFiles + 1)
+	if err != nil && err != io.EOF {
+		h.warn("read %s: %v", dir, err)
+		return
+	}
+	if len(names) > maxEnvFiles {
+		h.warn("%s has more than %d files, the rest is left out", dir, maxEnvFiles)
+		names = names[:maxEnvFiles]
+	}
+	slices.Sort(names)
+	left := maxConfigEnv
+	for _, name := range names {
+		b := h.read(path.Join(dir, name), maxEnvValue)
+		if left -= len(b); left < 0 {
+			h.warn("%s is larger than %d bytes, the rest from %s on is left out", dir, maxConfigEnv, name)
+			return
+		}
+		if b != nil {
+			h.Files[path.Join(configEnvDir, name)] = b
+		}
+	}
 }
 
 type helloReader struct {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"path"
 	"reflect"
 	"time"
 
@@ -20,11 +21,13 @@ type greeting struct {
 // A Hello is what the agent found when it started. Every part of it comes from the builder image and is capped in
 // size and number by both ends.
 type Hello struct {
-	UID       int               `json:"uid"`
-	GID       int               `json:"gid"`
-	Env       []string          `json:"env"`        // the image's environment as the engine set it, NAME=value
-	OSRelease []byte            `json:"os-release"` // /etc/os-release
-	Files     map[string][]byte `json:"files"`      // of /cnb: order.toml run.toml stack.toml system.toml; lifecycle.toml, where there
+	UID       int      `json:"uid"`
+	GID       int      `json:"gid"`
+	Env       []string `json:"env"`        // the image's environment as the engine set it, NAME=value
+	OSRelease []byte   `json:"os-release"` // /etc/os-release
+	// Files is what stands in /cnb, by base name: order.toml run.toml stack.toml system.toml lifecycle.toml, and
+	// "build-config/env/NAME" for each variable of the operator. What is not there has no entry.
+	Files map[string][]byte `json:"files"`
 	// Buildpacks is every /cnb/buildpacks/*/*/buildpack.toml, sorted by path.
 	Buildpacks []BuildpackFile `json:"buildpacks"`
 	// Warnings tells what was left out and why, one line each.
@@ -156,7 +159,7 @@ func decodeHello(b []byte, h *Hello) error {
 		return err
 	}
 	switch {
-	case len(h.Env) > maxEnv, len(h.Buildpacks) > maxBuildpacks, len(h.Files) > len(cnbFiles), len(h.OSRelease) > maxOSRelease:
+	case len(h.Env) > maxEnv, len(h.Buildpacks) > maxBuildpacks, len(h.Files) > len(cnbFiles)+maxEnvFiles, len(h.OSRelease) > maxOSRelease:
 		return fmt.Errorf("more entries than an agent sends")
 	case h.UID < 0 || h.GID < 0:
 		return fmt.Errorf("user %d:%d", h.UID, h.GID)
@@ -166,4 +169,15 @@ func decodeHello(b []byte, h *Hello) error {
 		h.Warnings[i] = line(h.Warnings[i])
 	}
 	return nil
+}
+
+// BuildConfig is the operator's variables as files of <build-config>/env: name with its suffix to value.
+func (h Hello) BuildConfig() map[string]string {
+	out := map[string]string{}
+	for name, b := range h.Files {
+		if dir, file := path.Split(name); dir == configEnvDir+"/" {
+			out[file] = string(b)
+		}
+	}
+	return out
 }

@@ -189,6 +189,9 @@ func (j *job) analyze(ctx context.Context) error {
 	if j.analyzed.Image == nil {
 		j.previous = nil
 	}
+	if err := j.operator(ctx); err != nil {
+		return err
+	}
 	_, err = j.collector.Catalog(ctx, j.box.Hello().Buildpacks)
 	return err
 }
