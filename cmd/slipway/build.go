@@ -65,7 +65,7 @@ func (a *app) build(ctx context.Context, f *buildFlags, name string) error {
 	if strings.HasPrefix(res.Where, "oci:") {
 		arg = res.Where
 	}
-	return a.start(ctx, m, arg, runOptions{detach: f.detach, wait: defaultWait, policy: image.PullNever})
+	return a.start(ctx, m, arg, runOptions{detach: f.detach, check: f.check, wait: defaultWait, policy: image.PullNever})
 }
 
 // output reads --publish and --output, and IMAGE where it is "oci:DIR". The result's name comes back.

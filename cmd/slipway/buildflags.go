@@ -36,7 +36,7 @@ type buildFlags struct {
 
 	sbomDir, reportDir string
 	noSystem           bool
-	run, detach        bool
+	run, detach, check bool
 
 	set *pflag.FlagSet
 }
@@ -88,6 +88,7 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 
 	s.BoolVar(&f.run, "run", false, "start the image when it is built and print its URL; Ctrl-C ends it")
 	s.BoolVar(&f.detach, "detach", false, "with --run: leave the app running")
+	s.BoolVar(&f.check, "check", false, "with --run: end the app when it has answered; an error where the answer is not good")
 	s.StringSliceVar(&f.extensions, "extension", nil, "image extension")
 	_ = s.MarkHidden("extension")
 	for _, g := range ignoredFlags() {
@@ -128,8 +129,11 @@ func (a *app) options(f *buildFlags, name string) (o platform.Options, err error
 	if o.Image, o.Output, err = output(name, f.output, f.publish); err != nil {
 		return o, err
 	}
-	if f.detach && !f.run {
-		return o, usagef("--detach is for --run")
+	switch {
+	case !f.run && (f.detach || f.check):
+		return o, usagef("--detach and --check are for --run")
+	case f.detach && f.check:
+		return o, usagef("--detach and --check exclude each other")
 	}
 	if len(f.extensions) > 0 {
 		return o, usagef("--extension %s: this version runs no image extensions", f.extensions[0])

@@ -35,6 +35,7 @@ type runOptions struct {
 	name    string
 	network string
 	detach  bool
+	check   bool
 	wait    time.Duration
 	limits  container.Limits
 	policy  image.Policy
@@ -56,6 +57,9 @@ and its log until Ctrl-C. The app is told its port in PORT (default 8080).`,
   slipway run my-app --detach`,
 		Args: wants("IMAGE", "[ARG...]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.check && (o.detach || o.wait <= 0) {
+				return usagef("--check ends the app again: leave out --detach, and --wait 0")
+			}
 			vars, err := a.environment(envFiles, env)
 			if err != nil {
 				return err
@@ -96,6 +100,7 @@ and its log until Ctrl-C. The app is told its port in PORT (default 8080).`,
 	f.StringArrayVar(&envFiles, "env-file", nil, "`FILE` of such lines; --env wins; repeatable")
 	f.StringVar(&o.process, "process", "", "process to start instead of the default one")
 	f.BoolVarP(&o.detach, "detach", "d", false, "leave the app running and return when it answers")
+	f.BoolVar(&o.check, "check", false, "end the app when it has answered; an error where the answer is not good")
 	f.DurationVar(&o.wait, "wait", defaultWait, "how long to wait for an answer by HTTP; 0 not at all")
 	f.StringVar(&o.name, "name", "", "name of the container")
 	f.StringVar(&o.network, "network", "", "network of the app: bridge, host, none or a network's name")

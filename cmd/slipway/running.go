@@ -2,14 +2,17 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/slipway-build/slipway/internal/container"
 	"github.com/slipway-build/slipway/internal/container/docker"
@@ -52,11 +55,16 @@ func (a *app) attach(ctx context.Context, m *platform.Machine, arg string, spec 
 			defer out.Unlock()
 			switch {
 			case ctx.Err() != nil:
+			case err != nil && o.check:
+				cancel(&checked{fmt.Errorf("the app does not answer by HTTP on %s within %s", s.URL, o.wait)})
 			case err != nil:
 				a.warn("%s does not answer by HTTP on %s yet", arg, s.URL)
 			default:
 				s.Status = status
 				a.announce(s)
+				if o.check {
+					cancel(&checked{goodAnswer(status)})
+				}
 			}
 		})
 	}
@@ -68,7 +76,23 @@ func (a *app) attach(ctx context.Context, m *platform.Machine, arg string, spec 
 	if _, ok := errors.AsType[*interrupted](cause); ok {
 		return &statusError{code: 130, quiet: true}
 	}
+	if c, ok := errors.AsType[*checked](cause); ok {
+		return c.err
+	}
 	return appExit(err)
+}
+
+// checked is the cause with which --check ends an app: err is its verdict, nil for a good answer.
+type checked struct{ err error }
+
+func (c *checked) Error() string { return "the app was checked" }
+
+// goodAnswer tells a page from an error.
+func goodAnswer(status string) error {
+	if status < "4" {
+		return nil
+	}
+	return fmt.Errorf("the app answered HTTP %s", status)
 }
 
 // logTo is where an app's log goes: stdout, unless that is for JSON or for the URL alone.
@@ -94,6 +118,9 @@ func (a *app) announce(s server) {
 
 // leave starts the app and returns when it answers; the app goes on.
 func (a *app) leave(ctx context.Context, m *platform.Machine, arg string, spec container.Spec, o runOptions) error {
+	if spec.Name == "" {
+		spec.Name = appName(arg)
+	}
 	rt, ok := m.Runtime.(*docker.Runtime)
 	if !ok {
 		return errors.New("--detach: this container runtime cannot leave containers running")
@@ -115,6 +142,17 @@ func (a *app) leave(ctx context.Context, m *platform.Machine, arg string, spec c
 		fmt.Fprintf(a.stdout, "It goes on as container %s: docker logs -f %s, docker rm -f %s\n", s.Container, s.Container, s.Container)
 	}
 	return nil
+}
+
+// appName makes a container's name of an image's, that no other container has.
+func appName(arg string) string {
+	base := strings.Map(func(r rune) rune {
+		if r < 0x80 && (unicode.IsLetter(r) || unicode.IsDigit(r)) {
+			return r
+		}
+		return '-'
+	}, arg[strings.LastIndexByte(arg, '/')+1:])
+	return strings.Trim("slipway-"+strings.Trim(base, "-"), "-") + "-" + strings.ToLower(rand.Text()[:6])
 }
 
 // firstAnswer waits for an app that is left running, and shows its log where no answer comes.
