@@ -186,7 +186,7 @@ func (a apt) near(ctx context.Context, name string) []string {
 		far  int
 	}
 	var list []guess
-	for _, n := range strings.Fields(out) {
+	for n := range strings.FieldsSeq(out) {
 		far := distance(name, n)
 		if len(name) > 3 && (strings.HasPrefix(n, name) || strings.HasPrefix(n, "lib"+name)) {
 			far = min(far, 3)

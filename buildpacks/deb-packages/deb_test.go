@@ -125,7 +125,7 @@ func TestBuild(t *testing.T) {
 
 	parceltest.Restore(t, c, r)
 	s.bin = "/nonexistent" // no tool is needed
-	if r, err = build(t.Context(), c, w, s); err != nil || !strings.Contains(out.String(), "reused, the list has not changed") {
+	if _, err = build(t.Context(), c, w, s); err != nil || !strings.Contains(out.String(), "reused, the list has not changed") {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	parceltest.Write(t, c.ApplicationPath, map[string]string{"Aptfile": "hello\n"})

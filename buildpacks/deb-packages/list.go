@@ -98,7 +98,7 @@ func parseAptfile(text string) (list []string, err error) {
 		n++
 		l, _, _ = strings.Cut(l, "#")
 		where := fmt.Sprintf("Aptfile, line %d", n)
-		for _, word := range strings.Fields(l) {
+		for word := range strings.FieldsSeq(l) {
 			switch {
 			case strings.HasPrefix(word, ":repo:"):
 				return nil, parcel.Yours("take the package from Debian, or make a base image that has it", "your %s names another package repository, which is not supported", where)

@@ -45,11 +45,7 @@ func baseStatus(status string) string {
 		}
 		keep[name] = true
 		for _, alternatives := range p.depends {
-			for _, a := range alternatives {
-				if visit(a) {
-					break
-				}
-			}
+			_ = slices.ContainsFunc(alternatives, visit) // up to the first that is there
 		}
 		return true
 	}

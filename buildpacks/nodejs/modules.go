@@ -249,6 +249,9 @@ func nodeEnv(e parcel.Env) string {
 // install runs npm with dir in the place of the app, links the result into the app and runs the app's own
 // hooks there. npm's working directory stays the app, which is what INIT_CWD tells the hooks of modules.
 func (b *builder) install(ctx context.Context, env parcel.Env, dir string, full bool) error {
+	if err := trim(env["npm_config_cache"]); err != nil {
+		return err
+	}
 	if b.m.Scripts["preinstall"] != "" {
 		if err := b.run(ctx, env, "run", "preinstall"); err != nil {
 			return err
@@ -277,6 +280,29 @@ func (b *builder) install(ctx context.Context, env parcel.Env, dir string, full 
 		}
 	}
 	return nil
+}
+
+// trim empties npm's cache once it holds more than any app needs: npm never removes old packages itself.
+func trim(cache string) error {
+	const most = 1 << 30
+	var size int64
+	err := filepath.WalkDir(cache, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			size += info.Size()
+		}
+		return err
+	})
+	if err != nil || size <= most {
+		return err
+	}
+	if err := os.RemoveAll(cache); err != nil {
+		return err
+	}
+	return os.MkdirAll(cache, 0o755)
 }
 
 // prune makes the production modules from all of them, without running hooks a second time.

@@ -116,6 +116,8 @@ func (b *builder) installNode(ctx context.Context, t *toolchain, m mirror, v *se
 		switch {
 		case name == "bin/node", name == "LICENSE":
 			return "node/" + name, mode
+		case strings.HasPrefix(name, openSSLArchs) && !strings.HasPrefix(name, openSSLArchs+b.openSSLArch()):
+			return "", mode // nine tenths of all headers
 		case strings.HasPrefix(name, "include/"):
 			return "headers/" + name, mode
 		case strings.HasPrefix(name, npmHome+"/"):
@@ -132,6 +134,13 @@ func (b *builder) installNode(ctx context.Context, t *toolchain, m mirror, v *se
 	parcel.Note(&t.node, key, map[string]string{"version": v.String()})
 	parcel.Note(&t.headers, key, map[string]string{"version": v.String()})
 	return nil
+}
+
+// openSSLArchs has OpenSSL's configuration for each platform it knows.
+const openSSLArchs = "include/node/openssl/archs/"
+
+func (b *builder) openSSLArch() string {
+	return map[string]string{"x64": "linux-x86_64/", "arm64": "linux-aarch64/"}[b.arch]
 }
 
 // npmHome is npm's place in Node's archive and in our layer.

@@ -93,14 +93,14 @@ func TestBuildNamesTheDefault(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := ""
+		var got strings.Builder
 		for _, p := range r.Processes {
 			if p.Default {
-				got += p.Type
+				got.WriteString(p.Type)
 			}
 		}
-		if got != want {
-			t.Errorf("%q: default %q, want %q", text, got, want)
+		if got.String() != want {
+			t.Errorf("%q: default %q, want %q", text, got.String(), want)
 		}
 	}
 }
