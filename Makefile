@@ -81,17 +81,19 @@ builder: build buildpacks base ## the builder image slipway/builder, from builde
 	fi
 
 # Node comes from nodejs.org, or from the npm registry where only that can be reached.
-# Where nodejs.org cannot be reached, Node comes from the npm registry.
-NODE_FROM = $$(curl -fsS -m 10 -o /dev/null https://nodejs.org/dist/index.json 2>/dev/null || echo --env BP_NODE_MIRROR=npm:)
-
 .PHONY: demo
 demo: setup builder ## build three real apps, start each image, ask it for a page
-	@start=$$SECONDS; node="$(NODE_FROM)"; for app in node go static; do \
-		began=$$SECONDS; \
-		echo "--- bin/slipway build demo-$$app --path fixtures/apps/$$app --builder slipway/builder --run --check"; \
-		bin/slipway build demo-$$app --path fixtures/apps/$$app --builder slipway/builder --run --check $$([[ $$app == node ]] && echo "$$node"); \
-		echo "--- demo-$$app: $$((SECONDS - began)) s"; \
-	done; echo "--- three apps built, started and asked in $$((SECONDS - start)) s"
+	@mirror="$${BP_NODE_MIRROR-}"; \
+	if [[ -z "$$mirror" ]] && ! curl -fsI --max-time 10 -o /dev/null https://nodejs.org/dist/index.json; then \
+		echo "nodejs.org cannot be reached from here: Node comes from the npm registry (BP_NODE_MIRROR=npm:)"; mirror=npm:; \
+	fi; \
+	start=$$SECONDS; \
+	for app in node go static; do \
+		echo; echo "==> bin/slipway build demo-$$app --path fixtures/apps/$$app --run --check"; \
+		BP_NODE_MIRROR="$$mirror" bin/slipway build demo-$$app --path fixtures/apps/$$app --builder slipway/builder \
+			--env BP_NODE_MIRROR --run --check $(DEMO_FLAGS); \
+	done; \
+	echo; echo "three apps built, started and asked in $$((SECONDS - start)) s"
 
 .PHONY: test
 test: setup builder ## all tests, skipping nothing (RACE=1, or CI=true: with the race detector)
