@@ -216,7 +216,7 @@ func TestBuildRefuses(t *testing.T) {
 		want                   string // part of the error; $L is the layers directory
 	}{
 		{name: "exit status", build: "exit 3", code: 51, want: "build of buildpack a@1 exited with status 3"},
-		{name: "signal", build: "kill -KILL $$", code: 51, want: "build of buildpack a@1 was ended by signal killed"},
+		{name: "signal", build: "kill -KILL $$", code: 51, want: "build of buildpack a@1 was ended by signal SIGKILL"},
 		{name: "API", api: "0.6", code: 12, want: "buildpack a@1: buildpack API 0.6"},
 		{name: "process type ..", build: file("launch.toml", "[[processes]]\ntype = \"..\"\ncommand = [\"x\"]"), code: 51, want: "buildpack a@1: $L/launch.toml"},
 		{name: "process type with a space", build: file("launch.toml", "[[processes]]\ntype = \"a b\"\ncommand = [\"x\"]"), code: 51, want: `"a b"`},

@@ -127,7 +127,7 @@ func TestDetectRefuses(t *testing.T) {
 			want: `no group of buildpacks detected: a@1 provides "x", which neither it nor a buildpack after it requires`},
 		{name: "exits 1", bps: []bp{{ref: "a@1", detect: "exit 1"}, {ref: "b@1", detect: no}}, groups: []string{"a@1", "b@1"}, code: 21,
 			want: "detect went wrong: a@1: bin/detect exited with status 1 (0 is yes, 100 is no)"},
-		{name: "killed", bps: []bp{{ref: "a@1", detect: "kill -9 $$"}}, groups: []string{"a@1"}, code: 21, want: "a@1: bin/detect was ended by signal killed"},
+		{name: "killed", bps: []bp{{ref: "a@1", detect: "kill -9 $$"}}, groups: []string{"a@1"}, code: 21, want: "a@1: bin/detect was ended by signal SIGKILL"},
 		{name: "an optional one goes wrong and no other passes", bps: []bp{{ref: "a@1", detect: "exit 1"}, {ref: "b@1", detect: no}}, groups: []string{"a@1? b@1"}, code: 21, want: "a@1: bin/detect exited"},
 		{name: "target", bps: []bp{{ref: "a@1", toml: "[[targets]]\nos = \"linux\"\narch = \"s390x\""}}, groups: []string{"a@1"}, code: 20,
 			want: "a@1: it is made for linux/s390x, the run image is linux/amd64 (debian 13)"},

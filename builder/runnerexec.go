@@ -91,7 +91,7 @@ func exitError(phase string, bp cnb.Ref, err error) error {
 	}
 	e := &ExitError{Phase: phase, Buildpack: bp, Code: exit.ExitCode()}
 	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		e.Code, e.Signal = 128+int(ws.Signal()), ws.Signal().String()
+		e.Code, e.Signal = 128+int(ws.Signal()), unix.SignalName(ws.Signal())
 	}
 	return e
 }

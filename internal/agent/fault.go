@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/builder/cnb"
 )
 
 // A fault is an error on the wire: its text, and those of its parts by which the other end decides what to do.
@@ -28,10 +29,12 @@ type fault struct {
 	Forbidden bool                   `json:"forbidden,omitempty"`
 }
 
+// outputFault is a builder.OutputError, whose own error survives as its text.
 type outputFault struct {
-	builder.OutputError
-	Err  struct{} `json:"-"` // an error does not survive as one
-	Text string   `json:"text"`
+	Phase     string  `json:"phase"`
+	Buildpack cnb.Ref `json:"buildpack"`
+	File      string  `json:"file,omitempty"`
+	Text      string  `json:"text"`
 }
 
 // A remoteError is an error that happened in the other process. Unwrap gives the parts that were typed there.
@@ -56,7 +59,7 @@ func encodeError(err error) []byte {
 		f.Phase = e.Phase
 	}
 	if e, ok := errors.AsType[*builder.OutputError](err); ok {
-		f.Output = &outputFault{OutputError: *e, Text: e.Err.Error()}
+		f.Output = &outputFault{Phase: e.Phase, Buildpack: e.Buildpack, File: e.File, Text: e.Err.Error()}
 	}
 	f.Exit, _ = errors.AsType[*builder.ExitError](err)
 	f.Start, _ = errors.AsType[*builder.StartError](err)
@@ -90,9 +93,8 @@ func decodeError(b []byte) error {
 	add(f.NoGroup != nil, f.NoGroup)
 	add(f.Detect != nil, f.Detect)
 	if f.Output != nil {
-		o := f.Output.OutputError
-		o.Err = errors.New(f.Output.Text)
-		e.parts = append(e.parts, &o)
+		o := f.Output
+		e.parts = append(e.parts, &builder.OutputError{Phase: o.Phase, Buildpack: o.Buildpack, File: o.File, Err: errors.New(o.Text)})
 	}
 	add(f.Canceled, context.Canceled)
 	add(f.Deadline, context.DeadlineExceeded)

@@ -123,7 +123,7 @@ func result(cmd builder.Cmd, end ended, took time.Duration, oom oomWatch) runRes
 	r := runResult{Duration: took}
 	switch {
 	case end.status.Signaled():
-		r.Code, r.Signal = 128+int(end.status.Signal()), end.status.Signal().String()
+		r.Code, r.Signal = 128+int(end.status.Signal()), unix.SignalName(end.status.Signal())
 	default:
 		r.Code = end.status.ExitStatus()
 	}

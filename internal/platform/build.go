@@ -273,9 +273,11 @@ func (j *job) explain(err error) error {
 	}
 	if e, ok := errors.AsType[*builder.NoGroupError](err); ok {
 		j.addReasons(e.Buildpacks)
+		return e // its text has the reasons only now
 	}
 	if e, ok := errors.AsType[*builder.DetectError](err); ok {
 		j.addReasons(e.Buildpacks)
+		return e
 	}
 	if e, ok := errors.AsType[*builder.ExitError](err); ok {
 		return &BuildError{Err: j.memory(e, err), Last: j.h.lastLines(e.Phase, e.Buildpack)}
@@ -296,7 +298,7 @@ func (j *job) addReasons(vs []builder.Verdict) {
 	for i := range vs {
 		last := j.h.lastLines(builder.PhaseDetect, vs[i].Buildpack)
 		if n := len(last); n > 0 && (vs[i].Kind == builder.EventDetectFail || vs[i].Kind == builder.EventDetectError) {
-			vs[i].Reason += " (" + last[n-1] + ")"
+			vs[i].Reason += ": " + last[n-1]
 		}
 	}
 }

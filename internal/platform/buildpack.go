@@ -154,7 +154,7 @@ func (j *job) fileBuildpack(ctx context.Context, path string) (entry, error) {
 		return entry{}, err
 	}
 	if err := unpackLayout(path, dir); err != nil {
-		return entry{}, fmt.Errorf("read it as a .cnb file: %w", err)
+		return entry{}, fmt.Errorf("it is no buildpack package (a .cnb file: an OCI layout in a tar): %w", err)
 	}
 	ref, err := image.ParseRef("oci:" + dir)
 	if err != nil {
@@ -162,7 +162,7 @@ func (j *job) fileBuildpack(ctx context.Context, path string) (entry, error) {
 	}
 	img, err := image.ReadLayout(ctx, ref, hostPlatform())
 	if err != nil {
-		return entry{}, fmt.Errorf("read it as a .cnb file: %w", err)
+		return entry{}, fmt.Errorf("it is no buildpack package (a .cnb file: an OCI layout in a tar): %w", err)
 	}
 	return j.packageBuildpacks(ctx, img)
 }
@@ -235,7 +235,7 @@ func unpackLayout(path, dir string) error {
 			return nil
 		}
 		if err != nil {
-			return err
+			return errors.New("it is not a valid tar file")
 		}
 		name := strings.TrimPrefix(filepath.Clean(h.Name), "/")
 		switch h.Typeflag {

@@ -67,7 +67,7 @@ func CreateBuilder(ctx context.Context, m *Machine, o CreateOptions) (image.Writ
 	}
 	img, err := builder.CreateBuilder(ctx, spec)
 	if err != nil {
-		return image.Written{}, err
+		return image.Written{}, fmt.Errorf("%s: %w", o.Config, err)
 	}
 	switch {
 	case o.Output.Publish:
@@ -198,7 +198,7 @@ func readBuildpack(dir string) (*cnb.Descriptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := cnb.DecodeDescriptor(filepath.Join(dir, "buildpack.toml"), b)
+	d, err := cnb.DecodeDescriptor("buildpack.toml", b)
 	if err != nil {
 		return nil, err
 	}
