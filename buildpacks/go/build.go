@@ -58,12 +58,16 @@ func build(ctx context.Context, c libcnb.BuildContext, w parcel.Work) (libcnb.Bu
 	if err := b.clear(); err != nil {
 		return libcnb.BuildResult{}, err
 	}
-	for _, l := range []*libcnb.Layer{&b.toolchain, &b.modcache, &b.cache} {
+	result := libcnb.NewBuildResult()
+	for _, l := range []libcnb.Layer{b.toolchain, b.modcache, b.cache} {
 		l.LayerTypes = libcnb.LayerTypes{Cache: true}
+		// Where the binaries were reused and there was no cache, there is none now.
+		if _, err := os.Stat(l.Path); err == nil {
+			result.Layers = append(result.Layers, l)
+		}
 	}
 	b.targets.LayerTypes = libcnb.LayerTypes{Launch: true}
-	result := libcnb.NewBuildResult()
-	result.Layers = []libcnb.Layer{b.toolchain, b.modcache, b.cache, b.targets}
+	result.Layers = append(result.Layers, b.targets)
 	result.Processes = processes(list, filepath.Join(b.targets.Path, "bin"))
 	for _, p := range result.Processes {
 		w.Sayf("process %s: %s", p.Type, strings.Join(p.Command, " "))
