@@ -276,7 +276,7 @@ func (m *builderMaker) configure(img v1.Image) (v1.Image, error) {
 		meta.Buildpacks = append(meta.Buildpacks, b.Info())
 	}
 	for _, r := range m.Config.RunImages {
-		meta.RunImages = append(meta.RunImages, cnb.BuilderRunImage{Image: r.Image, Mirrors: r.Mirrors})
+		meta.RunImages = append(meta.RunImages, cnb.BuilderRunImage(r))
 	}
 	meta.Stack.RunImage = meta.RunImages[0]
 	labels := map[string]any{
@@ -307,6 +307,6 @@ func (m *builderMaker) configure(img v1.Image) (v1.Image, error) {
 		}
 		cf.Config.Labels[key] = string(b)
 	}
-	cf.Container, cf.DockerVersion = "", ""
+	cf.Container = ""
 	return mutate.ConfigFile(img, cf)
 }

@@ -326,12 +326,7 @@ func (j *layerJob) label() string {
 }
 
 func (j *layerJob) inCache(e *exporter) bool {
-	for _, c := range e.cache {
-		if c == j {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(e.cache, j)
 }
 
 func (e *exporter) hadApp(diffID string) bool {

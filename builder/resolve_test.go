@@ -234,12 +234,13 @@ func TestResolveManyAlternatives(t *testing.T) {
 func TestResolveGivesUp(t *testing.T) {
 	// Each buildpack chooses one of two names; the last wants them all, in a way no prefix can tell is hopeless.
 	var lines []string
-	want := "z:"
+	var want strings.Builder
+	want.WriteString("z:")
 	for i := range 30 {
 		lines = append(lines, fmt.Sprintf("b%d: +n%d | +m%d", i, i, i))
-		want += fmt.Sprintf(" -n%d", i)
+		want.WriteString(fmt.Sprintf(" -n%d", i))
 	}
-	lines = append(lines, "y: "+strings.ReplaceAll(strings.TrimPrefix(want, "z:"), "-n", "-m"), want)
+	lines = append(lines, "y: "+strings.ReplaceAll(strings.TrimPrefix(want.String(), "z:"), "-n", "-m"), want.String())
 	start := time.Now()
 	_, err := resolve(t.Context(), candidatesOf(lines...), defaultTrials)
 	if err == nil || !strings.Contains(err.Error(), "gave up after") {

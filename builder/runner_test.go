@@ -62,7 +62,7 @@ func TestRunnerWriterFails(t *testing.T) {
 func TestRunnerExit(t *testing.T) {
 	for body, want := range map[string]ExitError{
 		"exit 100":      {Code: 100},
-		"kill -TERM $$": {Code: 143, Signal: "terminated"},
+		"kill -TERM $$": {Code: 143, Signal: "SIGTERM"},
 	} {
 		err := own().Run(t.Context(), script(t, body))
 		e, ok := errors.AsType[*ExitError](err)

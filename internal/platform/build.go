@@ -145,10 +145,6 @@ func (j *job) phase(ctx context.Context, p Phase, run func(context.Context) erro
 	return err
 }
 
-func (j *job) note(format string, args ...any) {
-	j.ui.Event(Event{Kind: EventNote, Text: fmt.Sprintf(format, args...)})
-}
-
 func (j *job) warn(format string, args ...any) {
 	j.ui.Event(Event{Kind: EventWarning, Text: fmt.Sprintf(format, args...)})
 }
