@@ -153,7 +153,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("exit 100: %v", err)
 		}
 		_, _, err = runText(t, a.Agent, shell("kill -TERM $$"))
-		if e, ok := errors.AsType[*builder.ExitError](err); !ok || e.Code != 128+15 || e.Signal != "terminated" {
+		if e, ok := errors.AsType[*builder.ExitError](err); !ok || e.Code != 128+15 || e.Signal != "SIGTERM" {
 			t.Errorf("killed by TERM: %v", err)
 		}
 		var merged bytes.Buffer
