@@ -107,8 +107,8 @@ check: ## formatting, vet, modernisation, staticcheck
 	go tool staticcheck ./...
 
 .PHONY: bench
-bench: setup builder ## benchmarks; side by side with pack where pack is on PATH
-	go test -run '^$$' -bench . -benchtime 5x -timeout 60m $(TESTFLAGS) ./...
+bench: setup builder ## side by side with pack, where pack is on PATH and LIFECYCLE names its lifecycle (BENCHFLAGS)
+	@go run ./bench $(BENCHFLAGS)
 
 .PHONY: conformance
 conformance: ## the spec's clauses, as the engine's tests hold them

@@ -55,6 +55,7 @@ func allowed() map[string][]string {
 			"internal/image", "internal/layerstore", "internal/source",
 		},
 
+		"bench":         {"internal/container", "internal/container/docker", "internal/image", "internal/platform"},
 		"cmd/launcher":  {"builder/launch"},
 		"cmd/lifecycle": {"builder", "builder/cnb", "internal/agent"},
 		"cmd/slipway": {
