@@ -145,9 +145,11 @@ func (y *yard) collector() string {
 // close removes what the tests left in Docker and the yard itself.
 func (y *yard) close() error {
 	ctx := context.Background()
-	errs := []error{y.machine.Engine.Remove(ctx, y.name)}
-	if err := y.machine.Engine.Remove(ctx, y.collector()); err != nil && !errors.Is(err, image.ErrNotFound) {
-		errs = append(errs, err)
+	var errs []error
+	for _, name := range []string{y.name, y.collector()} {
+		if err := y.machine.Engine.Remove(ctx, name); err != nil && !errors.Is(err, image.ErrNotFound) && !y.borrowed() {
+			errs = append(errs, err)
+		}
 	}
 	errs = append(errs, y.machine.Close())
 	if !y.borrowed() {

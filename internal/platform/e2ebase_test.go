@@ -76,6 +76,7 @@ func rootfs() ([]byte, error) {
 			return nil, err
 		}
 	}
+	t.link("bin", "usr/bin")
 	return buf.Bytes(), errors.Join(append(t.errs, t.Close())...)
 }
 
