@@ -45,14 +45,19 @@ func (e *RegistryError) Is(target error) bool {
 }
 
 func (e *RegistryError) Error() string {
-	prefix := fmt.Sprintf("%s image %q: registry %s ", e.Verb, clip(e.Image), e.Host)
+	return fmt.Sprintf("%s image %q: %s", e.Verb, clip(e.Image), e.what())
+}
+
+// what the registry did, without the image.
+func (e *RegistryError) what() string {
+	prefix := fmt.Sprintf("registry %s ", e.Host)
 	switch e.Reason {
 	case ReasonNotFound:
 		return prefix + "has no such image"
 	case ReasonUnauthorized:
 		return prefix + "wants credentials: log in with `docker login " + e.Host + "`, or check those in CNB_REGISTRY_AUTH"
 	case ReasonDenied:
-		return prefix + "denies access to these credentials"
+		return prefix + "denies access: log in with `docker login " + e.Host + "`, or check the name of the image"
 	case ReasonReadOnly:
 		return prefix + "is read-only"
 	case ReasonDown:

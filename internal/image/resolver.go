@@ -73,7 +73,7 @@ func (e *TriedError) Error() string {
 	for i, err := range e.Errs {
 		parts[i] = err.Error()
 	}
-	return fmt.Sprintf("none of %s can be used: %s", strings.Join(e.Names, ", "), strings.Join(parts, "; "))
+	return fmt.Sprintf("none of %d names can be used: %s", len(e.Names), strings.Join(parts, "; "))
 }
 
 // ResolveRef finds a parsed argument.
@@ -214,7 +214,11 @@ func meansPulled(d v1.Descriptor, ref Ref, want v1.Platform) bool {
 type missError struct{ local, remote error }
 
 func (e *missError) Error() string {
-	return strings.TrimSuffix(e.local.Error(), ": "+ErrNotFound.Error()) + "; " + e.remote.Error()
+	local := strings.TrimSuffix(e.local.Error(), ": "+ErrNotFound.Error())
+	if re, ok := errors.AsType[*RegistryError](e.remote); ok {
+		return local + ", and " + re.what()
+	}
+	return local + "; " + e.remote.Error()
 }
 
 func (e *missError) Unwrap() error { return e.remote }

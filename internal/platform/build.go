@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -267,6 +268,9 @@ func (j *job) explain(err error) error {
 	if j.box != nil {
 		err = j.box.explain(err)
 	}
+	if e, ok := errors.AsType[*container.LimitError](err); ok {
+		return j.limit(e)
+	}
 	if e, ok := errors.AsType[*builder.NoGroupError](err); ok {
 		j.addReasons(e.Buildpacks)
 		return e // its text has the reasons only now
@@ -284,14 +288,44 @@ func (j *job) explain(err error) error {
 // memory names the limit where a process was killed for it.
 func (j *job) memory(e *builder.ExitError, err error) error {
 	if e.OutOfMemory {
-		return fmt.Errorf("%w (the memory limit is %s: raise it with --memory)", err, container.Bytes(j.limits.Memory))
+		return fmt.Errorf("%w%s", err, j.memoryHint())
 	}
 	return err
 }
 
+func (j *job) memoryHint() string {
+	return fmt.Sprintf(" (the memory limit is %s: raise it with --memory)", container.Bytes(j.limits.Memory))
+}
+
+// limit says of a limit that stopped the build what ran into it.
+func (j *job) limit(e *container.LimitError) error {
+	what := j.h.cutOff()
+	phase, _, _ := strings.Cut(what, " ")
+	if what == "" {
+		what = "build"
+	}
+	why := fmt.Sprintf("the build took longer than its time limit of %s (raise it with --timeout)", time.Duration(e.Limit))
+	if e.Resource == container.Disk {
+		why = fmt.Sprintf("the build wrote %s, more than its disk limit of %s (raise it with --disk)", container.Bytes(e.Used), container.Bytes(e.Limit))
+	}
+	return &builder.PhaseError{Phase: phase, Err: &stoppedError{text: what + " was stopped: " + why, err: e}}
+}
+
+// A stoppedError is a limit in the words of a build.
+type stoppedError struct {
+	text string
+	err  error
+}
+
+func (e *stoppedError) Error() string { return e.text }
+func (e *stoppedError) Unwrap() error { return e.err }
+
 // addReasons gives every buildpack that said no the last line that it printed.
 func (j *job) addReasons(vs []builder.Verdict) {
 	for i := range vs {
+		if strings.HasSuffix(vs[i].Reason, "out of memory") {
+			vs[i].Reason += j.memoryHint()
+		}
 		last := j.h.lastLines(builder.PhaseDetect, vs[i].Buildpack)
 		if n := len(last); n > 0 && (vs[i].Kind == builder.EventDetectFail || vs[i].Kind == builder.EventDetectError) {
 			vs[i].Reason += ": " + last[n-1]

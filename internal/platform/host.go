@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,12 +32,13 @@ type host struct {
 	mu       sync.Mutex
 	last     map[string]*lines        // "<phase> <buildpack>" -> the end of its output
 	executed map[string]time.Duration // the same keys -> time of the process
+	running  map[string]bool          // the same keys: what has not ended by itself
 	reused   int                      // layers that were there already
 	added    int
 }
 
 func newHost(ui UI, store *layerstore.Store, showDetect bool) *host {
-	return &host{ui: ui, store: store, showDetect: showDetect, last: map[string]*lines{}, executed: map[string]time.Duration{}}
+	return &host{ui: ui, store: store, showDetect: showDetect, last: map[string]*lines{}, executed: map[string]time.Duration{}, running: map[string]bool{}}
 }
 
 // Run runs one executable in the build container. A build's output goes to the UI as it comes; a detect's is
@@ -44,7 +47,7 @@ func (h *host) Run(ctx context.Context, cmd builder.Cmd) error {
 	key := cmd.Phase + " " + cmd.Buildpack.String()
 	tail := &lines{}
 	h.mu.Lock()
-	h.last[key] = tail
+	h.last[key], h.running[key] = tail, true
 	h.mu.Unlock()
 
 	var kept capped
@@ -60,6 +63,9 @@ func (h *host) Run(ctx context.Context, cmd builder.Cmd) error {
 	took, err := h.agent.RunTimed(ctx, cmd)
 	h.mu.Lock()
 	h.executed[key] = took
+	if err == nil || ended(err) {
+		delete(h.running, key)
+	}
 	h.mu.Unlock()
 	if cmd.Phase == builder.PhaseDetect && (h.showDetect || wentWrong(err)) {
 		stdout, stderr := h.ui.Output(PhaseDetect, cmd.Buildpack)
@@ -67,6 +73,26 @@ func (h *host) Run(ctx context.Context, cmd builder.Cmd) error {
 		flush(stdout, stderr)
 	}
 	return err
+}
+
+// ended tells the end of an executable by itself from one that was cut off.
+func ended(err error) bool {
+	_, exit := errors.AsType[*builder.ExitError](err)
+	_, start := errors.AsType[*builder.StartError](err)
+	return exit || start
+}
+
+// cutOff names the executables that were running when the build was stopped.
+func (h *host) cutOff() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var names []string
+	for key := range h.running {
+		phase, bp, _ := strings.Cut(key, " ")
+		names = append(names, phase+" of buildpack "+bp)
+	}
+	slices.Sort(names)
+	return strings.Join(names, " and ")
 }
 
 // flush ends a last line that has no newline, where a writer holds lines back.
