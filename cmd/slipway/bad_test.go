@@ -52,6 +52,7 @@ type bad struct {
 	says  []string // all of them in the one line
 	never []string // none of them in the line
 	shows []string // all of them elsewhere in the output
+	hides []string // none of them anywhere in the output
 }
 
 // try runs every case with a state directory of its own.
@@ -82,6 +83,11 @@ func (y *yard) try(t *testing.T, cases ...bad) {
 					t.Errorf("the output does not show %q:\n%s%s", s, stdout, stderr)
 				}
 			}
+			for _, s := range c.hides {
+				if strings.Contains(stdout+stderr, s) {
+					t.Errorf("the output shows %q:\n%s%s", s, stdout, stderr)
+				}
+			}
 			w.nothingLeft()
 			w.good()
 		})
@@ -90,7 +96,7 @@ func (y *yard) try(t *testing.T, cases ...bad) {
 
 // goisms are what a line for users must not have: the language it was written in, its libraries and the
 // stutter of wrapped errors.
-var goisms = regexp.MustCompile(`%!|goroutine|panic|0xc0|&\{|map\[|<nil>|strconv\.|json:|toml:|context (canceled|deadline)|openat|: :|runtime error|unexpected EOF|errno`)
+var goisms = regexp.MustCompile(`%!|goroutine|panic|0xc0|&\{|map\[|<nil>|strconv\.|\bjson: |\s(toml|zip|tar|gzip|archive/\w+): |context (canceled|deadline)|openat|: :|runtime error|unexpected EOF|errno`)
 
 // errorLine is the one line of stderr that tells the error.
 func errorLine(t *testing.T, stderr, home string) string {
@@ -102,6 +108,7 @@ func errorLine(t *testing.T, stderr, home string) string {
 		case strings.HasPrefix(l, "ERROR: "):
 			found = append(found, l)
 		case strings.HasPrefix(l, "Warning: "), strings.HasPrefix(l, "Note: "):
+		case strings.HasPrefix(l, "  | ") && len(found) == 1: // the end of what a buildpack printed, with --quiet
 		default:
 			t.Errorf("stderr has a line beside the error: %q", l)
 		}

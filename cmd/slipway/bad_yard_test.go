@@ -23,6 +23,7 @@ import (
 
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/layerstore"
 )
 
 // A yard is what the builds of these tests stand on: a builder of four megabytes, made once.
@@ -256,4 +257,26 @@ func buildpack(t testing.TB, name, detect, build string) string {
 		}
 	}
 	return dir
+}
+
+// image is the result of the test's last build.
+func (w *work) image() v1.Image {
+	w.t.Helper()
+	store, err := layerstore.Open(filepath.Join(w.home, "images"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	images, err := image.OpenImages(store)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ref, err := image.ParseRef(w.name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	img, err := images.Get(w.t.Context(), ref, v1.Platform{OS: "linux", Architecture: runtime.GOARCH})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return img
 }
