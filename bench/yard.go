@@ -87,8 +87,8 @@ func (y *yard) makeBuilder(ctx context.Context) error {
 	}
 	for _, b := range []struct{ id, dir string }{
 		{"slipway/nodejs", filepath.Join(y.buildpacks, "nodejs")},
-		{"sample/one-layer", filepath.Join(y.fixtures, "buildpacks", "one-layer")},
 		{"bench/vendored", vendored},
+		{"sample/one-layer", filepath.Join(y.fixtures, "buildpacks", "one-layer")},
 	} {
 		text += fmt.Sprintf("[[buildpacks]]\nuri = %q\n\n[[order]]\n[[order.group]]\nid = %q\n\n", b.dir, b.id)
 	}
