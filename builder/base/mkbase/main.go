@@ -41,7 +41,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	if *verbose {
 		o.Progress = stderr
 	}
-	if err := both(ctx, *out, o, *fresh, stdout); err != nil {
+	if err := both(ctx, *out, o, *fresh, stdout, stderr); err != nil {
 		fmt.Fprintln(stderr, "mkbase:", err)
 		return 1
 	}
@@ -49,7 +49,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 }
 
 // both makes the two images side by side: each waits for the network and the disk for a good part of its time.
-func both(ctx context.Context, out string, o base.Options, fresh bool, stdout io.Writer) error {
+func both(ctx context.Context, out string, o base.Options, fresh bool, stdout, stderr io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	kinds := []base.Kind{base.Build, base.Run}
@@ -60,7 +60,7 @@ func both(ctx context.Context, out string, o base.Options, fresh bool, stdout io
 		wg.Go(func() {
 			o := o
 			o.Kind = kind
-			line, err := one(ctx, filepath.Join(out, string(kind)), o, fresh)
+			line, err := one(ctx, filepath.Join(out, string(kind)), o, fresh, stderr)
 			if err != nil {
 				cancel()
 				if !errors.Is(err, context.Canceled) {
@@ -81,12 +81,18 @@ func both(ctx context.Context, out string, o base.Options, fresh bool, stdout io
 }
 
 // one makes the image unless it is there, and returns a line that says so.
-func one(ctx context.Context, dir string, o base.Options, fresh bool) (string, error) {
+func one(ctx context.Context, dir string, o base.Options, fresh bool, stderr io.Writer) (string, error) {
 	start, how := time.Now(), "unchanged"
 	img, ok := base.Cached(dir, o)
 	if !ok || fresh {
 		var err error
-		if img, err = base.Make(ctx, dir, o); err != nil {
+		img, err = base.Make(ctx, dir, o)
+		if err != nil && ctx.Err() == nil {
+			// A mirror that is updated meanwhile, or a download cut short: the second try finds it in order.
+			fmt.Fprintf(stderr, "mkbase: %v\nmkbase: trying once more\n", err)
+			img, err = base.Make(ctx, dir, o)
+		}
+		if err != nil {
 			return "", err
 		}
 		how = fmt.Sprintf("made in %.1f s", time.Since(start).Seconds())
