@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/container"
@@ -239,7 +240,15 @@ func (y *yard) try(t testing.TB, m *platform.Machine, o platform.Options, r *rec
 func forget(t testing.TB, m *platform.Machine, names ...string) {
 	t.Cleanup(func() {
 		for _, n := range names {
-			if err := m.Engine.Remove(context.Background(), n); err != nil && !errors.Is(err, image.ErrNotFound) {
+			err := m.Engine.Remove(context.Background(), n)
+			for range 50 { // a container of it may be on its way out
+				if err == nil || errors.Is(err, image.ErrNotFound) {
+					break
+				}
+				time.Sleep(100 * time.Millisecond)
+				err = m.Engine.Remove(context.Background(), n)
+			}
+			if err != nil && !errors.Is(err, image.ErrNotFound) {
 				t.Error(err)
 			}
 		}
