@@ -57,14 +57,15 @@ func (j *job) applyProject(p *cnb.Project) error {
 	maps.Copy(env, j.o.Env)
 	j.o.Env = env
 	for _, l := range []struct {
+		name string
 		to   *[]string
 		from []cnb.ProjectBuildpack
-	}{{&j.o.Buildpacks, p.Buildpacks}, {&j.o.Pre, p.Pre}, {&j.o.Post, p.Post}} {
+	}{{"group", &j.o.Buildpacks, p.Buildpacks}, {"pre", &j.o.Pre, p.Pre}, {"post", &j.o.Post, p.Post}} {
 		if len(*l.to) > 0 {
 			continue
 		}
 		for i, b := range l.from {
-			arg, err := j.projectBuildpack(b, i)
+			arg, err := j.projectBuildpack(b, fmt.Sprintf("%s-%d", l.name, i))
 			if err != nil {
 				return err
 			}
@@ -75,11 +76,11 @@ func (j *job) applyProject(p *cnb.Project) error {
 }
 
 // projectBuildpack turns an entry of the descriptor into an argument. A relative path is below the source's
-// directory.
-func (j *job) projectBuildpack(b cnb.ProjectBuildpack, i int) (string, error) {
+// directory. place names the entry.
+func (j *job) projectBuildpack(b cnb.ProjectBuildpack, place string) (string, error) {
 	switch {
 	case b.Script != nil:
-		return j.scriptBuildpack(b, i)
+		return j.scriptBuildpack(b, place)
 	case b.URI == "" && b.Version != "":
 		return string(b.ID) + "@" + b.Version, nil
 	case b.URI == "":
@@ -99,14 +100,14 @@ func exists(path string) bool {
 }
 
 // scriptBuildpack makes a buildpack of a script in the descriptor (project descriptor 0.2, "script").
-func (j *job) scriptBuildpack(b cnb.ProjectBuildpack, i int) (string, error) {
-	dir := filepath.Join(j.dir.path, fmt.Sprintf("script-%d", i))
+func (j *job) scriptBuildpack(b cnb.ProjectBuildpack, place string) (string, error) {
+	dir := filepath.Join(j.dir.path, "script-"+place)
 	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
 		return "", err
 	}
 	id, version := b.ID, b.Version
 	if id == "" {
-		id = cnb.ID(fmt.Sprintf("project/script-%d", i))
+		id = cnb.ID("project/script-" + place)
 	}
 	if version == "" {
 		version = "0.0.0"
