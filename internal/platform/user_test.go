@@ -160,7 +160,7 @@ func pack(t *testing.T, src, form string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if form == "app.zip" {
+	if strings.HasSuffix(form, ".zip") {
 		w := zip.NewWriter(f)
 		err = errors.Join(w.AddFS(os.DirFS(src)), w.Close())
 	} else {
