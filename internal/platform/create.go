@@ -39,6 +39,9 @@ func CreateBuilder(ctx context.Context, m *Machine, o CreateOptions) (image.Writ
 		dir = "."
 	}
 	b, err := cnb.ReadFile(dir, name, cnb.MaxDescriptor)
+	if errors.Is(err, fs.ErrNotExist) {
+		return image.Written{}, fmt.Errorf("recipe %s: there is no such file (--config names another)", o.Config)
+	}
 	if err != nil {
 		return image.Written{}, fmt.Errorf("read %s: %w", o.Config, err)
 	}
