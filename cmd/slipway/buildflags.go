@@ -129,7 +129,14 @@ func (a *app) options(f *buildFlags, name string) (o platform.Options, err error
 	if o.Image, o.Output, err = output(name, f.output, f.publish); err != nil {
 		return o, err
 	}
+	for _, n := range append([]string{o.Image}, f.tags...) {
+		if _, err := newName(n); err != nil {
+			return o, err
+		}
+	}
 	switch {
+	case f.builder == "" && f.set.Changed("builder"):
+		return o, usagef("--builder names no image: leave it out for the default one (slipway config default-builder)")
 	case !f.run && (f.detach || f.check):
 		return o, usagef("--detach and --check are for --run")
 	case f.detach && f.check:

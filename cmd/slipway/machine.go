@@ -64,7 +64,12 @@ func (a *app) dockerConfig() string {
 	return filepath.Join(a.getenv("HOME"), ".docker")
 }
 
+// tools are our own binaries for containers: those that this one holds, or those of SLIPWAY_TOOLS, a directory.
 func (a *app) tools(state string) (platform.Tools, error) {
+	if d := a.getenv("SLIPWAY_TOOLS"); d != "" {
+		d, err := filepath.Abs(d)
+		return platform.Tools{Lifecycle: filepath.Join(d, "lifecycle"), Launcher: filepath.Join(d, "launcher")}, err
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return platform.Tools{}, err

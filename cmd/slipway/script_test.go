@@ -1,0 +1,112 @@
+package main
+
+import (
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"slipway": main})
+}
+
+// TestScripts runs testdata/script: one for each command and for each failure that a user can cause. They run
+// whole builds in the Docker Engine that the environment names. What a script finds:
+//
+//	$APP      a name of its own, for an image in Docker, which is removed when it ends
+//	$BUILDER, $RUN  the stage's builder and run image; the builder is the default one
+//	$SAMPLE   the sample buildpack's directory
+//	$STAGE     the stage: base/build and base/run are OCI layouts, builder.toml is the builder's recipe
+func TestScripts(t *testing.T) {
+	s := newStage(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			for _, kv := range s.environ() {
+				if k, v, _ := strings.Cut(kv, "="); strings.HasPrefix(k, "SLIPWAY_") || strings.HasPrefix(k, "DOCKER_") || strings.HasPrefix(k, "SSL_CERT") {
+					e.Setenv(k, v)
+				}
+			}
+			script := strings.TrimPrefix(filepath.Base(e.WorkDir), "script-")
+			app := s.name(script)
+			e.Setenv("APP", app)
+			e.Setenv("BUILDER", s.name("builder"))
+			e.Setenv("RUN", s.name("run"))
+			e.Setenv("SAMPLE", s.path("sample"))
+			e.Setenv("STAGE", s.dir)
+			e.Setenv("NO_COLOR", "1")
+			e.Setenv("XDG_CONFIG_HOME", "")
+			e.Setenv("XDG_DATA_HOME", "")
+			e.Defer(func() { _ = exec.Command("docker", "rmi", "-f", app).Run() })
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"registry": startRegistry,
+			"exitcode": exitCodeIs,
+			"same":     sameMatch,
+			"waitfor":  waitFor,
+		},
+	})
+}
+
+// startRegistry starts a registry for the script and sets REGISTRY to its host:port. With "readonly" it takes
+// no writes.
+func startRegistry(ts *testscript.TestScript, _ bool, args []string) {
+	h := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	if len(args) > 0 && args[0] == "readonly" {
+		inner := h
+		h = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet && r.Method != http.MethodHead {
+				w.WriteHeader(http.StatusMethodNotAllowed)
+				return
+			}
+			inner.ServeHTTP(w, r)
+		})
+	}
+	server := httptest.NewServer(h)
+	ts.Defer(server.Close)
+	ts.Setenv("REGISTRY", strings.TrimPrefix(server.URL, "http://"))
+}
+
+// exitCodeIs runs a command and wants an exit code: exitcode CODE COMMAND ARG...
+func exitCodeIs(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec(args[1], args[2:]...)
+	code := "0"
+	if err != nil {
+		code = strings.TrimPrefix(err.Error(), "exit status ")
+	}
+	if code != args[0] {
+		ts.Fatalf("exit code %s, want %s", code, args[0])
+	}
+}
+
+// sameMatch wants a pattern to find the same text in two files: same PATTERN FILE FILE.
+func sameMatch(ts *testscript.TestScript, neg bool, args []string) {
+	re := regexp.MustCompile(args[0])
+	a, b := re.FindString(ts.ReadFile(args[1])), re.FindString(ts.ReadFile(args[2]))
+	if a == "" || (a == b) == neg {
+		ts.Fatalf("%s has %q, %s has %q", args[1], a, args[2], b)
+	}
+}
+
+// waitFor waits until a file has a text, some 20 seconds at most: waitfor FILE TEXT.
+func waitFor(ts *testscript.TestScript, _ bool, args []string) {
+	for range 200 {
+		if b, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && strings.Contains(string(b), args[1]) {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	ts.Fatalf("%s never had %q", args[0], args[1])
+}
