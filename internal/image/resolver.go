@@ -76,6 +76,16 @@ func (e *TriedError) Error() string {
 	return fmt.Sprintf("none of %d names can be used: %s", len(e.Names), strings.Join(parts, "; "))
 }
 
+// InEngine finds what a name means in Docker, whatever it means elsewhere. Bytes that the local store has too
+// come from there.
+func (r *Resolver) InEngine(ctx context.Context, ref Ref) (*Image, error) {
+	own := *r
+	if own.Platform.OS == "" {
+		own.Platform = hostPlatform()
+	}
+	return own.fromEngine(ctx, ref)
+}
+
 // ResolveRef finds a parsed argument.
 func (r *Resolver) ResolveRef(ctx context.Context, ref Ref) (*Image, error) {
 	own := *r

@@ -95,8 +95,10 @@ type job struct {
 	system   cnb.System
 	added    []addedBuildpack
 
+	boxing   *background // creates and starts the build container: sets prepared and box
 	box      *buildBox
 	previous *image.Image
+	clearing *background // removes the build's files while the image is written
 	analyzed cnb.Analyzed
 	cache    buildCache
 
@@ -150,21 +152,13 @@ func (j *job) warn(format string, args ...any) {
 	j.ui.Event(Event{Kind: EventWarning, Text: fmt.Sprintf(format, args...)})
 }
 
-// analyze starts the build container and looks at the previous image, the cache and the run image meanwhile.
+// analyze looks at the previous image, the cache and the run image while the build container starts.
 func (j *job) analyze(ctx context.Context) error {
 	var g errgroup.Group
-	g.Go(func() error {
-		// The box outlives this phase: it is bound to the build's context.
-		box, err := startBuildBox(ctx, j.prepared)
-		if err != nil {
-			return err
-		}
-		j.box, j.h.agent = box, box.Agent
-		return nil
-	})
 	// These images are read until the end of the build, so they are bound to its context too.
 	g.Go(func() error { return j.findPrevious(ctx) })
 	g.Go(func() error { return j.openCache(ctx) })
+	g.Go(j.boxing.wait)
 	if err := g.Wait(); err != nil {
 		return err
 	}
@@ -338,10 +332,16 @@ func (j *job) cleanup(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
 	defer cancel()
 	var errs []error
+	if j.boxing != nil {
+		j.boxing.end()
+	}
 	if j.box != nil {
 		errs = append(errs, j.box.Close())
 	} else if j.prepared != nil {
 		errs = append(errs, j.prepared.Close())
+	}
+	if j.clearing != nil {
+		_ = j.clearing.wait() // what it could not remove is tried again
 	}
 	if j.collector != nil {
 		<-j.swept

@@ -87,8 +87,8 @@ func (j *job) previousAt(ctx context.Context, ref image.Ref) (*image.Image, erro
 		r.Registry = j.m.Registry
 		r.Policy = image.PullAlways
 	case j.where == WhereDocker:
-		r.Engine, r.Images = j.m.Engine, nil
-		return j.fromEngineFirst(ctx, ref)
+		r.Engine, r.Images, r.Policy = j.m.Engine, j.m.Images, image.PullNever
+		return r.InEngine(ctx, ref)
 	case j.where == WhereStore:
 		r.Images = j.m.Images
 	default:
@@ -103,20 +103,6 @@ func (j *job) previousAt(ctx context.Context, ref image.Ref) (*image.Image, erro
 		ref = layout
 	}
 	return r.ResolveRef(ctx, ref)
-}
-
-// fromEngineFirst finds the previous image in Docker, whose bytes the store may have too.
-func (j *job) fromEngineFirst(ctx context.Context, ref image.Ref) (*image.Image, error) {
-	info, err := j.m.Engine.Inspect(ctx, ref.Familiar())
-	if err != nil {
-		return nil, err
-	}
-	id, err := image.ParseRef(info.ID)
-	if err != nil {
-		return nil, err
-	}
-	r := image.Resolver{Images: j.m.Images, Engine: j.m.Engine, Policy: image.PullNever}
-	return r.ResolveRef(ctx, id)
 }
 
 // missing says that there simply is no such image.
@@ -147,6 +133,16 @@ func (j *job) export(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if j.o.SBOMDir != "" {
+		if err := j.collector.CopyOut(ctx, j.dirs, j.dirs.Layers+"/sbom", j.o.SBOMDir); err != nil {
+			return err
+		}
+	}
+	// All that counts is in layers now: the build's files go while the image is written.
+	j.clearing = inBackground(ctx, func(ctx context.Context) error {
+		<-j.box.ended
+		return j.collector.Remove(ctx, j.dirs.Root)
+	})
 	if j.image, err = builder.Compose(builder.ComposeInput{
 		Run: j.run, RunReference: j.run.Reference, RunImage: j.runName, Exported: j.exported,
 		Layer: j.layer, Created: j.o.Created,
@@ -159,7 +155,7 @@ func (j *job) export(ctx context.Context) (err error) {
 	if err := j.saveCache(ctx); err != nil {
 		return err
 	}
-	return j.reports(ctx)
+	return j.reports()
 }
 
 // layer finds a layer of the result: made or restored now, or as the previous image has it.
@@ -203,13 +199,8 @@ func (j *job) write(ctx context.Context) (image.Written, error) {
 	return image.WriteLayout(ctx, layout, refs, j.image, nil)
 }
 
-// reports writes report.toml and the SBOM files where they were asked for.
-func (j *job) reports(ctx context.Context) error {
-	if j.o.SBOMDir != "" {
-		if err := j.collector.CopyOut(ctx, j.dirs, j.dirs.Layers+"/sbom", j.o.SBOMDir); err != nil {
-			return err
-		}
-	}
+// reports writes report.toml where it was asked for.
+func (j *job) reports() error {
 	if j.o.ReportDir == "" {
 		return nil
 	}

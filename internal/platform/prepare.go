@@ -72,7 +72,7 @@ func (j *job) names() (err error) {
 }
 
 // prepare brings together everything that a build needs before foreign code runs: source, builder, run
-// image, buildpacks, directories, and a container that is created and not started.
+// image, buildpacks, directories, and a container on its way.
 func (j *job) prepare(ctx context.Context) (err error) {
 	if _, err := j.m.runtime(); err != nil {
 		return err
@@ -114,12 +114,55 @@ func (j *job) prepare(ctx context.Context) (err error) {
 	if err := j.addBuildpacks(ctx); err != nil {
 		return err
 	}
+	// A container takes the engine a quarter of a second or more: it is under way before anything else that
+	// takes time. Until the first detect it runs the agent alone.
+	j.boxing = inBackground(ctx, j.startBox)
 	g, gctx = errgroup.WithContext(ctx)
 	g.Go(func() error { return j.unpack(gctx, descriptor) })
 	// The run image is read until the end of the build: it is bound to the build's context.
 	g.Go(func() error { return j.findRunImage(ctx) })
-	g.Go(func() error { return j.prepareBox(gctx) })
 	return g.Wait()
+}
+
+// startBox creates the build container and starts it. The box outlives the phase: it is bound to the build's context.
+func (j *job) startBox(ctx context.Context) error {
+	if err := j.prepareBox(ctx); err != nil {
+		return err
+	}
+	box, err := startBuildBox(ctx, j.prepared)
+	if err != nil {
+		return err
+	}
+	j.box, j.h.agent = box, box.Agent
+	return nil
+}
+
+// background is something that goes on beside the phases. What it sets may be read after wait or end.
+type background struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error
+}
+
+func inBackground(ctx context.Context, run func(context.Context) error) *background {
+	ctx, cancel := context.WithCancel(ctx)
+	b := &background{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(b.done)
+		b.err = run(ctx)
+	}()
+	return b
+}
+
+func (b *background) wait() error {
+	<-b.done
+	return b.err
+}
+
+// end cancels it and returns when it has ended.
+func (b *background) end() {
+	b.cancel()
+	<-b.done
 }
 
 func (j *job) directories() builder.Dirs {
@@ -288,7 +331,7 @@ var trustVariables = []string{
 	"SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO", "CARGO_HTTP_CAINFO",
 }
 
-// prepareBox creates the build container. It is not started: nothing of it has run when the source is in place.
+// prepareBox creates the build container.
 func (j *job) prepareBox(ctx context.Context) error {
 	rt, err := j.m.runtime()
 	if err != nil {
