@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/source"
@@ -45,6 +46,9 @@ func (j *job) readProject(ctx context.Context) (p *cnb.Project, b []byte, err er
 // applyProject merges the descriptor into the options: what the user said on the command line wins.
 func (j *job) applyProject(p *cnb.Project) error {
 	if j.o.Builder == "" {
+		if strings.HasPrefix(p.Builder, "oci:") {
+			return fmt.Errorf("builder %s: a project descriptor may not name a directory of this machine: use --builder", p.Builder)
+		}
 		j.o.Builder = p.Builder
 	}
 	if j.o.Builder == "" {
@@ -75,23 +79,48 @@ func (j *job) applyProject(p *cnb.Project) error {
 	return nil
 }
 
-// projectBuildpack turns an entry of the descriptor into an argument. A relative path is below the source's
-// directory. place names the entry.
+// projectBuildpack turns an entry of the descriptor into an argument. The descriptor is part of a source that may be
+// somebody else's, so the paths in it stay below the source's directory; other directories of this machine are the
+// user's to name. place names the entry.
 func (j *job) projectBuildpack(b cnb.ProjectBuildpack, place string) (string, error) {
 	switch {
 	case b.Script != nil:
 		return j.scriptBuildpack(b, place)
 	case b.URI == "" && b.Version != "":
-		return string(b.ID) + "@" + b.Version, nil
+		return prefixNamed + string(b.ID) + "@" + b.Version, nil
 	case b.URI == "":
-		return string(b.ID), nil
+		return prefixNamed + string(b.ID), nil
+	case strings.HasPrefix(b.URI, "oci:"):
+		return "", outside(b.URI)
+	case strings.HasPrefix(b.URI, "urn:"), strings.HasPrefix(b.URI, prefixDocker), b.URI == fromBuilder:
+		return b.URI, nil
 	}
-	if fi, err := os.Stat(j.o.Source); err == nil && fi.IsDir() && !filepath.IsAbs(b.URI) {
-		if at := filepath.Join(j.o.Source, b.URI); exists(at) {
-			return at, nil
+	name, isPath := strings.CutPrefix(b.URI, "file://")
+	if filepath.IsAbs(name) || !filepath.IsLocal(name) {
+		return "", outside(b.URI)
+	}
+	at := filepath.Join(j.o.Source, name)
+	if !exists(at) {
+		if isPath || strings.HasPrefix(name, ".") {
+			return "", fmt.Errorf("buildpack %s: there is no such directory or file in the source", b.URI)
 		}
+		return prefixNamed + b.URI, nil
 	}
-	return b.URI, nil
+	source, err := filepath.EvalSymlinks(j.o.Source)
+	if err != nil {
+		return "", fmt.Errorf("buildpack %s: %w", b.URI, err)
+	}
+	if at, err = filepath.EvalSymlinks(at); err != nil {
+		return "", fmt.Errorf("buildpack %s: %w", b.URI, err)
+	}
+	if rel, err := filepath.Rel(source, at); err != nil || !filepath.IsLocal(rel) {
+		return "", outside(b.URI)
+	}
+	return at, nil
+}
+
+func outside(uri string) error {
+	return fmt.Errorf("buildpack %s: a project descriptor may name buildpacks below the source's directory only: use --buildpack for others of this machine", uri)
 }
 
 func exists(path string) bool {
@@ -153,6 +182,11 @@ func (j *job) readable() ([]string, error) {
 		}
 		j.o.Bindings[name] = dir
 		paths = append(paths, dir)
+	}
+	for _, v := range j.o.Volumes {
+		if filepath.IsAbs(v.Source) && !exists(v.Source) {
+			return nil, fmt.Errorf("volume %s: there is no such directory or file", v.Source)
+		}
 	}
 	return paths, nil
 }

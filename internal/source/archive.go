@@ -35,7 +35,7 @@ func (z *zipReader) open() error {
 	}
 	r, err := zip.NewReader(z.f, z.size)
 	if err != nil && !errors.Is(err, zip.ErrInsecurePath) { // names are checked one by one
-		return fmt.Errorf("not a valid zip file: %w", err)
+		return fmt.Errorf("not a valid zip file%w", damage(err))
 	}
 	z.z = r
 	return nil
@@ -168,7 +168,7 @@ func (t *tarReader) open() (*tar.Reader, error) {
 	}
 	z, err := gzip.NewReader(r)
 	if err != nil {
-		return nil, fmt.Errorf("not a valid gzip file: %w", err)
+		return nil, fmt.Errorf("not a valid gzip file%w", damage(err))
 	}
 	return tar.NewReader(bufio.NewReaderSize(z, 256<<10)), nil
 }
@@ -220,7 +220,30 @@ func (t *tarReader) descriptor(ctx context.Context) (b []byte, err error) {
 	return b, nil
 }
 
-func tarError(err error) error { return fmt.Errorf("not a valid tar file: %w", err) }
+func tarError(err error) error { return fmt.Errorf("not a valid tar file%w", damage(err)) }
+
+// damage is what is wrong with an archive, to follow the name of its kind: the words of the packages that
+// read archives are left out where they say no more than that.
+func damage(err error) error {
+	text := ": " + err.Error()
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
+		text = ": it ends too early"
+	case errors.Is(err, zip.ErrFormat) || errors.Is(err, tar.ErrHeader) || errors.Is(err, gzip.ErrHeader):
+		text = ""
+	case errors.Is(err, zip.ErrChecksum) || errors.Is(err, gzip.ErrChecksum):
+		text = ": a checksum in it is wrong"
+	}
+	return &damaged{text: text, err: err}
+}
+
+type damaged struct {
+	text string
+	err  error
+}
+
+func (e *damaged) Error() string { return e.text }
+func (e *damaged) Unwrap() error { return e.err }
 
 func (t *tarReader) each(_ context.Context, w *writer) error {
 	r, err := t.open()

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -241,5 +240,5 @@ func (req Request) filter(ctx context.Context, r reader, res *Result) (*filter, 
 
 // ParseDescriptor reads a project descriptor (project.toml) of schema version 0.1, 0.2 or 0.3.
 func ParseDescriptor(name string, b []byte) (*cnb.Project, error) {
-	return cnb.DecodeProject(filepath.Base(name), b)
+	return cnb.DecodeProject(name, b)
 }

@@ -47,6 +47,13 @@ func diagnose(host, origin string, cause error) error {
 		at += " (from " + origin + ")"
 	}
 	path, unix := strings.CutPrefix(host, "unix://")
+	if address, tcp := strings.CutPrefix(host, "tcp://"); tcp && !errors.Is(cause, syscall.EACCES) {
+		if conn, err := net.Dial("tcp", address); err != nil {
+			cause = err
+		} else {
+			conn.Close()
+		}
+	}
 	if unix {
 		if conn, err := net.Dial("unix", path); err != nil {
 			cause = err
@@ -68,7 +75,7 @@ func diagnose(host, origin string, cause error) error {
 	case errors.As(cause, &cert):
 		e.line = fmt.Sprintf("Docker at %s: its certificate is not trusted: %v; check DOCKER_CERT_PATH", at, cert.Err)
 	default:
-		e.line = fmt.Sprintf("Docker at %s cannot be reached: %v", at, rootCause(cause))
+		e.line = fmt.Sprintf("Docker at %s cannot be reached: %v: check that it runs, and the address", at, rootCause(cause))
 	}
 	return e
 }
