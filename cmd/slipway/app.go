@@ -42,7 +42,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		return 0
 	}
 	code := exitCode(ctx, err)
-	a.report(err, code, wantsJSON(args))
+	a.report(told(ctx, err), code, wantsJSON(args))
 	return code
 }
 

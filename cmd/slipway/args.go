@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -48,7 +49,30 @@ func flagError(cmd *cobra.Command, err error) error {
 	if strings.HasPrefix(text, "unknown shorthand flag") {
 		return usagef("%s: see %s --help", text, cmd.CommandPath())
 	}
+	if m := invalidValue.FindStringSubmatch(text); m != nil {
+		return usagef("%s %s: want %s", m[2], m[1], wanted(cmd, m[2]))
+	}
 	return &usageError{err}
+}
+
+// invalidValue is how pflag begins to tell of a value that its type cannot be read from.
+var invalidValue = regexp.MustCompile(`^invalid argument "(.*)" for "(?:-[^-], )?(--?[^"]+)" flag: `)
+
+// wanted is what the values of a flag are like.
+func wanted(cmd *cobra.Command, flag string) string {
+	f := cmd.Flags().Lookup(strings.TrimLeft(flag, "-"))
+	if f == nil {
+		return "another value"
+	}
+	switch f.Value.Type() {
+	case "duration":
+		return "a time such as 90s or 10m"
+	case "bool":
+		return "true or false"
+	case "int", "int64", "float64":
+		return "a number"
+	}
+	return "another value"
 }
 
 func flagNames(cmd *cobra.Command) (names []string) {

@@ -38,7 +38,7 @@ func badImages(t *testing.T, y *yard) {
 		bad{name: "tag of the builder", args: []string{"--tag", y.builder + ":latest"}, code: 1, says: []string{y.builder, "builder itself"}, hides: notBuilding},
 		bad{name: "name of the run image", args: []string{"--name", y.runImage}, code: 1, says: []string{y.runImage, "run image itself"}, hides: notBuilding},
 		bad{name: "name of a mirror", args: []string{"--name", "127.0.0.1:1/mirror/run"}, code: 1, says: []string{"127.0.0.1:1/mirror/run", "run image itself"}, hides: notBuilding},
-		bad{name: "no image name", args: []string{"--name", "NAME/UPPER case"}, code: 1, says: []string{"UPPER case"}, hides: notBuilding},
+		bad{name: "no image name", args: []string{"--name", "NAME/UPPER case"}, code: 3, says: []string{"UPPER case"}, hides: notBuilding},
 		bad{name: "default process", args: []string{"--default-process", "worker"}, code: 62, says: []string{`"worker"`, "web"}},
 	)
 	t.Run("every mirror is named", func(t *testing.T) {

@@ -35,6 +35,8 @@ type yard struct {
 	base     string // OCI layout of the base image
 	app      string // a source that builds
 
+	built func() (string, error) // the slipway binary
+
 	mu    sync.Mutex
 	works int // how many tests have had a copy
 }
@@ -46,7 +48,7 @@ func newYard(t *testing.T) *yard {
 	prefix := fmt.Sprintf("slipway.test/bad-%d", os.Getpid())
 	y := &yard{
 		prefix: prefix, template: filepath.Join(dir, "home"), builder: prefix + "/builder", runImage: prefix + "/run",
-		base: filepath.Join(dir, "base"), app: filepath.Join(dir, "app"),
+		base: filepath.Join(dir, "base"), app: filepath.Join(dir, "app"), built: buildBinary(openDir(t)),
 	}
 	write(t, filepath.Join(y.app, "hello.txt"), "hello\n")
 	writeLayout(t, y.base, miniImage(t))

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +19,9 @@ func (a *app) environment(files, list []string) (map[string]string, error) {
 	out := map[string]string{}
 	for _, f := range files {
 		b, err := cnb.ReadFile(splitPath(f))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, usagef("--env-file %s: there is no such file", f)
+		}
 		if err != nil {
 			return nil, usagef("--env-file %s: %w", f, err)
 		}

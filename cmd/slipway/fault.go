@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/internal/platform"
 )
@@ -42,7 +44,7 @@ func (e *interrupted) Error() string {
 	case syscall.SIGPIPE:
 		return "nobody reads the output any more"
 	}
-	return "ended by signal " + e.sig.String()
+	return "ended by signal " + unix.SignalName(e.sig)
 }
 
 // exitCode is the spec's code for errors of the engine, 3 for a wrong command line, 128 and the signal's
@@ -58,6 +60,15 @@ func exitCode(ctx context.Context, err error) int {
 		return 3
 	}
 	return builder.ExitCode(err)
+}
+
+// told is what a user reads of err: after a signal nobody cares what it came upon, unless cleaning up failed too.
+func told(ctx context.Context, err error) error {
+	cause, ok := errors.AsType[*interrupted](context.Cause(ctx))
+	if several, joined := err.(interface{ Unwrap() []error }); !ok || !errors.Is(err, cause) || joined && len(several.Unwrap()) > 1 {
+		return err
+	}
+	return cause
 }
 
 // interruptible is a context that a first signal cancels. What runs then cleans up and returns; a second
