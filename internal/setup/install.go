@@ -22,6 +22,8 @@ func needs(race bool) []need {
 		{command: "mmdebstrap", pkg: "mmdebstrap", why: "base images"},
 		{file: "/usr/share/keyrings/debian-archive-keyring.gpg", pkg: "debian-archive-keyring", why: "base images"},
 		{command: "docker-registry", pkg: "docker-registry", why: "a real registry in tests"},
+		{file: "/bin/bash-static", pkg: "bash-static", why: "the small builder of tests"},
+		{file: "/bin/busybox", pkg: "busybox-static", why: "the small builder of tests"},
 	}
 	if os.Geteuid() != 0 {
 		list = append(list, need{command: "newuidmap", pkg: "uidmap", why: "base images as an ordinary user"})
