@@ -304,7 +304,7 @@ func TestErrorsSurviveTheWire(t *testing.T) {
 
 func TestCorruptBlobIsAMiss(t *testing.T) {
 	dir := t.TempDir()
-	for name, data := range map[string]string{"plain": "not the layer", "gzip": "\x1f\x8b broken"} {
+	for name, data := range map[string]string{"header": "\x1f\x8b broken", "body": "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff broken"} {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
 			t.Fatal(err)

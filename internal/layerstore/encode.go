@@ -43,6 +43,30 @@ func NewEncoder(w io.Writer) (io.WriteCloser, error) {
 	return z, nil
 }
 
+// NewReadAhead is NewDecoder for who has other things to do with what it reads: gzip is unpacked in the background,
+// a few blocks ahead. It must be closed, and r is its alone until then.
+func NewReadAhead(r io.Reader) (io.ReadCloser, error) {
+	br := bufio.NewReaderSize(r, 1<<18)
+	magic, err := br.Peek(2)
+	if err != nil && err != io.EOF {
+		return nil, fmt.Errorf("read layer: %w", err)
+	}
+	if !bytes.Equal(magic, []byte{0x1f, 0x8b}) {
+		return NewDecoder(br)
+	}
+	z, err := pgzip.NewReaderN(br, decodeBlock, decodeBlocks)
+	if err != nil {
+		return nil, fmt.Errorf("read gzip layer: %w", err)
+	}
+	return z, nil
+}
+
+// What NewReadAhead keeps unpacked.
+const (
+	decodeBlock  = 256 << 10
+	decodeBlocks = 8
+)
+
 // NewDecoder reads a layer that is gzip, zstd or a plain tar, told by its first bytes. Closing it does
 // not close r.
 func NewDecoder(r io.Reader) (io.ReadCloser, error) {

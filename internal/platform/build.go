@@ -259,7 +259,7 @@ func (j *job) explain(err error) error {
 	if err == nil {
 		return nil
 	}
-	if j.box != nil {
+	if j.boxing != nil && j.boxing.ended() && j.box != nil {
 		err = j.box.explain(err)
 	}
 	if e, ok := errors.AsType[*container.LimitError](err); ok {

@@ -84,28 +84,24 @@ func (j *job) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if j.collector, err = j.m.startCollector(ctx, readable, j.h); err != nil {
-		return err
-	}
-	j.swept = make(chan struct{})
-	go func() {
-		defer close(j.swept)
-		if err := j.m.sweep(ctx, j.collector); err != nil && ctx.Err() == nil {
-			j.warn("what an earlier build left behind cannot be removed: %v", err)
-		}
-	}()
-	project, descriptor, err := j.readProject(ctx)
-	if err != nil {
-		return err
-	}
-	if err := j.applyProject(project); err != nil {
-		return err
-	}
+	var descriptor []byte
+	early := j.o.Builder != "" // else the source's descriptor may name it
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return j.checkOutput(gctx) })
-	g.Go(func() error { return j.findBuilder(gctx) })
+	g.Go(func() (err error) {
+		descriptor, err = j.openSource(ctx, readable)
+		return err
+	})
+	if early {
+		g.Go(func() error { return j.findBuilder(gctx) })
+	}
 	if err := g.Wait(); err != nil {
 		return err
+	}
+	if !early {
+		if err := j.findBuilder(ctx); err != nil {
+			return err
+		}
 	}
 	j.dirs = j.directories()
 	if err := j.collector.Prepare(ctx, j.preparation()); err != nil {
@@ -124,6 +120,26 @@ func (j *job) prepare(ctx context.Context) (err error) {
 	return g.Wait()
 }
 
+// openSource starts the collector and has it look at the source's descriptor, whose text it returns.
+func (j *job) openSource(ctx context.Context, readable []string) ([]byte, error) {
+	var err error
+	if j.collector, err = j.m.startCollector(ctx, readable, j.h); err != nil {
+		return nil, err
+	}
+	j.swept = make(chan struct{})
+	go func() {
+		defer close(j.swept)
+		if err := j.m.sweep(ctx, j.collector); err != nil && ctx.Err() == nil {
+			j.warn("what an earlier build left behind cannot be removed: %v", err)
+		}
+	}()
+	project, descriptor, err := j.readProject(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return descriptor, j.applyProject(project)
+}
+
 // startBox creates the build container and starts it. The box outlives the phase: it is bound to the build's context.
 func (j *job) startBox(ctx context.Context) error {
 	if err := j.prepareBox(ctx); err != nil {
@@ -135,34 +151,6 @@ func (j *job) startBox(ctx context.Context) error {
 	}
 	j.box, j.h.agent = box, box.Agent
 	return nil
-}
-
-// background is something that goes on beside the phases. What it sets may be read after wait or end.
-type background struct {
-	cancel context.CancelFunc
-	done   chan struct{}
-	err    error
-}
-
-func inBackground(ctx context.Context, run func(context.Context) error) *background {
-	ctx, cancel := context.WithCancel(ctx)
-	b := &background{cancel: cancel, done: make(chan struct{})}
-	go func() {
-		defer close(b.done)
-		b.err = run(ctx)
-	}()
-	return b
-}
-
-func (b *background) wait() error {
-	<-b.done
-	return b.err
-}
-
-// end cancels it and returns when it has ended.
-func (b *background) end() {
-	b.cancel()
-	<-b.done
 }
 
 func (j *job) directories() builder.Dirs {
