@@ -89,8 +89,12 @@ func (in ComposeInput) metadata(run *v1.ConfigFile) (cnb.LayersMetadata, error) 
 	return md, nil
 }
 
-// digestReference is ref without its tag and with the image's own digest.
+// digestReference is ref without its tag and with the image's own digest. What is no name, an image's ID or a
+// directory with its digest, is exact as it is.
 func digestReference(ref string, img v1.Image) (string, error) {
+	if _, err := v1.NewHash(ref); err == nil || strings.HasPrefix(ref, "oci:") {
+		return ref, nil
+	}
 	digest, err := img.Digest()
 	if err != nil {
 		return "", fmt.Errorf("find the digest of run image %s: %w", ref, err)

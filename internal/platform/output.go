@@ -144,7 +144,7 @@ func (j *job) export(ctx context.Context) (err error) {
 		return j.collector.Remove(ctx, j.dirs.Root)
 	})
 	if j.image, err = builder.Compose(builder.ComposeInput{
-		Run: j.run, RunReference: j.run.Reference, RunImage: j.runName, Exported: j.exported,
+		Run: j.run, RunReference: j.runReference(), RunImage: j.runName, Exported: j.exported,
 		Layer: j.layer, Created: j.o.Created,
 	}); err != nil {
 		return err
@@ -156,6 +156,16 @@ func (j *job) export(ctx context.Context) (err error) {
 		return err
 	}
 	return j.reports()
+}
+
+// runReference is what the result says it stands on. An image in Docker has a manifest only once it was read out
+// of there: its name is said, and the manifest's digest is found with the rest. So the first build says what the
+// next ones do, which find the manifest in the local store.
+func (j *job) runReference() string {
+	if j.run.Kind == image.KindEngine && j.run.Ref.IsName() {
+		return j.run.Ref.Name()
+	}
+	return j.run.Reference
 }
 
 // layer finds a layer of the result: made or restored now, or as the previous image has it.
@@ -190,6 +200,9 @@ func (j *job) write(ctx context.Context) (image.Written, error) {
 		if j.previous != nil {
 			known = append(known, j.previous.ID.String())
 		}
+		if err := j.agree(ctx, refs); err != nil {
+			return image.Written{}, err
+		}
 		return image.LoadEngine(ctx, j.m.Engine, refs, j.image, image.LoadOptions{Known: known, Store: j.m.Store})
 	}
 	layout, err := image.ParseRef("oci:" + j.o.Output.OCI)
@@ -197,6 +210,22 @@ func (j *job) write(ctx context.Context) (image.Written, error) {
 		return image.Written{}, err
 	}
 	return image.WriteLayout(ctx, layout, refs, j.image, nil)
+}
+
+// agree makes names that the local store has too mean the new image: it is asked before Docker, and would
+// answer with an older build.
+func (j *job) agree(ctx context.Context, refs []image.Ref) error {
+	var have []image.Ref
+	for _, r := range refs {
+		if _, err := j.m.Images.Get(ctx, r, v1.Platform{}); err == nil {
+			have = append(have, r)
+		}
+	}
+	if len(have) == 0 {
+		return nil
+	}
+	_, err := j.m.Images.Put(ctx, have, j.image, nil)
+	return err
 }
 
 // reports writes report.toml where it was asked for.

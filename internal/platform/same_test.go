@@ -140,31 +140,47 @@ func TestBaseImages(t *testing.T) {
 	}
 	forget(t, y.machine, docker.Familiar())
 
+	// A path that no registry could have.
+	if _, err := y.layout(ctx, "A run", y.find(t, "test/run")); err != nil {
+		t.Fatal(err)
+	}
+
 	var diffIDs []string
-	for _, tc := range []struct{ builder, run string }{
-		{y.name, "test/run"},
-		{y.name, ""},
-		{y.name, docker.Familiar()},
-		{y.name, y.oci("run")},
-		{host + "/builder", host + "/run"},
-		{y.oci("builder"), host + "/run"},
+	for _, tc := range []struct {
+		builder, run string
+		fresh        bool // the machine has an empty store
+	}{
+		{y.name, "test/run", false},
+		{y.name, "", false},
+		{y.name, docker.Familiar(), false},
+		{y.name, docker.Familiar(), true},
+		{y.name, y.oci("run"), false},
+		{y.name, y.oci("A run"), false},
+		{host + "/builder", host + "/run", true},
+		{y.oci("builder"), host + "/run", false},
 	} {
 		o := platform.Options{Image: name(t), Output: platform.Output{Store: true}, Source: app(t), Builder: tc.builder, RunImage: tc.run}
-		// A machine that knows nothing but Docker and the registry, except for names of the store.
 		m := y.machine
-		if strings.HasPrefix(tc.builder, host) {
+		if tc.fresh {
 			if m, err = machine(t.TempDir(), y.tools(), image.RegistryOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			defer m.Close()
 			defer func() { _ = m.Engine.Remove(context.Background(), host+"/builder") }()
 		}
-		t.Run(fmt.Sprintf("%s and %s", tc.builder, tc.run), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s and %s, fresh %v", tc.builder, tc.run, tc.fresh), func(t *testing.T) {
 			_, r := y.buildOn(t, m, o)
 			ref, _ := image.ParseRef(o.Image)
 			img, err := m.Images.Get(t.Context(), ref, v1.Platform{})
 			if err != nil {
 				t.Fatal(err)
+			}
+			again, _ := y.buildOn(t, m, o)
+			if again.Digest != img.ManifestDigest.String() {
+				t.Errorf("built again: %s, want %s", again.Digest, img.ManifestDigest)
+			}
+			if ref := lifecycleLabel(t, img).RunImage.Reference; !strings.Contains(ref, "run@sha256:") {
+				t.Errorf("it stands on %q", ref)
 			}
 			var got []string
 			for _, d := range img.Config.RootFS.DiffIDs {
