@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
+	"syscall"
 
 	"github.com/slipway-build/slipway/internal/platform"
 )
@@ -38,6 +40,58 @@ func tools(state, self string) (platform.Tools, error) {
 }
 
 func tool1(state, self, name string) (string, error) {
+	marker := filepath.Join(state, "tools", name+".of")
+	if at, ok := unpacked(marker, self); ok {
+		return at, nil
+	}
+	at, err := unpackTool(state, self, name)
+	if err == nil && filepath.Dir(at) == filepath.Dir(marker) {
+		noteUnpacked(marker, self, at)
+	}
+	return at, err
+}
+
+// unpacked finds the tool that this very executable has unpacked before: the marker names both by size, time and
+// inode, so that a start need not read and hash some megabytes. What is wrong with it costs only that.
+func unpacked(marker, self string) (string, bool) {
+	b, err := os.ReadFile(marker)
+	if err != nil {
+		return "", false
+	}
+	name, _, ok := strings.Cut(string(b), "\n")
+	at := filepath.Join(filepath.Dir(marker), filepath.Base(name))
+	text, err := unpackedText(self, at)
+	return at, ok && err == nil && text == string(b)
+}
+
+func noteUnpacked(marker, self, at string) {
+	text, err := unpackedText(self, at)
+	if err != nil {
+		return
+	}
+	tmp := fmt.Sprintf("%s-%d", marker, os.Getpid())
+	if os.WriteFile(tmp, []byte(text), 0o644) != nil || os.Rename(tmp, marker) != nil {
+		_ = os.Remove(tmp) // the next start hashes again
+	}
+}
+
+func unpackedText(self, at string) (string, error) {
+	text := filepath.Base(at) + "\n"
+	for _, p := range []string{self, at} {
+		fi, err := os.Stat(p)
+		if err != nil {
+			return "", err
+		}
+		st, ok := fi.Sys().(*syscall.Stat_t)
+		if !ok || !fi.Mode().IsRegular() {
+			return "", errors.New("not a regular file")
+		}
+		text += fmt.Sprintf("%d %d %d %o\n", fi.Size(), fi.ModTime().UnixNano(), st.Ino, fi.Mode())
+	}
+	return text, nil
+}
+
+func unpackTool(state, self, name string) (string, error) {
 	b, err := embedded.ReadFile("tools/linux-" + runtime.GOARCH + "/" + name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return filepath.Join(filepath.Dir(self), name), nil
