@@ -221,11 +221,23 @@ func isLocal(l v1.Layer) bool {
 // EnsureEngine makes sure that the engine has an image and returns what to call it there. It is how a
 // builder that lies in the store or in a registry becomes one that a container can start from.
 func EnsureEngine(ctx context.Context, e Engine, img *Image, o LoadOptions) (string, error) {
-	if img.EngineID != "" {
-		if _, err := e.Inspect(ctx, img.EngineID); err == nil {
-			return img.EngineID, nil
+	// What it is called there is asked for by ID first: no engine has another image under that, and to ask an
+	// engine about itself takes it longer.
+	for _, id := range []string{img.EngineID, digestText(img.ID)} {
+		if id == "" {
+			continue
+		}
+		if have, err := e.Inspect(ctx, id); err == nil {
+			return have.ID, nil
 		}
 	}
 	w, err := LoadEngine(ctx, e, nil, img, o)
 	return w.EngineID, err
+}
+
+func digestText(h v1.Hash) string {
+	if h == (v1.Hash{}) {
+		return ""
+	}
+	return h.String()
 }
