@@ -204,7 +204,7 @@ func (w *work) build(env []string, args ...string) (code int, stdout, stderr str
 // nothingLeft proves that no container and no file of the build is there any more.
 func (w *work) nothingLeft() {
 	w.t.Helper()
-	for _, c := range w.y.containers(w.t, "build.slipway.image="+w.name) {
+	for _, c := range w.y.containers(w.t, "build.slipway.image="+w.name+":latest") {
 		w.t.Errorf("a container is left behind: %s", c)
 	}
 	left, err := os.ReadDir(filepath.Join(w.home, "builds"))

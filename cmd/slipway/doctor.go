@@ -17,7 +17,7 @@ const (
 	healthy health = "ok"
 	warning health = "warning" // something will be slower, weaker or missing
 	broken  health = "error"   // builds cannot work
-	told    health = "info"
+	noted   health = "info"
 )
 
 // A finding is one line of doctor.
@@ -70,7 +70,7 @@ to be bad. It changes nothing. The exit code is 1 only where no build can work.`
 
 // all looks at everything, the engine first.
 func (x *examination) all(ctx context.Context) {
-	x.add("slipway", told, "%s", version)
+	x.add("slipway", noted, "%s", version)
 	rt, err := docker.New(ctx, docker.FromEnv(x.a.environ, x.a.getenv("HOME")))
 	if err != nil {
 		x.add("docker", broken, "%w", err)
@@ -93,7 +93,7 @@ func (a *app) showFindings(w io.Writer, list []finding) {
 	paint := a.paint(w)
 	for _, f := range list {
 		mark := map[health]string{
-			healthy: paint.good.Render("ok  "), warning: paint.warn.Render("warn"), broken: paint.bad.Render("FAIL"), told: paint.faint.Render("info"),
+			healthy: paint.good.Render("ok  "), warning: paint.warn.Render("warn"), broken: paint.bad.Render("FAIL"), noted: paint.faint.Render("info"),
 		}[f.State]
 		fmt.Fprintf(w, "%s  %-16s %s\n", mark, f.What, clean(f.Text, false))
 		if f.Advice != "" {

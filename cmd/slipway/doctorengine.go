@@ -34,7 +34,7 @@ func (x *examination) engine(ctx context.Context, rt *docker.Runtime) {
 		x.add("rootless", warning, "the engine runs without root").Advice = "limits hold only where cgroup v2 is delegated to the user"
 	}
 	if in.UserNamespaces {
-		x.add("userns-remap", told, "containers' users are mapped to other ids of this host")
+		x.add("userns-remap", noted, "containers' users are mapped to other ids of this host")
 	}
 	if !in.Seccomp() {
 		x.add("seccomp", warning, "the engine filters no system calls").Advice = "builds are less isolated: enable seccomp in the kernel and the engine"
@@ -72,7 +72,7 @@ func (x *examination) storage(in docker.Info) {
 		f.State, f.Advice = warning, "this driver is gone from newer engines; use overlay2"
 	}
 	if in.ContainerdStore {
-		x.add("image store", told, "containerd's: image IDs are manifest digests, images are loaded in full")
+		x.add("image store", noted, "containerd's: image IDs are manifest digests, images are loaded in full")
 	} else {
 		x.add("image store", healthy, "classic: only layers that Docker lacks are loaded")
 	}

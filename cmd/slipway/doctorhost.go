@@ -126,7 +126,7 @@ func (x *examination) settings(ctx context.Context) {
 	if _, err := os.Stat(path); err == nil {
 		x.add("configuration", healthy, "%s", path)
 	} else {
-		x.add("configuration", told, "none (%s)", path)
+		x.add("configuration", noted, "none (%s)", path)
 	}
 	name := x.a.defaultBuilder(s)
 	m, err := x.a.machine(ctx)
@@ -195,10 +195,10 @@ func (x *examination) proxies() {
 		names = append(names, name)
 	}
 	if len(names) == 0 {
-		x.add("proxy", told, "none")
+		x.add("proxy", noted, "none")
 		return
 	}
-	x.add("proxy", told, "%s are passed into builds", strings.Join(names, ", "))
+	x.add("proxy", noted, "%s are passed into builds", strings.Join(names, ", "))
 }
 
 // git looks for git, from which an image learns which commit it was built from.

@@ -19,6 +19,9 @@ import (
 	"github.com/slipway-build/slipway/internal/platform"
 )
 
+// errEnded says that there will be no answer.
+var errEnded = errors.New("the app ended before it answered by HTTP")
+
 // A server is a started app as people and programs are told of it.
 type server struct {
 	Type      string `json:"type"` // "running"
@@ -127,9 +130,12 @@ func (a *app) leave(ctx context.Context, m *platform.Machine, arg string, spec c
 	}
 	app, err := rt.Detach(ctx, spec)
 	if err != nil {
-		return err
+		return appExit(err)
 	}
 	s := server{Type: "running", Image: arg, Container: app.Name, URL: appURL(app.Ports)}
+	if s.URL == "" && len(spec.Ports) > 0 && o.wait > 0 {
+		return errors.Join(errEnded, app.Remove(ctx))
+	}
 	if s.URL != "" && o.wait > 0 {
 		if s.Status, err = a.firstAnswer(ctx, app, s.URL, o.wait); err != nil {
 			return errors.Join(err, app.Remove(ctx))
@@ -173,7 +179,7 @@ func (a *app) firstAnswer(ctx context.Context, app *docker.Detached, url string,
 	}
 	err = fmt.Errorf("the app does not answer by HTTP on %s", url)
 	if logs.Err() != nil {
-		err = errors.New("the app ended before it answered by HTTP")
+		err = errEnded
 	}
 	return "", &platform.BuildError{Err: err, Last: log.all()}
 }

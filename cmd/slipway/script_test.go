@@ -1,11 +1,11 @@
 package main
 
 import (
+	"context"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -39,8 +39,9 @@ func TestScripts(t *testing.T) {
 				}
 			}
 			script := strings.TrimPrefix(filepath.Base(e.WorkDir), "script-")
-			app := s.name(script)
+			app := s.name("app-" + script)
 			e.Setenv("APP", app)
+			e.Setenv("CONTAINER", s.run+"-"+script)
 			e.Setenv("BUILDER", s.name("builder"))
 			e.Setenv("RUN", s.name("run"))
 			e.Setenv("SAMPLE", s.path("sample"))
@@ -52,10 +53,11 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"registry": startRegistry,
-			"exitcode": exitCodeIs,
-			"same":     sameMatch,
-			"waitfor":  waitFor,
+			"registry":  startRegistry,
+			"exitcode":  exitCodeIs,
+			"same":      sameMatch,
+			"hanging":   hanging,
+			"listening": listening,
 		},
 	})
 }
@@ -100,13 +102,34 @@ func sameMatch(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// waitFor waits until a file has a text, some 20 seconds at most: waitfor FILE TEXT.
-func waitFor(ts *testscript.TestScript, _ bool, args []string) {
-	for range 200 {
-		if b, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && strings.Contains(string(b), args[1]) {
-			return
+// hanging waits until the build of an image hangs in its container: hanging IMAGE. Its agent then runs the
+// buildpack's executable.
+func hanging(ts *testscript.TestScript, _ bool, args []string) {
+	for range 300 {
+		out, err := exec.Command("docker", "ps", "-q", "--filter", "label=build.slipway.image="+args[0]+":latest").Output()
+		if id := strings.TrimSpace(string(out)); err == nil && id != "" {
+			top, err := exec.Command("docker", "top", id, "-o", "pid,args").Output()
+			if err == nil && strings.Contains(string(top), "bin/build") {
+				return
+			}
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	ts.Fatalf("%s never had %q", args[0], args[1])
+	ts.Fatalf("the build of %s never came to its buildpack", args[0])
+}
+
+// listening waits until a container of that name answers on its published port: listening CONTAINER.
+func listening(ts *testscript.TestScript, _ bool, args []string) {
+	for range 300 {
+		out, err := exec.Command("docker", "port", args[0]).Output()
+		if _, address, ok := strings.Cut(strings.TrimSpace(string(out)), " -> "); err == nil && ok {
+			if _, err := answer(context.Background(), "http://"+address, time.Second, nil); err == nil {
+				// The app's answer has come to us first; slipway asks again within half a second.
+				time.Sleep(time.Second)
+				return
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	ts.Fatalf("container %s never answered", args[0])
 }

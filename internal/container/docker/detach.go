@@ -7,8 +7,8 @@ import (
 	"io"
 	"time"
 
-	api "github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/pkg/stdcopy"
+	api "github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
 	"github.com/slipway-build/slipway/internal/container"
@@ -54,6 +54,9 @@ func (r *Runtime) Detach(ctx context.Context, s container.Spec) (*Detached, erro
 	if err != nil {
 		// It ended at once and is gone, or the engine is.
 		return nil, errors.Join(fmt.Errorf("ask for the ports of container %s: %w", short(res.ID), trim(err)), d.Remove(ctx))
+	}
+	if st := in.Container.State; st != nil && !st.Running && st.ExitCode != 0 {
+		return nil, errors.Join(&container.ExitError{Code: st.ExitCode, OutOfMemory: st.OOMKilled, Memory: s.Limits.Memory}, d.Remove(ctx))
 	}
 	d.Ports = bound(s.Ports, in.Container.NetworkSettings)
 	if len(in.Container.Name) > 1 {
