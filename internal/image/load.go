@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -51,7 +52,8 @@ func loadEngine(ctx context.Context, e Engine, refs []Ref, img v1.Image, o LoadO
 	if err := w.engineIdentity(img, info); err != nil {
 		return w, err
 	}
-	if _, err = e.Inspect(ctx, w.EngineID); errors.Is(err, ErrNotFound) {
+	have, err := e.Inspect(ctx, w.EngineID)
+	if errors.Is(err, ErrNotFound) {
 		err = w.send(ctx, e, refs, img, info, o)
 	} else if err == nil && !lazyEngine(img) {
 		ls, lerr := img.Layers()
@@ -61,8 +63,11 @@ func loadEngine(ctx context.Context, e Engine, refs []Ref, img v1.Image, o LoadO
 		return w, err
 	}
 	for _, r := range refs {
-		if err := e.Tag(ctx, w.EngineID, r.Familiar()); err != nil {
-			return w, err
+		// To name it again what it is named would have the engine write its index to disk.
+		if !slices.Contains(have.RepoTags, r.Familiar()) {
+			if err := e.Tag(ctx, w.EngineID, r.Familiar()); err != nil {
+				return w, err
+			}
 		}
 		w.Names = append(w.Names, r.Name())
 	}
