@@ -272,7 +272,8 @@ func (r *outputReader) readSBOMs(layers []BuiltLayer) ([]BuiltSBOM, error) {
 
 func (r *outputReader) checkSBOM(file, extension string) error {
 	if err := r.d.DeclaresSBOM(file, extension); err != nil {
-		return err
+		text := strings.TrimPrefix(err.Error(), "buildpack "+r.d.String()+": ")
+		return textError{strings.TrimPrefix(text, fmt.Sprintf("SBOM file %q: ", file)), err}
 	}
 	fi, err := r.root.Lstat(file)
 	switch {

@@ -30,7 +30,7 @@ func badBuilds(t *testing.T, y *yard) {
 		same("env-equals", "A=B"),
 		same("layer-build", `"build"`),
 		same("layer-file"),
-		same("sbom-undeclared", "sbom"),
+		same("sbom-undeclared", "dep.sbom.spdx.json: buildpack.toml", "application/spdx+json", "sbom-formats"),
 		same("fifo-toml", "dep.toml"),
 		same("fifo-launch", "launch.toml"),
 		same("toml-is-device", "launch.toml"),
