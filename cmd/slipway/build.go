@@ -55,7 +55,7 @@ func (a *app) build(ctx context.Context, f *buildFlags, name string) error {
 	res, err := platform.Build(ctx, m, o, v)
 	v.close()
 	if err != nil {
-		return err
+		return adviseBuilder(o, err)
 	}
 	v.result(res)
 	if !f.run {
@@ -66,6 +66,14 @@ func (a *app) build(ctx context.Context, f *buildFlags, name string) error {
 		arg = res.Where
 	}
 	return a.start(ctx, m, arg, runOptions{detach: f.detach, check: f.check, wait: defaultWait, policy: image.PullNever})
+}
+
+// adviseBuilder says where the default builder comes from, where it is that which is missing.
+func adviseBuilder(o platform.Options, err error) error {
+	if o.Builder != "" || o.DefaultBuilder != builtinBuilder || !strings.HasPrefix(err.Error(), "builder: image \""+builtinBuilder) {
+		return err
+	}
+	return fmt.Errorf("the default builder %s is not on this machine: make it with make builder, or name another with --builder or slipway config default-builder (%w)", builtinBuilder, err)
 }
 
 // output reads --publish and --output, and IMAGE where it is "oci:DIR". The result's name comes back.

@@ -89,6 +89,10 @@ func (l *liveView) Write(b []byte) (int, error) {
 // draw puts lines above the status line and the status below them, in one write and only if something changed.
 func (l *liveView) draw(lines string) {
 	status := l.status()
+	if status == "" && l.drawn == "" {
+		_, _ = io.WriteString(l.out, lines)
+		return
+	}
 	if lines == "" && status == l.drawn {
 		return
 	}
