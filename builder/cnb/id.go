@@ -58,8 +58,10 @@ func ParseRef(s string) (Ref, error) {
 	if err != nil {
 		return Ref{}, err
 	}
-	if strings.ContainsAny(version, "/\\ \t\n") || version == "." || version == ".." {
-		return Ref{}, fmt.Errorf("buildpack %q: version %q is not a version", name, version)
+	if version != "" {
+		if _, err := ParseVersion(version); err != nil {
+			return Ref{}, fmt.Errorf("buildpack %q: %w", name, err)
+		}
 	}
 	return Ref{ID: id, Version: version}, nil
 }

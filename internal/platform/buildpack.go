@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/image"
@@ -30,7 +31,13 @@ const (
 	prefixBuilder = "urn:cnb:builder:"
 	prefixIndex   = "urn:cnb:registry:"
 	prefixDocker  = "docker://"
+	// prefixNamed stands before what a project descriptor says that is no path: no file of the directory in which
+	// slipway happens to run is meant by it.
+	prefixNamed = "named:"
 )
+
+// maxPackaged is how many buildpacks one package may bring: each is a mount of the build container.
+const maxPackaged = 500
 
 // addBuildpacks resolves the buildpack arguments and composes the order.
 func (j *job) addBuildpacks(ctx context.Context) error {
@@ -39,7 +46,7 @@ func (j *job) addBuildpacks(ctx context.Context) error {
 		for _, arg := range args {
 			e, err := j.buildpack(ctx, arg)
 			if err != nil {
-				return fmt.Errorf("buildpack %s: %w", arg, err)
+				return fmt.Errorf("buildpack %s: %w", strings.TrimPrefix(arg, prefixNamed), err)
 			}
 			lists[i] = append(lists[i], e)
 		}
@@ -65,6 +72,8 @@ func (j *job) buildpack(ctx context.Context, arg string) (entry, error) {
 		return entry{}, errors.New("no buildpack index is configured: name a directory, a .cnb file, an image or a buildpack of the builder")
 	case strings.HasPrefix(arg, prefixDocker):
 		return j.imageBuildpack(ctx, strings.TrimPrefix(arg, prefixDocker))
+	case strings.HasPrefix(arg, prefixNamed):
+		return j.namedBuildpack(ctx, strings.TrimPrefix(arg, prefixNamed))
 	}
 	path := strings.TrimPrefix(arg, "file://")
 	fi, err := os.Stat(path)
@@ -76,6 +85,11 @@ func (j *job) buildpack(ctx context.Context, arg string) (entry, error) {
 	case strings.HasPrefix(arg, "file://") || strings.HasPrefix(arg, ".") || filepath.IsAbs(arg):
 		return entry{}, errors.New("there is no such directory or file")
 	}
+	return j.namedBuildpack(ctx, arg)
+}
+
+// namedBuildpack resolves what is no path: an id in the builder, an image.
+func (j *job) namedBuildpack(ctx context.Context, arg string) (entry, error) {
 	e, idErr := j.builderBuildpack(arg)
 	if idErr == nil {
 		return e, nil
@@ -83,7 +97,7 @@ func (j *job) buildpack(ctx context.Context, arg string) (entry, error) {
 	if _, err := image.ParseRef(arg); err != nil || !strings.ContainsAny(arg, ":.@") {
 		return entry{}, fmt.Errorf("it is neither a path nor %w", idErr)
 	}
-	e, err = j.imageBuildpack(ctx, arg)
+	e, err := j.imageBuildpack(ctx, arg)
 	if err != nil {
 		return entry{}, fmt.Errorf("it is neither a path nor %w; %w", idErr, err)
 	}
@@ -153,7 +167,7 @@ func (j *job) fileBuildpack(ctx context.Context, path string) (entry, error) {
 	if err != nil {
 		return entry{}, err
 	}
-	if err := unpackLayout(path, dir); err != nil {
+	if err := unpackLayout(ctx, path, dir); err != nil {
 		return entry{}, fmt.Errorf("it is no buildpack package (a .cnb file: an OCI layout in a tar): %w", err)
 	}
 	ref, err := image.ParseRef("oci:" + dir)
@@ -173,19 +187,24 @@ func (j *job) packageBuildpacks(ctx context.Context, img *image.Image) (entry, e
 	if err != nil {
 		return entry{}, err
 	}
+	if err := checkPackage(layers); err != nil {
+		return entry{}, fmt.Errorf("image %s: label %s: %w", img.Ref, cnb.LabelBuildpackLayers, err)
+	}
 	at := map[string]string{} // diffID -> where its layer is unpacked
 	for id, versions := range layers {
 		for version, info := range versions {
-			ref, err := cnb.ParseRef(string(id) + "@" + version)
-			if err != nil {
-				return entry{}, fmt.Errorf("image %s: label %s: %w", img.Ref, cnb.LabelBuildpackLayers, err)
-			}
 			if at[info.LayerDiffID] == "" {
+				var err error
 				if at[info.LayerDiffID], err = j.unpackLayer(ctx, img, info.LayerDiffID); err != nil {
 					return entry{}, fmt.Errorf("image %s: %w", img.Ref, err)
 				}
 			}
-			j.added = append(j.added, addedBuildpack{ref: ref, dir: filepath.Join(at[info.LayerDiffID], ref.ID.Dir(), version)})
+			ref := cnb.Ref{ID: id, Version: version}
+			dir, err := plainDir(at[info.LayerDiffID], id.Dir(), version)
+			if err != nil {
+				return entry{}, fmt.Errorf("image %s: buildpack %s: %w", img.Ref, ref, err)
+			}
+			j.added = append(j.added, addedBuildpack{ref: ref, dir: dir})
 		}
 	}
 	ref := cnb.Ref{ID: main.ID, Version: main.Version}
@@ -193,6 +212,43 @@ func (j *job) packageBuildpacks(ctx context.Context, img *image.Image) (entry, e
 		return entry{}, fmt.Errorf("image %s is about buildpack %s, which is not in it", img.Ref, ref)
 	}
 	return entry{ref: ref}, nil
+}
+
+// checkPackage makes sure that ids and versions of a package are such, for they become paths.
+func checkPackage(layers cnb.BuildpackLayersLabel) error {
+	n := 0
+	for id, versions := range layers {
+		if n += len(versions); n > maxPackaged {
+			return fmt.Errorf("more than %d buildpacks", maxPackaged)
+		}
+		if _, err := cnb.ParseID(string(id)); err != nil {
+			return err
+		}
+		for version := range versions {
+			if _, err := cnb.ParseVersion(version); err != nil {
+				return fmt.Errorf("buildpack %s: %w", id, err)
+			}
+		}
+	}
+	return nil
+}
+
+// plainDir is the directory that names lead to from dir. A link among them is an error: the engine would follow it,
+// and mount whatever directory of this machine it points to into the build.
+func plainDir(dir string, names ...string) (string, error) {
+	for _, name := range names {
+		dir = filepath.Join(dir, name)
+		fi, err := os.Lstat(dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return "", errors.New("its layer has no directory for it")
+		case err != nil:
+			return "", err
+		case !fi.IsDir():
+			return "", fmt.Errorf("its layer has %s instead of a directory for it", fi.Mode().Type())
+		}
+	}
+	return dir, nil
 }
 
 // unpackLayer unpacks one layer of a package and says where.
@@ -216,19 +272,27 @@ func (j *job) unpackLayer(ctx context.Context, img *image.Image, diffID string) 
 	return dest, j.collector.UnpackPackage(ctx, blob, diffID, dest)
 }
 
-// unpackLayout unpacks the tar of an OCI layout: plain files and directories only, below dir.
-func unpackLayout(path, dir string) error {
-	f, err := os.Open(path)
+// unpackLayout unpacks the tar of an OCI layout: plain files and directories only, below dir. The tar is not
+// compressed, so what it holds is not larger than itself; a sparse entry that says otherwise would fill the disk.
+func unpackLayout(ctx context.Context, path, dir string) error {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // not to wait for the other end of a FIFO
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !fi.Mode().IsRegular() {
+		return errors.New("it is not a regular file")
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	tr := tar.NewReader(f)
+	tr, left := tar.NewReader(f), fi.Size()
 	for {
 		h, err := tr.Next()
 		if err == io.EOF {
@@ -236,6 +300,12 @@ func unpackLayout(path, dir string) error {
 		}
 		if err != nil {
 			return errors.New("it is not a valid tar file")
+		}
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if left -= h.Size; left < 0 {
+			return fmt.Errorf("%q is larger than the whole file", h.Name)
 		}
 		name := strings.TrimPrefix(filepath.Clean(h.Name), "/")
 		switch h.Typeflag {
