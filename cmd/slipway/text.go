@@ -45,6 +45,9 @@ func (a *app) isTerminal(w any) bool {
 // colour is what may stay of a terminal's control sequences: the one that sets colours.
 var colour = regexp.MustCompile(`^\x1b\[[0-9;:]*m`)
 
+// maxSequence is the longest control sequence that is taken for one; what is behind it is shown as text.
+const maxSequence = 256
+
 // control is a whole control sequence: CSI, OSC and its kin, or ESC and one more byte.
 var control = regexp.MustCompile("^(?:\x1b\\[[0-?]*[ -/]*[@-~]?|\x1b[\\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\\\)?|\x1b[ -/]*[0-~]?)")
 
@@ -59,13 +62,15 @@ func clean(s string, colours bool) string {
 	open := false
 	for len(s) > 0 {
 		if s[0] == 0x1b {
-			c := colour.FindString(s)
+			// A short look is enough, and one that is as long as the line would be repeated for each of its bytes.
+			near := s[:min(len(s), maxSequence)]
+			c := colour.FindString(near)
 			if c != "" && colours {
 				b.WriteString(c)
 				open = true
 			}
 			if c == "" {
-				c = control.FindString(s)
+				c = control.FindString(near)
 			}
 			s = s[max(len(c), 1):]
 			continue
