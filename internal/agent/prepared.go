@@ -122,6 +122,13 @@ func (s stage) fill(p Preparation) error {
 		if err := s.dir(dir); err != nil {
 			return err
 		}
+		if os.Geteuid() != 0 {
+			continue
+		}
+		// Whoever made them: what the CNB user owned it could change.
+		if err := s.root.Lchown(rel(dir), 0, 0); err != nil {
+			return fmt.Errorf("take %s of the build: %w", dir, err)
+		}
 	}
 	for _, dir := range []string{d.App, d.Layers} {
 		if err := s.dir(dir); err != nil {

@@ -85,6 +85,7 @@ type job struct {
 	swept     chan struct{} // closed when leftovers of dead builds are gone
 	dirs      builder.Dirs
 	collector *collectorBox
+	opened    chan struct{} // closed when collector is set for good
 
 	resolver *image.Resolver
 	builder  *builderImage
@@ -274,15 +275,18 @@ func (j *job) explain(err error) error {
 		return e
 	}
 	if e, ok := errors.AsType[*builder.ExitError](err); ok {
-		return &BuildError{Err: j.memory(e, err), Last: j.h.lastLines(e.Phase, e.Buildpack)}
+		return &BuildError{Err: j.shortage(e, err), Last: j.h.lastLines(e.Phase, e.Buildpack)}
 	}
 	return err
 }
 
-// memory names the limit where a process was killed for it.
-func (j *job) memory(e *builder.ExitError, err error) error {
-	if e.OutOfMemory {
+// shortage names what a process that failed had too little of.
+func (j *job) shortage(e *builder.ExitError, err error) error {
+	switch {
+	case e.OutOfMemory:
 		return fmt.Errorf("%w%s", err, j.memoryHint())
+	case e.Phase == builder.PhaseBuild && diskFull(j.m.State):
+		return fmt.Errorf("%w (the disk that holds %s is full: make room, or set SLIPWAY_HOME to another)", err, j.m.State)
 	}
 	return err
 }
@@ -345,7 +349,7 @@ func (j *job) cleanup(ctx context.Context) error {
 	}
 	if j.collector != nil {
 		<-j.swept
-		errs = append(errs, j.collector.Remove(ctx, filepath.Join(j.dir.path, "root")), j.collector.Close())
+		errs = append(errs, removeCollected(ctx, j.collector, j.dir.path), j.collector.Close())
 	}
 	if j.dir != nil {
 		errs = append(errs, j.dir.remove())

@@ -86,33 +86,45 @@ func (j *job) prepare(ctx context.Context) (err error) {
 	}
 	var descriptor []byte
 	early := j.o.Builder != "" // else the source's descriptor may name it
+	soon := early && j.undescribed()
+	j.opened = make(chan struct{})
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return j.checkOutput(gctx) })
 	g.Go(func() (err error) {
-		descriptor, err = j.openSource(ctx, readable)
+		if err = j.openCollector(ctx, readable); err == nil && !soon {
+			descriptor, err = j.openSource(ctx)
+		}
 		return err
 	})
 	if early {
-		g.Go(func() error { return j.findBuilder(gctx) })
+		g.Go(func() error {
+			if err := j.findBuilder(gctx); err != nil || !soon {
+				return err
+			}
+			return j.startSoon(ctx)
+		})
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	close(j.opened)
 	if !early {
 		if err := j.findBuilder(ctx); err != nil {
 			return err
 		}
 	}
-	j.dirs = j.directories()
+	if !soon {
+		j.dirs = j.directories()
+	}
 	if err := j.collector.Prepare(ctx, j.preparation()); err != nil {
 		return err
 	}
-	if err := j.addBuildpacks(ctx); err != nil {
-		return err
+	if !soon {
+		if err := j.addBuildpacks(ctx); err != nil {
+			return err
+		}
+		j.boxing = inBackground(ctx, j.startBox)
 	}
-	// A container takes the engine a quarter of a second or more: it is under way before anything else that
-	// takes time. Until the first detect it runs the agent alone.
-	j.boxing = inBackground(ctx, j.startBox)
 	g, gctx = errgroup.WithContext(ctx)
 	g.Go(func() error { return j.unpack(gctx, descriptor) })
 	// The run image is read until the end of the build: it is bound to the build's context.
@@ -120,11 +132,10 @@ func (j *job) prepare(ctx context.Context) (err error) {
 	return g.Wait()
 }
 
-// openSource starts the collector and has it look at the source's descriptor, whose text it returns.
-func (j *job) openSource(ctx context.Context, readable []string) ([]byte, error) {
-	var err error
+// openCollector starts the collector, which removes what dead builds left behind while this one goes on.
+func (j *job) openCollector(ctx context.Context, readable []string) (err error) {
 	if j.collector, err = j.m.startCollector(ctx, readable, j.h); err != nil {
-		return nil, err
+		return err
 	}
 	j.swept = make(chan struct{})
 	go func() {
@@ -133,24 +144,16 @@ func (j *job) openSource(ctx context.Context, readable []string) ([]byte, error)
 			j.warn("what an earlier build left behind cannot be removed: %v", err)
 		}
 	}()
+	return nil
+}
+
+// openSource has the collector look at the source's descriptor, whose text it returns.
+func (j *job) openSource(ctx context.Context) ([]byte, error) {
 	project, descriptor, err := j.readProject(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return descriptor, j.applyProject(project)
-}
-
-// startBox creates the build container and starts it. The box outlives the phase: it is bound to the build's context.
-func (j *job) startBox(ctx context.Context) error {
-	if err := j.prepareBox(ctx); err != nil {
-		return err
-	}
-	box, err := startBuildBox(ctx, j.prepared)
-	if err != nil {
-		return err
-	}
-	j.box, j.h.agent = box, box.Agent
-	return nil
 }
 
 func (j *job) directories() builder.Dirs {
@@ -354,6 +357,11 @@ func (j *job) prepareBox(ctx context.Context) error {
 		UID: j.dirs.UID, GID: j.dirs.GID, Mounts: mounts, Network: container.Network{Mode: j.o.Network},
 		Limits: container.Limits{Memory: j.limits.Memory, CPUs: j.limits.CPUs, PIDs: j.limits.PIDs, Disk: j.limits.Disk},
 		DiskUsage: func(ctx context.Context) (int64, error) {
+			select {
+			case <-j.opened:
+			case <-ctx.Done():
+				return 0, context.Cause(ctx)
+			}
 			u, err := j.collector.Usage(ctx, j.dirs.Root)
 			return u.Bytes, err
 		},
