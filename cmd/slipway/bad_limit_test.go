@@ -3,7 +3,10 @@ package main
 import (
 	"archive/tar"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -19,13 +22,45 @@ func badLimits(t *testing.T, y *yard) {
 	y.try(t,
 		bad{name: "memory", args: flags(memory, "--memory", "64m"), code: 51, says: []string{"test/memory@1.2.3", "out of memory", "64 MiB", "--memory"}},
 		bad{name: "memory in detect", args: flags(detect, "--memory", "64m"), code: 21, says: []string{"test/memory-detect@1.2.3", "out of memory", "64 MiB", "--memory"}},
-		bad{name: "time in build", args: flags(sleep, "--timeout", "2s"), code: 52, says: []string{"build of buildpack test/sleep@1.2.3", "2s", "--timeout"}},
-		bad{name: "time in detect", args: flags(fixture(t, "hostile/detect-hangs"), "--timeout", "2s"), code: 22, says: []string{"2s", "--timeout"}},
+		bad{name: "time in build", args: flags(sleep, "--timeout", "8s"), code: 52, says: []string{"build of buildpack test/sleep@1.2.3", "8s", "--timeout"}},
+		bad{name: "time in detect", args: flags(fixture(t, "hostile/detect-hangs"), "--timeout", "8s"), code: 22, says: []string{"detect of buildpack sample/detect-hangs@0.0.1", "8s", "--timeout"}},
 		bad{name: "disk", args: flags(fixture(t, "hostile/disk-filler"), "--disk", "200m"), code: 52, says: []string{"sample/disk-filler@0.0.1", "200 MiB", "--disk"}},
 		bad{name: "disk by directories", args: flags(inodes, "--disk", "8m"), code: 52, says: []string{"test/inodes@1.2.3", "8 MiB", "--disk"}},
-		bad{name: "fork bomb", args: flags(bomb, "--pids", "64", "--timeout", "4s"), code: 52, says: []string{"sample/fork-bomb@0.0.1", "4s"}},
+		bad{name: "fork bomb", args: flags(bomb, "--pids", "64", "--timeout", "9s"), code: 52, says: []string{"sample/fork-bomb@0.0.1", "9s"}},
 		bad{name: "sparse file", args: with(fixture(t, "hostile/sparse")), code: 62, says: []string{"sample/sparse:dep", "1099511627776 bytes", "limit"}},
 	)
+	t.Run("disk is full", func(t *testing.T) { fullDisk(t, y) })
+}
+
+// fullDisk builds where the disk of the state directory is too small.
+func fullDisk(t *testing.T, y *yard) {
+	t.Parallel()
+	w := y.work(t)
+	small := filepath.Join(openDir(t), "disk")
+	if err := os.Mkdir(small, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", small, "tmpfs", 0, "size=64m"); err != nil {
+		return // only root can make a small disk; the disk limit's tests stand for it elsewhere
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(small, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	w.home = filepath.Join(small, "home")
+	if err := copyTree(w.home, y.template); err != nil {
+		t.Fatal(err)
+	}
+	big := buildpack(t, "big", "", `head -c 104857600 /dev/zero >"$CNB_LAYERS_DIR/big"`)
+	code, stdout, stderr := w.build(nil, with(big)...)
+	line := errorLine(t, stderr, w.home)
+	t.Log(line)
+	if code != 51 || !strings.Contains(line, "test/big@1.2.3") || !strings.Contains(line, "disk that holds "+w.home+" is full") {
+		t.Errorf("exit code %d, want 51\n%s%s", code, stdout, stderr)
+	}
+	w.nothingLeft()
+	w.good()
 }
 
 // harmless is hostile input that a build survives.

@@ -99,7 +99,20 @@ func fixture(t testing.TB, name string) string {
 }
 
 // copyState copies a state directory; what never changes is linked.
-func copyState(to, from string) error {
+func copyState(to, from string) error { return copied(to, from, os.Link) }
+
+// copyTree copies a state directory to another disk.
+func copyTree(to, from string) error {
+	return copied(to, from, func(path, at string) error {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(at, b, 0o755)
+	})
+}
+
+func copied(to, from string, tool func(path, at string) error) error {
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -117,7 +130,7 @@ func copyState(to, from string) error {
 			}
 			return os.MkdirAll(at, fi.Mode().Perm())
 		case strings.HasPrefix(rel, "tools/"):
-			return os.Link(path, at)
+			return tool(path, at)
 		}
 		b, err := os.ReadFile(path)
 		if err != nil {

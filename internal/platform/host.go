@@ -159,11 +159,11 @@ func (h *host) Layer(ctx context.Context, l *agent.LayerStream) (builder.LayerRe
 	}
 	defer w.Abort()
 	if _, err := io.Copy(w, l); err != nil {
-		return builder.LayerResult{}, fmt.Errorf("keep layer %s: %w", l.ID, err)
+		return builder.LayerResult{}, err // the collector names the layer
 	}
 	e, err := w.Commit(l.DiffID())
 	if err != nil {
-		return builder.LayerResult{}, fmt.Errorf("keep layer %s: %w", l.ID, err)
+		return builder.LayerResult{}, err // the collector names the layer
 	}
 	return builder.LayerResult{DiffID: e.DiffID, Digest: e.Digest, Size: e.Size}, nil
 }

@@ -5,6 +5,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // withDefaults fills in the limits of a developer's machine: all of its memory but a tenth (at least
@@ -42,4 +44,10 @@ func totalMemory() int64 {
 		}
 	}
 	return 0
+}
+
+// diskFull says that hardly anything can be written below dir any more.
+func diskFull(dir string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(dir, &st) == nil && (st.Bavail*uint64(st.Bsize) < 1<<20 || st.Files > 0 && st.Ffree < 16)
 }
