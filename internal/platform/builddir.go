@@ -68,6 +68,18 @@ func spread(dir string) {
 // remove deletes the directory; what the collector made is gone already.
 func (d *buildDir) remove() error { return errors.Join(os.RemoveAll(d.path), d.lock.Close()) }
 
+// collected are the parts of a build's directory that the collector makes: what runs in the build container, and
+// packaged buildpacks. Where we are not root their files are not ours, so it is the collector that removes them.
+func collected() []string { return []string{"root", "buildpacks"} }
+
+func removeCollected(ctx context.Context, c *collectorBox, dir string) error {
+	var errs []error
+	for _, part := range collected() {
+		errs = append(errs, c.Remove(ctx, filepath.Join(dir, part)))
+	}
+	return errors.Join(errs...)
+}
+
 // lockDir takes the lock of a build's directory, or fails at once where somebody holds it.
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
@@ -103,7 +115,7 @@ func (m *Machine) sweep(ctx context.Context, c *collectorBox) error {
 		if err != nil {
 			continue
 		}
-		errs = append(errs, c.Remove(ctx, filepath.Join(dir, "root")), os.RemoveAll(dir), lock.Close())
+		errs = append(errs, removeCollected(ctx, c, dir), os.RemoveAll(dir), lock.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -268,7 +268,11 @@ func (j *job) unpackLayer(ctx context.Context, img *image.Image, diffID string) 
 	if err != nil {
 		return "", err
 	}
-	dest := filepath.Join(j.dir.path, "buildpacks-"+h.Hex)
+	parent := filepath.Join(j.dir.path, "buildpacks")
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return "", fmt.Errorf("make a directory for buildpacks: %w", err)
+	}
+	dest := filepath.Join(parent, h.Hex)
 	return dest, j.collector.UnpackPackage(ctx, blob, diffID, dest)
 }
 

@@ -128,7 +128,11 @@ func TestLeavesNothing(t *testing.T) {
 					t.Errorf("took %v to end", took)
 				}
 			}
-			if left := containersOf(t, os.Getpid()); tc.stop != nil && len(left) > 0 {
+			left := containersOf(t, os.Getpid())
+			for deadline := time.Now().Add(5 * time.Second); len(left) > 0 && time.Now().Before(deadline); left = containersOf(t, os.Getpid()) {
+				time.Sleep(100 * time.Millisecond) // the engine is removing them
+			}
+			if len(left) > 0 {
 				t.Errorf("containers are left: %v", left)
 			}
 			checkNoTraces(t, state)

@@ -108,9 +108,17 @@ chmod -f 0700 "$CNB_LAYERS_DIR/data/dark" && rm -rf "$CNB_LAYERS_DIR/data"
 mkdir -p "$CNB_LAYERS_DIR/data/dark"; echo of the layer >"$CNB_LAYERS_DIR/data/dark/file"; chmod 0 "$CNB_LAYERS_DIR/data/dark/file"; chmod 0500 "$CNB_LAYERS_DIR/data/dark"
 printf '[types]\nlaunch = true\ncache = true\nbuild = true\n' >"$CNB_LAYERS_DIR/data.toml"
 `)
+	layout := filepath.Join(t.TempDir(), "bp")
+	ref, err := image.ParseRef("oci:" + layout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := image.WriteLayout(t.Context(), ref, nil, packageImage(t, script(t, "test/packed", "echo packed"), "test/packed", "1"), nil); err != nil {
+		t.Fatal(err)
+	}
 	reports := t.TempDir()
 	o := platform.Options{
-		Image: name(t), Source: src, Builder: y.oci("builder"), RunImage: y.oci("run"), Buildpacks: append(y.fixtures("sbom"), reads),
+		Image: name(t), Source: src, Builder: y.oci("builder"), RunImage: y.oci("run"), Buildpacks: append(y.fixtures("sbom"), reads, pack(t, layout, "bp.cnb")),
 		Bindings: map[string]string{"db": binding}, SBOMDir: filepath.Join(reports, "sbom"), ReportDir: filepath.Join(reports, "report"),
 	}
 	first, r := y.buildOn(t, m, o)
