@@ -63,7 +63,9 @@ func (r *detectRunner) all(ctx context.Context, members []member) ([]cnb.Ref, er
 	return refs, nil
 }
 
-// sideBySide fills outcomes. The first failure of the runner ends all.
+// sideBySide fills outcomes. The first failure of the runner ends all. Detects of one group run as one user, so each
+// could change the plan of another, as each could change the app: buildpacks of a group have to trust each other.
+// What none of them reaches is the engine's own state, and nothing that a detect started is alive in the build.
 func (r *detectRunner) sideBySide(ctx context.Context, scratch *os.Root, ds []*cnb.Descriptor, outcomes []outcome) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

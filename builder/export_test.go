@@ -3,6 +3,7 @@ package builder
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -288,6 +289,13 @@ func TestExportErrors(t *testing.T) {
 			os.Remove(b.Host("/layers/a_b/both.sbom.cdx.json"))
 			syscall.Mkfifo(b.Host("/layers/a_b/both.sbom.cdx.json"), 0o600)
 		}, "/layers/a_b/both.sbom.cdx.json: "},
+		{"sparse SBOMs", func(b *buildDir, in *ExportInput) {
+			for i := range 12 {
+				put(t, b.Host(fmt.Sprintf("/layers/a_b/sparse%d.sbom.cdx.json", i)), "")
+				os.Truncate(b.Host(fmt.Sprintf("/layers/a_b/sparse%d.sbom.cdx.json", i)), 16<<20)
+				b.built.SBOMs = append(b.built.SBOMs, BuiltSBOM{Buildpack: b.built.SBOMs[0].Buildpack, Layer: cnb.LayerName(fmt.Sprintf("sparse%d", i)), Build: true, Path: fmt.Sprintf("/layers/a_b/sparse%d.sbom.cdx.json", i), Extension: "cdx.json"})
+			}
+		}, "the SBOM files of this build have more than 134217728 bytes"},
 		{"layer is a link", func(b *buildDir, in *ExportInput) {
 			os.RemoveAll(b.Host("/layers/a_b/both"))
 			os.Symlink("/etc", b.Host("/layers/a_b/both"))

@@ -7,6 +7,10 @@ import (
 	"os"
 )
 
+// maxPackage is what one layer of a buildpack package may unpack to: room for one that brings every version of a
+// language along, and less than a few megabytes of compressed zeros can claim.
+const maxPackage = 16 << 30
+
 // ExtractPackage unpacks a layer of a buildpack package, a tar that holds nothing outside of BuildpacksDir, into
 // dest, an existing empty directory that takes the place of BuildpacksDir. Everything belongs to this process's
 // user. r must be what diffID names; links are made and never followed. After an error the caller removes dest.
@@ -23,7 +27,7 @@ func ExtractPackage(ctx context.Context, r io.Reader, diffID, dest string) error
 		dirs:   Dirs{UID: os.Geteuid(), GID: os.Getegid()},
 		root:   root,
 		prefix: BuildpacksDir,
-		limits: Limits{}.orDefault(),
+		limits: Limits{Bytes: maxPackage, Entries: 1_000_000},
 		made:   map[string]bool{"": true},
 		modes:  []dirMode{{"", 0o755}},
 		buf:    make([]byte, 256<<10),

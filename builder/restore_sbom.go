@@ -12,7 +12,9 @@ import (
 	"github.com/slipway-build/slipway/builder/cnb"
 )
 
-// maxSBOMs caps all SBOM files of one layer together; they are held in memory until their layer is verified.
+// maxSBOMs caps all SBOM files of one layer, and of one build, together. Restored ones are held in memory until their
+// layer is verified. New ones may be thousands of sparse files, which take no room until they are copied, when nobody
+// watches the disk any more.
 const maxSBOMs = 128 << 20
 
 // sboms restores the SBOM files of layers, first from the cache, then from the previous image: a layer that

@@ -40,9 +40,14 @@ func (e *exporter) writeSBOMs() (sbomKinds, error) {
 	if err := root.RemoveAll("sbom"); err != nil {
 		return kinds, fmt.Errorf("remove %s: %w", path.Join(e.Dirs.Layers, "sbom"), err)
 	}
+	left := int64(maxSBOMs)
 	for _, s := range e.Built.SBOMs {
-		if err := e.copySBOM(root, s); err != nil {
+		n, err := e.copySBOM(root, s)
+		if err != nil {
 			return kinds, err
+		}
+		if left -= n; left < 0 {
+			return kinds, &OutputError{Phase: "export", Buildpack: s.Buildpack, File: s.Path, Err: fmt.Errorf("with it the SBOM files of this build have more than %d bytes", maxSBOMs)}
 		}
 		kinds.launch = kinds.launch || s.Launch
 		kinds.cache = kinds.cache || s.Cache
@@ -60,8 +65,8 @@ func (e *exporter) writeSBOMs() (sbomKinds, error) {
 	return kinds, nil
 }
 
-// copySBOM copies one file of a buildpack to where its kinds belong.
-func (e *exporter) copySBOM(root *os.Root, s BuiltSBOM) error {
+// copySBOM copies one file of a buildpack to where its kinds belong and returns its size.
+func (e *exporter) copySBOM(root *os.Root, s BuiltSBOM) (int64, error) {
 	rel, err := filepath.Rel(e.Dirs.Layers, s.Path)
 	if err == nil && cnb.SBOMMediaType(s.Extension) == "" {
 		err = fmt.Errorf("unknown SBOM format %q", s.Extension)
@@ -74,7 +79,7 @@ func (e *exporter) copySBOM(root *os.Root, s BuiltSBOM) error {
 		b, err = cnb.ReadFileIn(root, rel, maxSBOM)
 	}
 	if err != nil {
-		return &OutputError{Phase: "export", Buildpack: s.Buildpack, File: s.Path, Err: err}
+		return 0, &OutputError{Phase: "export", Buildpack: s.Buildpack, File: s.Path, Err: err}
 	}
 	for _, k := range []struct {
 		kind string
@@ -85,10 +90,10 @@ func (e *exporter) copySBOM(root *os.Root, s BuiltSBOM) error {
 		}
 		name := path.Join("sbom", k.kind, s.Buildpack.ID.Dir(), string(s.Layer), "sbom."+s.Extension)
 		if err := e.writeBelow(root, name, b); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return int64(len(b)), nil
 }
 
 // engineSBOMs is the files that come from the engine and not from a file of a buildpack.

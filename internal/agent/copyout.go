@@ -68,6 +68,7 @@ func (c *Collector) CopyOut(ctx context.Context, d builder.Dirs, from, to string
 
 func receiveFiles(r io.Reader, root *os.Root) error {
 	tr := tar.NewReader(io.LimitReader(r, maxCopyBytes+maxCopyFiles*2048))
+	left := int64(maxCopyBytes)
 	for n := 0; ; n++ {
 		h, err := tr.Next()
 		if err == io.EOF {
@@ -76,7 +77,8 @@ func receiveFiles(r io.Reader, root *os.Root) error {
 		if err != nil {
 			return fmt.Errorf("read what the collector sends: %w", err)
 		}
-		if n >= maxCopyFiles || h.Typeflag != tar.TypeReg {
+		left -= h.Size // of what arrives, not of what is sent: a sparse entry is small on its way
+		if n >= maxCopyFiles || h.Typeflag != tar.TypeReg || left < 0 {
 			return fmt.Errorf("the collector sends more, or something else, than files")
 		}
 		if err := root.MkdirAll(path.Dir(h.Name), 0o755); err != nil {

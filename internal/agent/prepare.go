@@ -42,7 +42,7 @@ func (c *Collector) Source(ctx context.Context, req source.Request) (*source.Res
 
 // Usage is what a build takes on disk.
 type Usage struct {
-	Bytes int64 `json:"bytes"` // in blocks, as the file system counts
+	Bytes int64 `json:"bytes"` // in blocks, as the file system counts; 4096 at least for each inode
 	Files int64 `json:"files"` // inodes
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -124,6 +125,14 @@ func TestUsageAndRemove(t *testing.T) {
 	}
 	if err := os.Chmod(filepath.Join(app, "sealed"), 0); err != nil {
 		t.Fatal(err)
+	}
+	for i := range 100 { // empty files take no blocks, but there is an end to inodes
+		if err := os.WriteFile(filepath.Join(app, "empty"+strconv.Itoa(i)), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if more, err := c.Usage(t.Context(), d.Root); err != nil || more.Bytes < u.Bytes+100*leastFile {
+		t.Errorf("100 empty files: usage %+v after %+v, %v", more, u, err)
 	}
 	deepen(t, app, 2100)
 	if err := c.Remove(t.Context(), d.Root); err != nil {

@@ -16,6 +16,10 @@ import (
 // maxTreeDepth bounds what measure walks: it keeps one directory open per level.
 const maxTreeDepth = 4096
 
+// leastFile is what an empty file or a link counts for, so that a limit of bytes bounds inodes too: a file system may
+// run out of them before it is full.
+const leastFile = 4096
+
 const openDir = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK
 
 // measure sums a tree that may change while it is read. It follows no link and opens nothing but directories.
@@ -73,7 +77,7 @@ func (m *meter) entry(fd int, name string, depth int) error {
 		m.seen[key] = true
 	}
 	m.sum.Files++
-	m.sum.Bytes += st.Blocks * 512
+	m.sum.Bytes += max(st.Blocks*512, leastFile)
 	if !isDir {
 		return nil
 	}
