@@ -104,7 +104,8 @@ func unpackTool(state, self, name string) (string, error) {
 	if have, err := os.ReadFile(at); err == nil && bytes.Equal(have, b) {
 		return at, nil
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	// Nobody else may put another binary there: it runs with more rights than its user has.
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("unpack %s: %w", name, err)
 	}
 	tmp, err := os.CreateTemp(dir, name+"-")

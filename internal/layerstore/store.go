@@ -38,6 +38,11 @@ func Open(dir string) (*Store, error) {
 		return nil, fmt.Errorf("open layer store %s: %w", dir, err)
 	}
 	s := &Store{dir: abs}
+	// Layers hold the sources and caches of the user's apps, and what the memo says is believed: the store is nobody
+	// else's to read or write, whatever the umask.
+	if err := os.MkdirAll(abs, 0o700); err != nil {
+		return nil, fmt.Errorf("open layer store: %w", err)
+	}
 	for _, d := range []string{s.blobDir(), s.memoDir(), s.cacheDir(), s.stagingDir()} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return nil, fmt.Errorf("open layer store: %w", err)

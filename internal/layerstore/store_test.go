@@ -353,3 +353,15 @@ func TestCommitBlobChecksDigest(t *testing.T) {
 		}
 	}
 }
+
+// TestPrivate opens a store with the umask of a machine that shares everything with a group.
+func TestPrivate(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state", "images")
+	if _, err := layerstore.Open(dir); err != nil {
+		t.Fatal(err)
+	}
+	fi, err := os.Stat(dir)
+	if err != nil || fi.Mode().Perm()&0o077 != 0 {
+		t.Errorf("others may use the store: %v, %v", fi.Mode(), err)
+	}
+}

@@ -248,8 +248,14 @@ func (b *buildBox) explain(err error) error {
 	if limit, ok := errors.AsType[*container.LimitError](b.err); ok {
 		return limit
 	}
-	if exit, ok := errors.AsType[*container.ExitError](b.err); ok && exit.OutOfMemory {
-		return exit
+	if exit, ok := errors.AsType[*container.ExitError](b.err); ok {
+		if exit.OutOfMemory {
+			return exit
+		}
+		return err
+	}
+	if b.err != nil && !errors.Is(b.err, context.Canceled) {
+		return fmt.Errorf("build container: %w", b.err)
 	}
 	return err
 }

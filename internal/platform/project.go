@@ -131,7 +131,8 @@ func exists(path string) bool {
 // scriptBuildpack makes a buildpack of a script in the descriptor (project descriptor 0.2, "script").
 func (j *job) scriptBuildpack(b cnb.ProjectBuildpack, place string) (string, error) {
 	dir := filepath.Join(j.dir.path, "script-"+place)
-	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
+	bin := filepath.Join(dir, "bin")
+	if err := errors.Join(os.MkdirAll(bin, 0o755), os.Chmod(dir, 0o755), os.Chmod(bin, 0o755)); err != nil { // whatever the umask
 		return "", err
 	}
 	id, version := b.ID, b.Version
