@@ -42,10 +42,15 @@ type runOptions struct {
 	mounts  []container.Mount
 }
 
+// runFlags are the flags of run that have to be read.
+type runFlags struct {
+	runOptions
+	vars, varFiles, volumes []string
+	memory, pull            string
+}
+
 func (a *app) runCommand() *cobra.Command {
-	var o runOptions
-	var env, envFiles, volumes []string
-	var memory, pull string
+	var f runFlags
 	cmd := &cobra.Command{
 		Use:   "run IMAGE [-- ARG...]",
 		Short: "Start a built image and print its URL",
@@ -57,58 +62,67 @@ and its log until Ctrl-C. The app is told its port in PORT (default 8080).`,
   slipway run my-app --detach`,
 		Args: wants("IMAGE", "[ARG...]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if o.check && (o.detach || o.wait <= 0) {
-				return usagef("--check ends the app again: leave out --detach, and --wait 0")
-			}
-			vars, err := a.environment(envFiles, env)
+			o, err := a.runOptions(&f)
 			if err != nil {
 				return err
 			}
-			for k, v := range vars {
-				o.env = append(o.env, k+"="+v)
-			}
-			slices.Sort(o.env)
-			if o.limits.Memory, err = parseSize("memory", memory); err != nil {
-				return err
-			}
-			for _, v := range volumes {
-				m, err := parseVolume(v)
-				if err != nil {
-					return err
-				}
-				o.mounts = append(o.mounts, container.Mount{Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly, Volume: m.Source[0] != '/'})
-			}
-			s, err := a.config()
-			if err != nil {
-				return err
-			}
-			if o.policy, err = a.pullPolicy(pull, s); err != nil {
-				return err
-			}
-			m, err := a.machine(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer m.Close()
 			o.args = args[1:]
-			return a.start(cmd.Context(), m, args[0], o)
+			return a.withMachine(cmd.Context(), func(ctx context.Context, m *platform.Machine) error {
+				return a.start(ctx, m, args[0], o)
+			})
 		},
 	}
-	f := cmd.Flags()
-	f.StringArrayVarP(&o.publish, "publish", "p", nil, "`[[IP:]HOST:]PORT` to publish (default: PORT of the app on a free port of 127.0.0.1); repeatable")
-	f.StringArrayVarP(&env, "env", "e", nil, "`NAME=value` for the app, or NAME for the value it has here; repeatable")
-	f.StringArrayVar(&envFiles, "env-file", nil, "`FILE` of such lines; --env wins; repeatable")
-	f.StringVar(&o.process, "process", "", "process to start instead of the default one")
-	f.BoolVarP(&o.detach, "detach", "d", false, "leave the app running and return when it answers")
-	f.BoolVar(&o.check, "check", false, "end the app when it has answered; an error where the answer is not good")
-	f.DurationVar(&o.wait, "wait", defaultWait, "how long to wait for an answer by HTTP; 0 not at all")
-	f.StringVar(&o.name, "name", "", "name of the container")
-	f.StringVar(&o.network, "network", "", "network of the app: bridge, host, none or a network's name")
-	f.StringArrayVar(&volumes, "volume", nil, "mount into the app, `HOST:TARGET[:ro|rw]` (default ro); repeatable")
-	f.StringVar(&memory, "memory", "", "memory that the app may use, such as 512m")
-	f.StringVar(&pull, "pull-policy", "", "always, if-not-present or never")
+	f.add(cmd)
 	a.registryFlags(cmd)
 	return cmd
+}
+
+func (f *runFlags) add(cmd *cobra.Command) {
+	s := cmd.Flags()
+	s.SortFlags = false
+	s.StringArrayVarP(&f.publish, "publish", "p", nil, "`[[IP:]HOST:]PORT` to publish (default: PORT of the app on a free port of 127.0.0.1); repeatable")
+	s.StringArrayVarP(&f.vars, "env", "e", nil, "`NAME=value` for the app, or NAME for the value it has here; repeatable")
+	s.StringArrayVar(&f.varFiles, "env-file", nil, "`FILE` of such lines; --env wins; repeatable")
+	s.StringVar(&f.process, "process", "", "process to start instead of the default one")
+	s.BoolVarP(&f.detach, "detach", "d", false, "leave the app running and return when it answers")
+	s.BoolVar(&f.check, "check", false, "end the app when it has answered; an error where the answer is not good")
+	s.DurationVar(&f.wait, "wait", defaultWait, "how long to wait for an answer by HTTP; 0 not at all")
+	s.StringVar(&f.name, "name", "", "name of the container")
+	s.StringVar(&f.network, "network", "", "network of the app: bridge, host, none or a network's name")
+	s.StringArrayVar(&f.volumes, "volume", nil, "mount into the app, `HOST:TARGET[:ro|rw]` (default ro); repeatable")
+	s.StringVar(&f.memory, "memory", "", "memory that the app may use, such as 512m")
+	s.StringVar(&f.pull, "pull-policy", "", "always, if-not-present or never")
+}
+
+// runOptions reads the flags.
+func (a *app) runOptions(f *runFlags) (runOptions, error) {
+	o := f.runOptions
+	if o.check && (o.detach || o.wait <= 0) {
+		return o, usagef("--check ends the app again: leave out --detach, and --wait 0")
+	}
+	vars, err := a.environment(f.varFiles, f.vars)
+	if err != nil {
+		return o, err
+	}
+	for _, name := range sortedKeys(vars) {
+		o.env = append(o.env, name+"="+vars[name])
+	}
+	if o.limits.Memory, err = parseSize("memory", f.memory); err != nil {
+		return o, err
+	}
+	for _, v := range f.volumes {
+		m, err := parseVolume(v)
+		if err != nil {
+			return o, err
+		}
+		o.mounts = append(o.mounts, container.Mount{Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly, Volume: m.Source[0] != '/'})
+	}
+	s, err := a.config()
+	if err != nil {
+		return o, err
+	}
+	o.policy, err = a.pullPolicy(f.pull, s)
+	return o, err
 }
 
 // start finds an image, brings it to the engine and runs it.

@@ -55,9 +55,9 @@ func newStage(t *testing.T) *stage {
 	for _, kind := range []string{"build", "run"} {
 		check(t, s.base(t.Context(), kind))
 	}
-	check(t, os.WriteFile(s.path("builder.toml"), []byte(fmt.Sprintf(
+	check(t, os.WriteFile(s.path("builder.toml"), fmt.Appendf(nil,
 		"description = \"for tests\"\n[build]\nimage = %q\n[[run.images]]\nimage = %q\n[[buildpacks]]\nuri = \"sample\"\n[[order]]\n[[order.group]]\nid = \"sample/app\"\n",
-		s.name("build"), s.name("run"))), 0o644))
+		s.name("build"), s.name("run")), 0o644))
 	for _, args := range [][]string{
 		{"images", "import", s.name("build"), "oci:" + s.path("base/build")},
 		{"images", "import", s.name("run"), "oci:" + s.path("base/run")},
