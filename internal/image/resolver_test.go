@@ -112,7 +112,7 @@ func TestMirrors(t *testing.T) {
 	if err == nil {
 		t.Fatal("found")
 	}
-	for _, want := range []string{"127.0.0.1:1/run:1, " + addr + "/gone:1", "not reachable", "has no such image", "not in the local store"} {
+	for _, want := range []string{"none of 2 names", "127.0.0.1:1/run:1", addr + "/gone:1", "not reachable", "has no such image", "not in the local store"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q does not say %q", err, want)
 		}

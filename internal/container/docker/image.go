@@ -131,7 +131,11 @@ func (r *Runtime) Load(ctx context.Context, tar io.Reader) error {
 		case err != nil:
 			return fmt.Errorf("load an image into Docker: read its answer: %w", err)
 		case line.Error != "" || line.ErrorDetail.Message != "":
-			return fmt.Errorf("load an image into Docker: %s", cmp.Or(line.ErrorDetail.Message, line.Error))
+			text := cmp.Or(line.ErrorDetail.Message, line.Error)
+			if text == "max depth exceeded" {
+				text = "it has more layers than Docker's storage can stack (127 or so): make fewer, or write the image elsewhere"
+			}
+			return fmt.Errorf("load an image into Docker: %s", text)
 		}
 	}
 }
