@@ -158,10 +158,14 @@ func (y *yard) trust() []string {
 }
 
 // packCache names pack's cache volumes, so that they can be removed.
-func (y *yard) packCache(name string) string {
-	build, launch := prefix+"-"+name+"-build", prefix+"-"+name+"-launch"
-	y.volumes = append(y.volumes, build, launch)
-	return fmt.Sprintf("type=build;format=volume;name=%s;type=launch;format=volume;name=%s", build, launch)
+func (y *yard) packCache(name string) []string {
+	var args []string
+	for _, kind := range []string{"build", "launch"} {
+		v := prefix + "-" + name + "-" + kind
+		y.volumes = append(y.volumes, v)
+		args = append(args, "--cache", "type="+kind+";format=volume;name="+v)
+	}
+	return args
 }
 
 // describe says what is compared.
