@@ -255,10 +255,16 @@ func (b *buildBox) explain(err error) error {
 		return err
 	}
 	if b.err != nil && !errors.Is(b.err, context.Canceled) {
-		return fmt.Errorf("build container: %w", b.err)
+		return &boxError{b.err, err}
 	}
 	return err
 }
+
+// A boxError says why the build container ended while something ran in it, which stays the error's kind.
+type boxError struct{ why, during error }
+
+func (e *boxError) Error() string   { return "build container: " + e.why.Error() }
+func (e *boxError) Unwrap() []error { return []error{e.why, e.during} }
 
 // Close ends the container and everything in it, and returns when it is gone.
 func (b *buildBox) Close() error {

@@ -245,7 +245,7 @@ func plainDir(dir string, names ...string) (string, error) {
 		case err != nil:
 			return "", err
 		case !fi.IsDir():
-			return "", fmt.Errorf("its layer has %s instead of a directory for it", fi.Mode().Type())
+			return "", errors.New("its layer has a link or a file where its directory should be")
 		}
 	}
 	return dir, nil
