@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -310,9 +311,7 @@ func (j *job) preparation() agent.Preparation {
 			p.Env[name] = bundlePath
 		}
 	}
-	for k, v := range j.o.Env {
-		p.Env[k] = v
-	}
+	maps.Copy(p.Env, j.o.Env)
 	return p
 }
 
