@@ -158,12 +158,12 @@ func inspectBuilder(name string, img *image.Image) (*inspectedBuilder, error) {
 func (b *inspectedBuilder) human(w io.Writer) {
 	row := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(w, "%-12s %s\n", name, value)
+			fmt.Fprintf(w, "%-12s %s\n", name, clean(value, false))
 		}
 	}
 	row("Builder", b.Name)
 	row("Found in", string(b.Where))
-	row("Description", clean(b.Description, false))
+	row("Description", b.Description)
 	row("Reference", b.Reference)
 	row("Platform", b.Platform)
 	row("Stack", b.StackID)
@@ -175,7 +175,7 @@ func (b *inspectedBuilder) human(w io.Writer) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "\nBUILDPACK\tVERSION\tNAME\tHOMEPAGE")
 	for _, m := range b.Buildpacks {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", m.ID, m.Version, orText(clean(m.Name, false), "-"), orText(clean(m.Homepage, false), "-"))
+		fmt.Fprintln(t, cells(string(m.ID), m.Version, orText(m.Name, "-"), orText(m.Homepage, "-")))
 	}
 	_ = t.Flush()
 	fmt.Fprintln(w, "\nDETECTION ORDER")
@@ -202,7 +202,7 @@ func (b *inspectedBuilder) group(w io.Writer, g cnb.Group, depth int) {
 		if e.Optional {
 			optional = " (optional)"
 		}
-		fmt.Fprintf(w, "%s%s%s\n", strings.Repeat("  ", depth), e.Ref, optional)
+		fmt.Fprintf(w, "%s%s%s\n", strings.Repeat("  ", depth), clean(e.Ref.String(), false), optional)
 		ref, info, ok := b.layers.Find(e.Ref)
 		if !ok || b.shown[ref] {
 			continue

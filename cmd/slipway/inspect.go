@@ -242,11 +242,11 @@ func layerSizes(ctx context.Context, m *platform.Machine, img *image.Image) (out
 	return out
 }
 
-// human writes the page for people.
+// human writes the page for people. All of it is what an image says of itself, whoever made it.
 func (d inspected) human(w io.Writer, verbose bool) {
 	row := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(w, "%-12s %s\n", name, value)
+			fmt.Fprintf(w, "%-12s %s\n", name, clean(value, false))
 		}
 	}
 	row("Image", d.Image)
@@ -271,7 +271,7 @@ func (d inspected) human(w io.Writer, verbose bool) {
 	if len(d.Buildpacks) > 0 {
 		fmt.Fprintln(t, "\nBUILDPACK\tVERSION\tHOMEPAGE")
 		for _, b := range d.Buildpacks {
-			fmt.Fprintf(t, "%s\t%s\t%s\n", b.ID, b.Version, orText(b.Homepage, "-"))
+			fmt.Fprintln(t, cells(string(b.ID), b.Version, orText(b.Homepage, "-")))
 		}
 	}
 	if len(d.Processes) > 0 {
@@ -281,7 +281,7 @@ func (d inspected) human(w io.Writer, verbose bool) {
 			if p.Default {
 				name += " (default)"
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\n", name, clean(strings.Join(append(slices.Clone(p.Command), p.Args...), " "), false), orText(p.WorkingDir, d.WorkingDir))
+			fmt.Fprintln(t, cells(name, strings.Join(append(slices.Clone(p.Command), p.Args...), " "), orText(p.WorkingDir, d.WorkingDir)))
 		}
 	}
 	fmt.Fprintln(t, "\nLAYER\tSIZE\tDIFF ID")
@@ -290,7 +290,7 @@ func (d inspected) human(w io.Writer, verbose bool) {
 		if l.Size > 0 {
 			size = bytesText(l.Size)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\n", l.What, size, shortDigest(l.DiffID))
+		fmt.Fprintln(t, cells(l.What, size, shortDigest(l.DiffID)))
 	}
 	_ = t.Flush()
 	labels(w, d.Labels, verbose)

@@ -95,6 +95,14 @@ func clean(s string, colours bool) string {
 	return b.String()
 }
 
+// cells is a row of a table of somebody else's text.
+func cells(texts ...string) string {
+	for i, s := range texts {
+		texts[i] = strings.ReplaceAll(clean(s, false), "\t", " ")
+	}
+	return strings.Join(texts, "\t")
+}
+
 // plainText says that nothing in s needs a look.
 func plainText(s string) bool {
 	for i := range len(s) {
