@@ -76,7 +76,8 @@ func noteUnpacked(marker, self, at string) {
 }
 
 func unpackedText(self, at string) (string, error) {
-	text := filepath.Base(at) + "\n"
+	var text strings.Builder
+	text.WriteString(filepath.Base(at) + "\n")
 	for _, p := range []string{self, at} {
 		fi, err := os.Stat(p)
 		if err != nil {
@@ -86,9 +87,9 @@ func unpackedText(self, at string) (string, error) {
 		if !ok || !fi.Mode().IsRegular() {
 			return "", errors.New("not a regular file")
 		}
-		text += fmt.Sprintf("%d %d %d %o\n", fi.Size(), fi.ModTime().UnixNano(), st.Ino, fi.Mode())
+		text.WriteString(fmt.Sprintf("%d %d %d %o\n", fi.Size(), fi.ModTime().UnixNano(), st.Ino, fi.Mode()))
 	}
-	return text, nil
+	return text.String(), nil
 }
 
 func unpackTool(state, self, name string) (string, error) {
