@@ -73,13 +73,14 @@ func (y *yard) makeBuilder(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf("[build]\nimage = %q\n\n[run]\n[[run.images]]\nimage = %q\n\n", y.buildImage, run)
+	var text strings.Builder
+	text.WriteString(fmt.Sprintf("[build]\nimage = %q\n\n[run]\n[[run.images]]\nimage = %q\n\n", y.buildImage, run))
 	if y.withPack {
 		at, err := lifecycleDir(y.lifecycle, filepath.Join(y.dir, "lifecycle"))
 		if err != nil {
 			return err
 		}
-		text += fmt.Sprintf("[lifecycle]\nuri = %q\n\n", "file://"+at)
+		text.WriteString(fmt.Sprintf("[lifecycle]\nuri = %q\n\n", "file://"+at))
 	}
 	vendored := filepath.Join(y.dir, "vendored")
 	if err := writeVendored(vendored); err != nil {
@@ -90,10 +91,10 @@ func (y *yard) makeBuilder(ctx context.Context) error {
 		{"bench/vendored", vendored},
 		{"sample/one-layer", filepath.Join(y.fixtures, "buildpacks", "one-layer")},
 	} {
-		text += fmt.Sprintf("[[buildpacks]]\nuri = %q\n\n[[order]]\n[[order.group]]\nid = %q\n\n", b.dir, b.id)
+		text.WriteString(fmt.Sprintf("[[buildpacks]]\nuri = %q\n\n[[order]]\n[[order.group]]\nid = %q\n\n", b.dir, b.id))
 	}
 	config := filepath.Join(y.dir, "builder.toml")
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(config, []byte(text.String()), 0o644); err != nil {
 		return err
 	}
 	y.names = append(y.names, y.builder)
