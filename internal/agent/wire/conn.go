@@ -58,7 +58,6 @@ func Open(ctx context.Context, r io.Reader, w io.WriteCloser, greeting []byte, o
 	c.ctx, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	hello, greeted := make(chan []byte, 1), make(chan struct{})
 	unwatch := context.AfterFunc(ctx, func() { c.fail(context.Cause(ctx)) })
-	defer unwatch()
 	c.wg.Go(func() { c.fail(c.read(hello)) })
 	c.wg.Go(func() { // a peer that does not read must not keep us here
 		if err := c.greet(greeting); err != nil {
@@ -75,7 +74,12 @@ func Open(ctx context.Context, r io.Reader, w io.WriteCloser, greeting []byte, o
 		default:
 		}
 	}
-	if theirs != nil && (first(greeted, c.ctx.Done()) || errors.Is(c.Err(), io.EOF)) {
+	opened := theirs != nil && (first(greeted, c.ctx.Done()) || errors.Is(c.Err(), io.EOF))
+	if !unwatch() { // ctx ended in this moment: nobody gets a connection that is about to fail
+		c.fail(context.Cause(ctx))
+		opened = false
+	}
+	if opened {
 		return c, theirs, nil // a peer that said hello and goodbye at once is Err's to tell
 	}
 	_ = c.hangUp()
