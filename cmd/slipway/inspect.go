@@ -118,6 +118,9 @@ func inspect(ctx context.Context, m *platform.Machine, arg string, img *image.Im
 		Labels: cf.Config.Labels, ExecEnv: img.Label(cnb.LabelExecEnv), Rebasable: img.Label(cnb.LabelRebasable) != "false",
 		Buildpacks: []buildpackRef{}, Processes: []process{},
 	}
+	if img.EngineID != "" {
+		d.Where = image.KindEngine // the store only has its bytes
+	}
 	if img.ManifestDigest != (v1.Hash{}) {
 		d.Digest = img.ManifestDigest.String()
 	}

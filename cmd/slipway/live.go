@@ -21,6 +21,7 @@ const (
 	beginFrame = "\x1b[?2026h"
 	endFrame   = "\x1b[?2026l"
 	eraseLine  = "\r\x1b[2K"
+	lineUp     = "\x1b[A"
 )
 
 // liveEvery is the time between two looks of the status line: fast enough for a clock with tenths.
@@ -99,7 +100,12 @@ func (l *liveView) draw(lines string) {
 	var b strings.Builder
 	b.WriteString(beginFrame)
 	if l.drawn != "" {
-		b.WriteString(eraseLine)
+		// A terminal that was made narrower has wrapped the line.
+		if rows := (ansi.StringWidth(l.drawn) - 1) / max(l.width(), 1); rows > 0 {
+			b.WriteString(eraseLine + strings.Repeat(lineUp+eraseLine, rows))
+		} else {
+			b.WriteString(eraseLine)
+		}
 	}
 	b.WriteString(lines)
 	b.WriteString(status)

@@ -48,6 +48,27 @@ func TestLiveView(t *testing.T) {
 	}
 }
 
+// A terminal that became narrower shows the status on several rows: all of them go.
+func TestLiveViewNarrower(t *testing.T) {
+	var out bytes.Buffer
+	l := &liveView{plain: &plainView{clock: func() string { return "" }}, out: &out, phase: platform.PhaseBuild, last: strings.Repeat("x", 100)}
+	l.width = func() int { return 60 }
+	l.draw("")
+	for _, c := range []struct{ width, rows int }{{60, 1}, {40, 2}, {20, 3}, {13, 2}} {
+		l.width = func() int { return c.width }
+		out.Reset()
+		l.draw("a line\n")
+		if got := strings.Count(out.String(), eraseLine); got != c.rows {
+			t.Errorf("width %d: %d rows erased, want %d: %q", c.width, got, c.rows, out.String())
+		}
+		l.width = func() int { return 60 }
+		if c.width == 20 {
+			l.width = func() int { return 20 }
+		}
+		l.draw("another\n")
+	}
+}
+
 // screen is what a terminal shows of s: each line as it was last drawn.
 func screen(s string) string {
 	s = strings.NewReplacer(beginFrame, "", endFrame, "").Replace(s)

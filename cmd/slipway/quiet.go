@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/slipway-build/slipway/builder/cnb"
@@ -34,7 +35,11 @@ func (q *quietView) Output(platform.Phase, cnb.Ref) (stdout, stderr io.Writer) {
 }
 
 func (q *quietView) result(r *platform.Result) {
-	fmt.Fprintf(q.out, "%s@%s\n", r.Image, r.Digest)
+	name := r.Image
+	if strings.HasPrefix(r.Where, "oci:") {
+		name = r.Where // as the other commands take it
+	}
+	fmt.Fprintf(q.out, "%s@%s\n", name, r.Digest)
 }
 
 // jsonView writes one JSON object a line: {"type":"event"}, {"type":"output"}, {"type":"note"} and at the

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -95,6 +96,9 @@ func ReadLayout(ctx context.Context, ref Ref, want v1.Platform) (*Image, error) 
 	l := layoutDir{ref.Dir()}
 	idx, err := l.index()
 	if notExist(err) {
+		if _, serr := os.Stat(ref.Dir()); errors.Is(serr, fs.ErrNotExist) {
+			return nil, fmt.Errorf("image %q: there is no directory %s: %w", ref, ref.Dir(), ErrNotFound)
+		}
 		return nil, fmt.Errorf("image %q: %s has no index.json, so it is no OCI layout: %w", ref, ref.Dir(), ErrNotFound)
 	}
 	if err != nil {
