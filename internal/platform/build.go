@@ -172,7 +172,7 @@ func (j *job) analyze(ctx context.Context) error {
 		ExecEnv: j.o.ExecEnv, Emit: j.h.Emit,
 	}
 	if j.previous != nil {
-		in.Previous, in.PreviousReference = j.previous, j.previous.Reference
+		in.Previous, in.PreviousReference = told{j.previous}, j.previous.Reference
 	}
 	var err error
 	if j.analyzed, err = builder.Analyze(in); err != nil {
@@ -187,6 +187,13 @@ func (j *job) analyze(ctx context.Context) error {
 	_, err = j.collector.Catalog(ctx, j.box.Hello().Buildpacks)
 	return err
 }
+
+// told is an image by the config that its place tells. For an image in Docker that is what inspect says; the exact
+// config would have the whole image read out of there, to look at its labels.
+type told struct{ *image.Image }
+
+// ConfigFile is what is known without reading.
+func (t told) ConfigFile() (*v1.ConfigFile, error) { return t.Config, nil }
 
 func (j *job) imageTarget() cnb.Target {
 	if j.analyzed.RunImage != nil && j.analyzed.RunImage.Target != nil {
