@@ -142,6 +142,7 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
+	a.completeValues(root)
 	return root
 }
 

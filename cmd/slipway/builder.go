@@ -67,8 +67,21 @@ func (a *app) createBuilder(ctx context.Context, m *platform.Machine, o platform
 			return
 		}
 		paint := a.paint(out)
-		fmt.Fprintf(out, "%s\n  digest    %s\n  time      %s\n", paint.good.Render(fmt.Sprintf("Successfully created builder image '%s'", o.Name)), w.Digest, timeText(time.Since(started)))
+		fmt.Fprintf(out, "%s\n  digest    %s\n  where     %s\n  time      %s\n", paint.good.Render(fmt.Sprintf("Successfully created builder image '%s'", o.Name)), w.Digest, builderPlace(o, m.Engine != nil), timeText(time.Since(started)))
 	})
+}
+
+// builderPlace says where a new builder is.
+func builderPlace(o platform.CreateOptions, docker bool) string {
+	switch {
+	case o.Output.Publish:
+		return "the registry, as " + o.Name
+	case o.Output.OCI != "":
+		return "the OCI layout directory " + o.Output.OCI
+	case docker && !o.Output.Store:
+		return "the local image store and Docker, as " + o.Name
+	}
+	return "the local image store, as " + o.Name
 }
 
 func (a *app) inspectBuilderCommand() *cobra.Command {

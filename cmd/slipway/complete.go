@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-build/slipway/internal/platform"
+)
+
+// completeValues tells shells what may stand for flags and arguments, for the whole tree below cmd. What is not
+// named here completes to files.
+func (a *app) completeValues(cmd *cobra.Command) {
+	for name, values := range map[string][]string{
+		"pull-policy":   {"always", "if-not-present", "never"},
+		"output":        {"docker", "store", "registry", "oci:"},
+		"output-format": {"human", "json"},
+		"network":       {"bridge", "host", "none"},
+		"exec-env":      {"production", "test", "development"},
+		"platform":      {"linux/amd64", "linux/arm64"},
+	} {
+		if cmd.LocalNonPersistentFlags().Lookup(name) != nil || cmd.PersistentFlags().Lookup(name) != nil {
+			_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+		}
+	}
+	for _, name := range []string{"builder", "run-image", "previous-image"} {
+		if cmd.LocalNonPersistentFlags().Lookup(name) != nil {
+			_ = cmd.RegisterFlagCompletionFunc(name, a.storedNames)
+		}
+	}
+	switch cmd.CommandPath() {
+	case "slipway run", "slipway inspect", "slipway builder inspect", "slipway images rm", "slipway images tag", "slipway config default-builder":
+		cmd.ValidArgsFunction = a.storedNames
+	case "slipway build", "slipway builder create": // the name is yours to choose
+		cmd.ValidArgsFunction = cobra.NoFileCompletions
+	}
+	for _, sub := range cmd.Commands() {
+		a.completeValues(sub)
+	}
+}
+
+// storedNames are the names of the local store. Whatever goes wrong, a shell only wants to hear names.
+func (a *app) storedNames(cmd *cobra.Command, _ []string, _ string) (names []string, _ cobra.ShellCompDirective) {
+	ctx := cmd.Context()
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	_ = a.withMachine(ctx, func(ctx context.Context, m *platform.Machine) error {
+		list, err := m.Images.List(ctx)
+		for _, n := range list {
+			names = append(names, withTag(n.Ref))
+		}
+		return err
+	})
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
