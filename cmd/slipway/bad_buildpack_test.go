@@ -89,7 +89,7 @@ func badDetects(t *testing.T, y *yard) {
 	}
 	y.try(t,
 		bad{name: "nothing detects", args: with(fixture(t, "detect-no"), no), code: 20,
-			says: []string{"no group of buildpacks detected", "sample/detect-no@0.0.1: bin/detect said no (exit status 100): not for this app", "test/no-reason@1.2.3: "}},
+			says: []string{"no group of buildpacks detected", "sample/detect-no@0.0.1: not for this app", "test/no-reason@1.2.3: "}},
 		bad{name: "plan is not met", args: with(fixture(t, "plan-requirer")), code: 20, says: []string{"sample/plan-requirer@0.0.1", "thing"}},
 		bad{name: "exits 1", args: with(hostile("detect-error")), code: 21, says: []string{"sample/detect-error@0.0.1", "status 1"}},
 		bad{name: "is killed", args: with(hostile("detect-killed")), code: 21, says: []string{"sample/detect-killed@0.0.1", "SIGKILL"}},

@@ -332,7 +332,10 @@ func (j *job) addReasons(vs []builder.Verdict) {
 			vs[i].Reason += j.memoryHint()
 		}
 		last := j.h.lastLines(builder.PhaseDetect, vs[i].Buildpack)
-		if n := len(last); n > 0 && (vs[i].Kind == builder.EventDetectFail || vs[i].Kind == builder.EventDetectError) {
+		switch n := len(last); {
+		case n > 0 && vs[i].Kind == builder.EventDetectFail:
+			vs[i].Reason = last[n-1] // says more than that it said no
+		case n > 0 && vs[i].Kind == builder.EventDetectError:
 			vs[i].Reason += ": " + last[n-1]
 		}
 	}

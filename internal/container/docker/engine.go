@@ -72,6 +72,9 @@ func diagnose(host, origin string, cause error) error {
 	case unix && (errors.Is(cause, syscall.ENOENT) || errors.Is(cause, syscall.ECONNREFUSED) || errors.Is(cause, syscall.ENOTSOCK)):
 		e.Reason = NotRunning
 		e.line = fmt.Sprintf("Docker is not running (nothing listens at %s): start it with `sudo systemctl start docker`, or `sudo dockerd` where there is no systemd", at)
+		if host != DefaultHost {
+			e.line = fmt.Sprintf("Docker is not running there (nothing listens at %s): is the address right? Without it, %s is used", at, DefaultHost)
+		}
 	case errors.As(cause, &cert):
 		e.line = fmt.Sprintf("Docker at %s: its certificate is not trusted: %v; check DOCKER_CERT_PATH", at, cert.Err)
 	default:
