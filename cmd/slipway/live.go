@@ -128,8 +128,9 @@ func (l *liveView) status() string {
 	if l.last != "" {
 		text += paint.faint.Render("  " + l.last)
 	}
-	// One column less than there is: a full line would wrap in some terminals.
-	return ansi.Truncate(text, max(l.width()-1, 10), "…")
+	// Three columns less than there are: a full line would wrap in some terminals, and in all of them with the
+	// ^C that they show behind it.
+	return ansi.Truncate(text, max(l.width()-3, 10), "…")
 }
 
 // Event implements platform.UI.

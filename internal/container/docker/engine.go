@@ -73,7 +73,7 @@ func diagnose(host, origin string, cause error) error {
 		e.Reason = NotRunning
 		e.line = fmt.Sprintf("Docker is not running (nothing listens at %s): start it with `sudo systemctl start docker`, or `sudo dockerd` where there is no systemd", at)
 		if host != DefaultHost {
-			e.line = fmt.Sprintf("Docker is not running there (nothing listens at %s): is the address right? Without it, %s is used", at, DefaultHost)
+			e.line = fmt.Sprintf("Docker is not running there (nothing listens at %s): start it (`sudo systemctl start docker`), or correct the address (the usual one is %s)", at, DefaultHost)
 		}
 	case errors.As(cause, &cert):
 		e.line = fmt.Sprintf("Docker at %s: its certificate is not trusted: %v; check DOCKER_CERT_PATH", at, cert.Err)
