@@ -116,6 +116,9 @@ func install(ctx context.Context, a apt, c libcnb.BuildContext, layer libcnb.Lay
 		if _, err := unpack.Run(ctx); err != nil {
 			return layer, parcel.Ours("try again", "could not unpack the package %s: %w", d.name, err)
 		}
+		if err := a.alternatives(ctx, file, layer.Path); err != nil {
+			return layer, err
+		}
 		distro := c.TargetDistro.Name
 		if distro == "" {
 			distro = "debian"
