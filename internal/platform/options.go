@@ -173,8 +173,8 @@ type Result struct {
 	Where    string   `json:"where"`   // "docker", "store", "registry", "oci:DIR"
 	Digest   string   `json:"digest"`  // of the manifest, the same on every output
 	ImageID  string   `json:"imageID"` // of the config
-	Size     int64    `json:"size"`    // of the manifest in bytes
-	Bytes    int64    `json:"bytes"`   // of all layers, compressed
+	Size     int64    `json:"manifestSize"`
+	Bytes    int64    `json:"bytes"` // of all layers, compressed
 	Builder  string   `json:"builder"`
 	RunImage string   `json:"runImage"`
 
