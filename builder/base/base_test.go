@@ -185,12 +185,20 @@ func TestMakeRefuses(t *testing.T) {
 	}
 }
 
+// openTemp is a temporary directory that mmdebstrap's subordinate users can enter, as they can /tmp.
+func openTemp(t *testing.T) string {
+	dir := t.TempDir()
+	for _, d := range []string{filepath.Dir(dir), dir} {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
 // A mirror that does not answer: one error that says so, and nothing left behind.
 func TestMakeWithoutMirror(t *testing.T) {
-	temp, parent := t.TempDir(), t.TempDir()
-	if err := os.Chmod(temp, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	temp, parent := openTemp(t), t.TempDir()
 	_, err := Make(t.Context(), filepath.Join(parent, "run"), Options{
 		Kind: Run, Mirror: "http://127.0.0.1:9/debian", Env: []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + temp},
 	})
@@ -206,10 +214,7 @@ func TestMakeWithoutMirror(t *testing.T) {
 
 // A cancelled bootstrap ends at once and takes its mounts and files away.
 func TestMakeCancelled(t *testing.T) {
-	temp, parent := t.TempDir(), t.TempDir()
-	if err := os.Chmod(temp, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	temp, parent := openTemp(t), t.TempDir()
 	stop := errors.New("changed our mind")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	_, err := Make(ctx, filepath.Join(parent, "run"), Options{

@@ -123,9 +123,6 @@ func TestUsageAndRemove(t *testing.T) {
 	if grown := u.Bytes - empty.Bytes; err != nil || grown < 1<<20 || grown > 1<<20+64<<10 || u.Files-empty.Files != 5 {
 		t.Errorf("usage %+v after %+v, %v", u, empty, err)
 	}
-	if err := os.Chmod(filepath.Join(app, "sealed"), 0); err != nil {
-		t.Fatal(err)
-	}
 	for i := range 100 { // empty files take no blocks, but there is an end to inodes
 		if err := os.WriteFile(filepath.Join(app, "empty"+strconv.Itoa(i)), nil, 0o644); err != nil {
 			t.Fatal(err)
@@ -133,6 +130,9 @@ func TestUsageAndRemove(t *testing.T) {
 	}
 	if more, err := c.Usage(t.Context(), d.Root); err != nil || more.Bytes < u.Bytes+100*leastFile {
 		t.Errorf("100 empty files: usage %+v after %+v, %v", more, u, err)
+	}
+	if err := os.Chmod(filepath.Join(app, "sealed"), 0); err != nil {
+		t.Fatal(err)
 	}
 	deepen(t, app, 2100)
 	if err := c.Remove(t.Context(), d.Root); err != nil {
