@@ -7,7 +7,8 @@ import (
 	"github.com/slipway-build/slipway/builder/cnb"
 )
 
-// A CacheReader is the cache of earlier builds as Restore sees it. Safe for concurrent use.
+// A CacheReader is the cache of earlier builds as Restore sees it. Safe for concurrent use. One that also has a method
+// Drop(diffID string) error is told of contents that could not be restored.
 type CacheReader interface {
 	// Metadata describes the layers in the cache.
 	Metadata() cnb.CacheMetadata

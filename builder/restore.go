@@ -237,5 +237,14 @@ func (r *restorer) settle(ctx context.Context, j *restoreJob) error {
 		return fmt.Errorf("restore layer %s:%s from the cache: %w", j.buildpack.ID, j.layer, j.err)
 	}
 	r.warn(j.buildpack, j.layer, fmt.Sprintf("layer %s:%s is not restored from the cache: %v", j.buildpack.ID, j.layer, j.err))
+	r.drop(j.sha)
 	return nil
+}
+
+// drop has the cache forget contents that could not be restored: an export that makes the same layer again would
+// find it there, and keep what is damaged for ever.
+func (r *restorer) drop(sha string) {
+	if d, ok := r.Cache.(interface{ Drop(diffID string) error }); ok {
+		_ = d.Drop(sha) // the next build misses it again
+	}
 }

@@ -51,6 +51,9 @@ func (r *restorer) sbomLayer(ctx context.Context, kind, sha string, open func(co
 		}
 		from := map[string]string{"cache": "the cache", "launch": "the previous image"}[kind]
 		r.emit(Event{Kind: EventWarning, Text: fmt.Sprintf("SBOM files are not restored from %s: %v", from, err)})
+		if kind == "cache" {
+			r.drop(sha)
+		}
 		return nil
 	}
 	for _, name := range sortedKeys(files) {

@@ -46,18 +46,19 @@ func allowed() map[string][]string {
 		"internal/layerstore":                    {"builder/cnb"},
 		"internal/source":                        {"builder/cnb"},
 		"internal/image":                         {"builder/cnb", "internal/layerstore"},
+		"internal/cache":                         {"builder/cnb", "internal/image", "internal/layerstore"},
 		"internal/agent/wire":                    {},
 		"internal/agent":                         {"builder", "builder/cnb", "internal/agent/wire", "internal/layerstore", "internal/source"},
 		// platform.Open chooses and opens the runtime, for the command line and the workers alike; the rest of the
 		// package knows the seam only.
 		"internal/platform": {
-			"builder", "builder/base", "builder/cnb", "internal/agent", "internal/container", "internal/container/docker",
-			"internal/image", "internal/layerstore", "internal/source",
+			"builder", "builder/base", "builder/cnb", "internal/agent", "internal/cache", "internal/container",
+			"internal/container/docker", "internal/image", "internal/layerstore", "internal/source",
 		},
 
 		"bench":         {"internal/container", "internal/container/docker", "internal/image", "internal/platform"},
 		"cmd/launcher":  {"builder/launch"},
-		"cmd/lifecycle": {"builder", "builder/cnb", "internal/agent"},
+		"cmd/lifecycle": {"builder", "builder/cnb", "internal/agent", "internal/cache"},
 		"cmd/slipway": {
 			"builder", "builder/base", "builder/cnb", "internal/container", "internal/container/docker", "internal/image",
 			"internal/layerstore", "internal/platform", "internal/source",

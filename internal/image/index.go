@@ -124,12 +124,16 @@ func platforms(ds []v1.Descriptor) []string {
 	return slices.Compact(out)
 }
 
-// checkPlatform says whether a single image runs on the platform. A zero platform takes any.
+// checkPlatform says whether a single image runs on the platform. A zero platform takes any; one without an
+// architecture takes an image for any.
 func checkPlatform(c *v1.ConfigFile, want v1.Platform) error {
 	if want.OS == "" && want.Architecture == "" {
 		return nil
 	}
 	have := v1.Platform{OS: c.OS, Architecture: c.Architecture, Variant: c.Variant}
+	if have.OS == want.OS && want.Architecture == "" {
+		return nil
+	}
 	if have.OS == want.OS && have.Architecture == want.Architecture &&
 		(want.Variant == "" || have.Variant == "" || variant(have) == variant(want)) {
 		return nil

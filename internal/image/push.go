@@ -213,6 +213,15 @@ func (g *Registry) CheckRead(ctx context.Context, ref Ref) error {
 	return registryError("read", ref, err)
 }
 
+// Delete removes an image by its digest, or a name where ref has none. Not every registry can.
+func (g *Registry) Delete(ctx context.Context, ref Ref) error {
+	r, err := g.reference(ref)
+	if err != nil {
+		return err
+	}
+	return registryError("delete", ref, remote.Delete(r, g.options(ctx, ref)...))
+}
+
 // CheckWrite says whether a push to the repository would be accepted: it begins an upload and takes it
 // back. The registry keeps nothing.
 func (g *Registry) CheckWrite(ctx context.Context, ref Ref) error {

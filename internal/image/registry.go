@@ -88,8 +88,9 @@ func (g *Registry) options(ctx context.Context, ref Ref) []remote.Option {
 // hostPlatform is the platform of this machine's containers.
 func hostPlatform() v1.Platform { return v1.Platform{OS: "linux", Architecture: runtime.GOARCH} }
 
-// Image finds an image for a platform (zero: linux on this machine's architecture). Manifest and config
-// are read and checked now, layers when they are read: ctx must outlive those reads.
+// Image finds an image for a platform (zero: linux on this machine's architecture; with an OS alone, an image that is
+// not in an index may be for any architecture, or say none). Manifest and config are read and checked now, layers when
+// they are read: ctx must outlive those reads.
 func (g *Registry) Image(ctx context.Context, ref Ref, want v1.Platform) (*Image, error) {
 	img, err := g.image(ctx, ref, want)
 	if pe, ok := err.(*PlatformError); ok {

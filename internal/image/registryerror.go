@@ -32,7 +32,7 @@ const (
 type RegistryError struct {
 	Image  string // as the user wrote it
 	Host   string
-	Verb   string // "read", "write", "push"
+	Verb   string // "read", "write", "push", "delete"
 	Reason Reason
 	Err    error
 }
