@@ -86,20 +86,27 @@ func (r *outputReader) read() (out buildOutput, err error) {
 			return out, r.fault("build.toml", err)
 		}
 	}
-	if b, ok, err := r.file("store.toml"); err != nil {
+	if out.store, err = r.readStore(); err != nil {
 		return out, err
-	} else if ok {
-		store, err := cnb.DecodeStore(r.path("store.toml"), b)
-		if err != nil {
-			return out, r.fault("store.toml", err)
-		}
-		out.store = &store
 	}
 	if out.sboms, err = r.readSBOMs(layers); err != nil {
 		return out, err
 	}
 	out.layers, err = r.setAside(layers)
 	return out, err
+}
+
+// readStore reads store.toml; the result is nil where there is none.
+func (r *outputReader) readStore() (*cnb.StoreTOML, error) {
+	b, ok, err := r.file("store.toml")
+	if err != nil || !ok {
+		return nil, err
+	}
+	store, err := cnb.DecodeStore(r.path("store.toml"), b)
+	if err != nil {
+		return nil, r.fault("store.toml", err)
+	}
+	return &store, nil
 }
 
 // path is a file of the buildpack as executables see it.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -89,10 +90,13 @@ func (in ComposeInput) metadata(run *v1.ConfigFile) (cnb.LayersMetadata, error) 
 	return md, nil
 }
 
+// imageID is an image's ID in a container engine, in the form that analyzed.toml has it.
+var imageID = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
 // digestReference is ref without its tag and with the image's own digest. What is no name, an image's ID or a
 // directory with its digest, is exact as it is.
 func digestReference(ref string, img v1.Image) (string, error) {
-	if _, err := v1.NewHash(ref); err == nil || strings.HasPrefix(ref, "oci:") {
+	if _, err := v1.NewHash(ref); err == nil || strings.HasPrefix(ref, "oci:") || strings.HasPrefix(ref, "/") || imageID.MatchString(ref) {
 		return ref, nil
 	}
 	digest, err := img.Digest()

@@ -30,6 +30,8 @@ type DetectInput struct {
 type Detected struct {
 	Group cnb.Group `json:"group"`
 	Plan  cnb.Plan  `json:"plan"`
+	// Tried is how many buildpacks the chosen group had before optional ones were left out.
+	Tried int `json:"tried"`
 }
 
 // defaultTrials bounds what an order or a plan with many alternatives can cost.

@@ -174,7 +174,7 @@ func (d *detection) fail(g GroupVerdict) error {
 
 // choose makes the result of the members that the plan kept.
 func (d *detection) choose(members []member, res resolution) *Detected {
-	found := &Detected{Plan: res.plan}
+	found := &Detected{Plan: res.plan, Tried: len(members)}
 	kept := map[int]bool{}
 	var refs []cnb.Ref
 	for _, c := range res.kept {

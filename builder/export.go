@@ -39,6 +39,9 @@ type ExportInput struct {
 	Dirs        Dirs
 	Group       cnb.Group
 	Built       *Built
+	// SBOMTree tells that the SBOM files of buildpacks lie below <layers>/sbom already, as WriteBuilt leaves them:
+	// they are taken as they are, and Built.SBOMs is not looked at.
+	SBOMTree bool
 	// Previous is the previous image's metadata as Analyze gave it: layers without contents are reused from it.
 	Previous cnb.LayersMetadata
 	// Cache tells that cache layers are wanted too; PreviousCache is what the cache holds.

@@ -26,6 +26,9 @@ type RestoreInput struct {
 	// SBOM opens the previous image's SBOM layer as an uncompressed tar stream; nil for none. It is called once
 	// at most, and only if something of it can be used.
 	SBOM func(ctx context.Context) (io.ReadCloser, error)
+	// SBOMTree tells to take the previous image's SBOM files from <layers>/sbom, where ExtractSBOM put them, and
+	// to remove what is there in the end. SBOM is not used then.
+	SBOMTree bool
 	// SkipLayers restores store.toml and nothing else (platform, "skip-layers").
 	SkipLayers bool
 	Limits     Limits

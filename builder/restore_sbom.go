@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path"
 	"strings"
 
@@ -27,6 +28,9 @@ func (r *restorer) sboms(ctx context.Context) error {
 			dirs[el.ID.Dir()] = el.Ref
 		}
 	}
+	if r.SBOMTree {
+		defer r.root.RemoveAll("sbom")
+	}
 	if len(dirs) == 0 {
 		return nil
 	}
@@ -35,6 +39,9 @@ func (r *restorer) sboms(ctx context.Context) error {
 		if err := r.sbomLayer(ctx, "cache", sha, open, dirs); err != nil {
 			return err
 		}
+	}
+	if r.SBOMTree {
+		return r.sbomTree(dirs)
 	}
 	if r.SBOM == nil || r.Previous.BOM == nil {
 		return nil
@@ -120,4 +127,79 @@ func sbomPlace(rel string, dirs map[string]cnb.Ref) (string, bool) {
 		return "", false
 	}
 	return path.Join(parts[0], parts[1]+".sbom."+ext), true
+}
+
+// sbomTree restores the SBOM files that lie below <layers>/sbom/launch, where an analysis that was a process of its
+// own left the previous image's (platform, "restorer").
+func (r *restorer) sbomTree(dirs map[string]cnb.Ref) error {
+	const tree = "sbom/launch"
+	left := int64(maxSBOMs)
+	for _, dir := range sortedKeys(dirs) {
+		layers, err := listDir(r.root, path.Join(tree, dir))
+		if err != nil {
+			continue // it has none, or it is no directory
+		}
+		for _, layer := range layers {
+			files, err := listDir(r.root, path.Join(tree, dir, layer))
+			if err != nil {
+				continue // a file of the buildpack itself
+			}
+			for _, file := range files {
+				name, ok := sbomPlace(path.Join(dir, layer, file), dirs)
+				if !ok {
+					continue
+				}
+				b, err := cnb.ReadFileIn(r.root, path.Join(tree, dir, layer, file), maxSBOM)
+				if left -= int64(len(b)); err != nil || left < 0 {
+					r.emit(Event{Kind: EventWarning, Text: fmt.Sprintf("SBOM file %s of the previous image is not restored: too large or not readable", path.Join(dir, layer, file))})
+					continue
+				}
+				if err := r.Dirs.makeFile(r.root, name, b); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// ExtractSBOM puts the previous image's SBOM layer, an uncompressed tar that has to be what diffID names, below
+// <layers>/sbom, where a restore that is a process of its own finds it (platform, "analyzer").
+func ExtractSBOM(ctx context.Context, dirs Dirs, limits Limits, diffID string, layer io.Reader) error {
+	root, err := os.OpenRoot(dirs.Host(dirs.Layers))
+	if err != nil {
+		return inPhase("analyze", fmt.Errorf("open the layers directory: %w", err))
+	}
+	defer root.Close()
+	err = extractSBOM(ctx, root, dirs, limits, diffID, layer)
+	if err != nil {
+		err = errors.Join(err, root.RemoveAll("sbom"))
+	}
+	return inPhase("analyze", err)
+}
+
+func extractSBOM(ctx context.Context, root *os.Root, dirs Dirs, limits Limits, diffID string, layer io.Reader) error {
+	if !validDiffID(diffID) {
+		return fmt.Errorf("SBOM layer %.100q of the previous image is not a digest", diffID)
+	}
+	if err := root.RemoveAll("sbom"); err != nil {
+		return err
+	}
+	if err := dirs.makeDir(root, "sbom"); err != nil {
+		return err
+	}
+	tree, err := root.OpenRoot("sbom")
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	x := &extraction{
+		dirs: dirs, root: tree, prefix: path.Join(dirs.Layers, "sbom"), limits: limits.orDefault(),
+		made: map[string]bool{"": true}, modes: []dirMode{{"", 0o755}}, buf: make([]byte, 32<<10),
+	}
+	defer x.closeParent()
+	if err := verified(ctx, layer, diffID, func(r io.Reader) error { return x.all(ctx, r) }); err != nil {
+		return fmt.Errorf("restore the SBOM layer of the previous image: %w", err)
+	}
+	return x.finish()
 }

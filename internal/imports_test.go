@@ -42,7 +42,7 @@ func allowed() map[string][]string {
 		"internal/container":                     {},
 		"internal/container/containertest":       {"internal/container"},
 		"internal/container/containertest/guest": {},
-		"internal/container/docker":              {"internal/container"},
+		"internal/container/docker":              {"internal/container", "internal/image"},
 		"internal/layerstore":                    {"builder/cnb"},
 		"internal/source":                        {"builder/cnb"},
 		"internal/image":                         {"builder/cnb", "internal/layerstore"},
@@ -58,7 +58,7 @@ func allowed() map[string][]string {
 
 		"bench":         {"internal/container", "internal/container/docker", "internal/image", "internal/platform"},
 		"cmd/launcher":  {"builder/launch"},
-		"cmd/lifecycle": {"builder", "builder/cnb", "internal/agent", "internal/cache"},
+		"cmd/lifecycle": {"builder", "builder/cnb", "internal/agent", "internal/cache", "internal/container/docker", "internal/image", "internal/layerstore"},
 		"cmd/slipway": {
 			"builder", "builder/base", "builder/cnb", "internal/container", "internal/container/docker", "internal/image",
 			"internal/layerstore", "internal/platform", "internal/source",

@@ -27,6 +27,9 @@ func SBOMExtension(mediaType string) string {
 	return ""
 }
 
+// SBOMExtensions are the file extensions of the formats, in the order in which the reference looks for them.
+func SBOMExtensions() []string { return []string{"cdx.json", "spdx.json", "syft.json"} }
+
 // SBOMMediaType is the media type of an extension ("cdx.json"), "" for an unknown one.
 func SBOMMediaType(extension string) string {
 	switch extension {

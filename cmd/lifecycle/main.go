@@ -1,25 +1,81 @@
-// Command lifecycle is the static binary that works inside a build's containers and beside them. Which part it plays
-// is its first argument, or the name it was called by:
+// Command lifecycle is two things in one static binary. It is a drop-in Cloud Native Buildpacks lifecycle: which phase
+// it is, is told by the name it was called by (detector, analyzer, restorer, builder, exporter, creator, rebaser,
+// extender) or by its first argument (detect, analyze and so on). And it works inside a build's containers and beside
+// them for slipway:
 //
 //	agent      pid 1 of the build container: runs one buildpack executable per request
 //	collector  touches the files of a build, without credentials and without network
 //
-// Both speak Slipway's own protocol on standard input and output; they are started by slipway and not by hand.
+// These two speak Slipway's own protocol on standard input and output; they are started by slipway and not by hand.
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/slipway-build/slipway/internal/agent"
 )
 
-func main() { os.Exit(run(os.Args, os.Environ(), os.Stderr)) }
+// Set when the binary is linked; they stand in the label of every image that it makes.
+var (
+	version    = "0.0.0"
+	commit     = ""
+	repository = ""
+)
 
-// parts are the commands of this binary, by name.
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args, os.Environ(), os.Stdout, os.Stderr))
+}
+
+// run returns the exit status (platform, "Outputs" of each phase).
+func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		args = []string{"lifecycle"}
+	}
+	name := strings.TrimSuffix(filepath.Base(args[0]), filepath.Ext(args[0]))
+	if p, ok := byName()[name]; ok {
+		return runPhase(ctx, p, args[1:], env, stdout, stderr)
+	}
+	part, rest := name, args[1:]
+	if _, ok := parts()[part]; !ok && len(rest) > 0 {
+		part, rest = filepath.Base(rest[0]), rest[1:]
+	}
+	if serve, ok := parts()[part]; ok {
+		return runPart(part, serve, rest, env, stderr)
+	}
+	if p, ok := phases()[phase(part)]; ok {
+		return runPhase(ctx, p.name, rest, env, stdout, stderr)
+	}
+	log := &logger{w: stdout, plain: parseEnvironment(env).bool("CNB_NO_COLOR")}
+	switch part {
+	case "-version", "--version":
+		fmt.Fprintln(stdout, fullVersion())
+		return 0
+	case name:
+		log.errorf("failed to parse arguments: name a phase: detect, analyze, restore, build, export, create, extend or rebase")
+	default:
+		log.errorf("failed to recognize phase: %s: valid phases are detect, analyze, restore, build, export, create, extend and rebase", part)
+	}
+	return exitArguments
+}
+
+// fullVersion is the version with the commit that it was built from, as semver has it.
+func fullVersion() string {
+	if commit == "" || strings.Contains(version, commit) {
+		return version
+	}
+	return version + "+" + commit
+}
+
+// parts are the commands that speak Slipway's own protocol.
 func parts() map[string]func(env []string) error {
 	return map[string]func(env []string) error{
 		"agent":     serveAgent,
@@ -27,29 +83,14 @@ func parts() map[string]func(env []string) error {
 	}
 }
 
-// run returns the exit status: 3 for a wrong command line (the spec's "invalid arguments"), 1 for a failure.
-func run(args, env []string, stderr io.Writer) int {
-	if len(args) == 0 {
-		args = []string{"lifecycle"}
-	}
-	name := strings.TrimSuffix(filepath.Base(args[0]), ".exe")
-	part, ok := parts()[name]
-	if !ok && len(args) > 1 {
-		name = args[1]
-		part, ok = parts()[name]
-		args = args[1:]
-	}
-	switch {
-	case !ok:
-		fmt.Fprintln(stderr, "lifecycle: want one of: agent, collector")
-		return 3
-	case len(args) > 1:
+func runPart(name string, serve func([]string) error, args, env []string, stderr io.Writer) int {
+	if len(args) > 0 {
 		fmt.Fprintf(stderr, "lifecycle %s: takes no arguments\n", name)
-		return 3
+		return exitArguments
 	}
-	if err := part(env); err != nil {
+	if err := serve(env); err != nil {
 		fmt.Fprintf(stderr, "lifecycle %s: %v\n", name, err)
-		return 1
+		return exitFailed
 	}
 	return 0
 }

@@ -95,6 +95,12 @@ func (a *archive) finish(tw *tar.Writer, legacy legacyManifest, d v1.Descriptor)
 var errTarSize = errors.New("layer's tar has another length than its blob tells")
 
 func (a *archive) writeLayer(ctx context.Context, tw *tar.Writer, l v1.Layer, h v1.Hash) error {
+	if k, ok := l.(*knownLayer); ok {
+		var err error
+		if l, err = k.found(); err != nil {
+			return err
+		}
+	}
 	size, err := l.Size()
 	if err != nil {
 		return err

@@ -34,6 +34,7 @@ type keychain struct {
 	headers map[string]string // host, or host/path -> Authorization value
 	config  string            // path of config.json, may be absent
 	env     []string          // for credential helpers
+	kept    remembered
 }
 
 // parseRegistryAuth reads CNB_REGISTRY_AUTH: a JSON object from registry to the value of an Authorization
@@ -108,6 +109,9 @@ func (k *keychain) Resolve(r authn.Resource) (authn.Authenticator, error) {
 
 // ResolveContext implements authn.ContextKeychain. The longest matching repository prefix wins.
 func (k *keychain) ResolveContext(ctx context.Context, r authn.Resource) (authn.Authenticator, error) {
+	if auth, ok := k.kept.get(r.String()); ok {
+		return auth, nil
+	}
 	host := r.RegistryStr()
 	if h, err := normaliseHost(host); err == nil {
 		host = h

@@ -51,7 +51,7 @@ func Open(ctx context.Context, s Settings) (*Machine, error) {
 		m.NoRuntime = err
 		return m, nil
 	}
-	m.Runtime, m.Engine = rt, DockerEngine(rt)
+	m.Runtime, m.Engine = rt, rt.Images()
 	return m, nil
 }
 

@@ -62,6 +62,9 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 		opts = append(opts, client.WithHTTPClient(hc))
 	}
 	opts = append(opts, client.WithHost(host), client.WithUserAgent("slipway"))
+	if o.Dial != nil {
+		opts = append(opts, client.WithDialContext(o.Dial))
+	}
 	if o.APIVersion != "" {
 		opts = append(opts, client.WithAPIVersion(o.APIVersion))
 	}

@@ -1,12 +1,14 @@
 package docker
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,6 +26,9 @@ type Options struct {
 	// Origin is where Host was said ("DOCKER_HOST", `context "rootless"`), for
 	// error messages.
 	Origin string
+	// Dial connects to the engine in place of the usual way, for a caller that has to do something around it;
+	// nil is the usual way.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// err is what was wrong with the settings; New returns it.
 	err error
