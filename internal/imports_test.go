@@ -43,6 +43,8 @@ func allowed() map[string][]string {
 		"internal/container/containertest":       {"internal/container"},
 		"internal/container/containertest/guest": {},
 		"internal/container/docker":              {"internal/container"},
+		"internal/lifecycle":                     {"builder/cnb"},
+		"internal/lifecycle/mklifecycle":         {"internal/image", "internal/lifecycle"},
 		"internal/layerstore":                    {"builder/cnb"},
 		"internal/source":                        {"builder/cnb"},
 		"internal/image":                         {"builder/cnb", "internal/layerstore"},
@@ -52,7 +54,7 @@ func allowed() map[string][]string {
 		// package knows the seam only.
 		"internal/platform": {
 			"builder", "builder/base", "builder/cnb", "internal/agent", "internal/container", "internal/container/docker",
-			"internal/image", "internal/layerstore", "internal/source",
+			"internal/image", "internal/layerstore", "internal/lifecycle", "internal/source",
 		},
 
 		"bench":         {"internal/container", "internal/container/docker", "internal/image", "internal/platform"},
