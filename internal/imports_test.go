@@ -47,7 +47,8 @@ func allowed() map[string][]string {
 		"internal/lifecycle/mklifecycle":         {"internal/image", "internal/lifecycle"},
 		"internal/layerstore":                    {"builder/cnb"},
 		"internal/source":                        {"builder/cnb"},
-		"internal/image":                         {"builder/cnb", "internal/layerstore"},
+		"internal/cloud":                         {},
+		"internal/image":                         {"builder/cnb", "internal/cloud", "internal/layerstore"},
 		"internal/agent/wire":                    {},
 		"internal/agent":                         {"builder", "builder/cnb", "internal/agent/wire", "internal/layerstore", "internal/source"},
 		// platform.Open chooses and opens the runtime, for the command line and the workers alike; the rest of the
