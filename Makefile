@@ -15,12 +15,20 @@ MIRROR ?= http://deb.debian.org/debian
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 ARCH    := $(shell go env GOARCH)
 TOOLS   := cmd/slipway/tools/linux-$(ARCH)
+ARCHES  := amd64 arm64 ppc64le s390x
 PACKS   := $(patsubst buildpacks/%/buildpack.toml,%,$(wildcard buildpacks/*/buildpack.toml))
+
+# The version of the lifecycle is the reference's whose behaviour it has, marked as Slipway's: platforms choose by it
+# what they may ask for (pack: no creator before 0.7.4, no extensions with it before 0.19). The mark is a pre-release
+# and no build metadata, because pack makes an image tag of the version and a tag may have no "+". It is one word with
+# the commit, since a part of a version that is digits alone may not begin with 0.
+LIFECYCLE_VERSION := 0.21.17-slipway-$(VERSION)
 
 # Static binaries whose bytes depend on the source alone. The version goes into what prints one, and not into the
 # launcher: it is in every app image, which should not change with every commit here.
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
-STAMPED  := -ldflags "-s -w -X main.version=$(VERSION)"
+STAMPED  := -ldflags "-s -w -X main.version=$(VERSION) -X main.lifecycleVersion=$(LIFECYCLE_VERSION)"
+LIFECYCLE_STAMPED := -ldflags "-s -w -X main.version=$(LIFECYCLE_VERSION)"
 PLAIN    := -ldflags "-s -w"
 
 # The race detector: in CI, or with RACE=1.
@@ -29,7 +37,7 @@ RACED   := $(if $(RACE_ON),CGO_ENABLED=1,)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
 setup: ## install what is missing (apt), start a Docker Engine where no init system does
@@ -39,14 +47,37 @@ setup: ## install what is missing (apt), start a Docker Engine where no init sys
 build: lifecycle ## bin/slipway, with the lifecycle and the launcher inside
 	@$(GO_BUILD) $(STAMPED) -o bin/slipway ./cmd/slipway
 
+# $(call build-lifecycle,<directory>,<arch>): the two binaries. The launcher is in every app image: at most 4 MiB.
+define build-lifecycle
+mkdir -p $(1); \
+GOOS=linux GOARCH=$(2) $(GO_BUILD) $(LIFECYCLE_STAMPED) -o $(1)/lifecycle ./cmd/lifecycle; \
+GOOS=linux GOARCH=$(2) $(GO_BUILD) $(PLAIN) -o $(1)/launcher ./cmd/launcher; \
+size=$$(stat -c %s $(1)/launcher); if (( size > 4 * 1024 * 1024 )); then echo "$(1)/launcher has $$size bytes; at most 4 MiB may go into every app image" >&2; exit 1; fi
+endef
+MKLIFECYCLE = go run ./internal/lifecycle/mklifecycle --version $(LIFECYCLE_VERSION)
+
+# Until it was a directory, bin/lifecycle was the binary.
 .PHONY: lifecycle
-lifecycle: ## bin/lifecycle and bin/launcher (static; the launcher at most 4 MiB)
-	@mkdir -p bin $(TOOLS)
-	@$(GO_BUILD) $(STAMPED) -o bin/lifecycle ./cmd/lifecycle
-	@$(GO_BUILD) $(PLAIN) -o bin/launcher ./cmd/launcher
-	@size=$$(stat -c %s bin/launcher); if (( size > 4 * 1024 * 1024 )); then \
-		echo "bin/launcher has $$size bytes; at most 4 MiB may go into every app image" >&2; exit 1; fi
-	@for f in lifecycle launcher; do cmp -s bin/$$f $(TOOLS)/$$f || install -m 0755 bin/$$f $(TOOLS)/$$f; done
+lifecycle: ## the drop-in lifecycle: bin/lifecycle/ and bin/lifecycle.tgz
+	@if [[ -f bin/lifecycle ]]; then rm -f bin/lifecycle bin/launcher; fi
+	@mkdir -p $(TOOLS); $(call build-lifecycle,bin/lifecycle,$(ARCH))
+	@$(MKLIFECYCLE) --dir bin/lifecycle --archive bin/lifecycle.tgz
+	@for f in lifecycle launcher; do cmp -s bin/lifecycle/$$f $(TOOLS)/$$f || install -m 0755 bin/lifecycle/$$f $(TOOLS)/$$f; done
+
+.PHONY: lifecycle-all
+lifecycle-all: $(ARCHES:%=bin/lifecycle-$(LIFECYCLE_VERSION)-linux-%.tgz) ## a tarball for every architecture
+
+bin/lifecycle-$(LIFECYCLE_VERSION)-linux-%.tgz: FORCE
+	@$(call build-lifecycle,bin/lifecycle-linux/$*,$*)
+	@$(MKLIFECYCLE) --dir bin/lifecycle-linux/$* --archive $@
+	@stat -c '%n  %s bytes' $@
+
+.PHONY: lifecycle-image
+lifecycle-image: build ## bin/lifecycle-image (OCI layout), and slipway/lifecycle in the local store and Docker
+	@rm -rf bin/lifecycle-image
+	@$(MKLIFECYCLE) --dir bin/lifecycle --arch $(ARCH) --image bin/lifecycle-image
+	@bin/slipway images import slipway/lifecycle:$(LIFECYCLE_VERSION) oci:bin/lifecycle-image
+	@bin/slipway images import slipway/lifecycle oci:bin/lifecycle-image
 
 .PHONY: buildpacks
 buildpacks: $(PACKS:%=bin/buildpacks/%) ## bin/buildpacks/<name>, ready for builder.toml

@@ -1,15 +1,8 @@
 package main
 
 import (
-	"archive/tar"
-	"compress/gzip"
-	"errors"
-	"fmt"
-	"io"
 	"os"
-	"path"
 	"path/filepath"
-	"strings"
 )
 
 // writeVendored makes a buildpack for apps that bring their modules along: it moves them into a launch layer,
@@ -39,61 +32,4 @@ printf '[[processes]]\ntype = "web"\ncommand = ["ls"]\ndefault = true\n' >"$CNB_
 		}
 	}
 	return nil
-}
-
-// lifecycleDir is the directory that holds lifecycle.toml: from itself, or unpacked from a .tgz into dir.
-func lifecycleDir(from, dir string) (string, error) {
-	if fi, err := os.Stat(from); err != nil || fi.IsDir() {
-		return from, err
-	}
-	f, err := os.Open(from)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		return "", fmt.Errorf("read %s: %w", from, err)
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return "", err
-	}
-	defer root.Close()
-	for tr := tar.NewReader(z); ; {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return dir, nil
-		}
-		if err == nil {
-			err = unpackEntry(root, h, tr)
-		}
-		if err != nil {
-			return "", fmt.Errorf("unpack %s: %w", from, err)
-		}
-	}
-}
-
-func unpackEntry(root *os.Root, h *tar.Header, r io.Reader) error {
-	name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
-	if name == "" || h.Typeflag == tar.TypeDir {
-		return nil
-	}
-	if dir := path.Dir(name); dir != "." {
-		if err := root.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-	}
-	if h.Typeflag == tar.TypeSymlink {
-		return root.Symlink(h.Linkname, name)
-	}
-	f, err := root.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, os.FileMode(h.Mode).Perm())
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, r)
-	return errors.Join(err, f.Close())
 }

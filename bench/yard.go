@@ -76,11 +76,7 @@ func (y *yard) makeBuilder(ctx context.Context) error {
 	var text strings.Builder
 	text.WriteString(fmt.Sprintf("[build]\nimage = %q\n\n[run]\n[[run.images]]\nimage = %q\n\n", y.buildImage, run))
 	if y.withPack {
-		at, err := lifecycleDir(y.lifecycle, filepath.Join(y.dir, "lifecycle"))
-		if err != nil {
-			return err
-		}
-		text.WriteString(fmt.Sprintf("[lifecycle]\nuri = %q\n\n", "file://"+at))
+		text.WriteString(fmt.Sprintf("[lifecycle]\nuri = %q\n\n", "file://"+y.lifecycle))
 	}
 	vendored := filepath.Join(y.dir, "vendored")
 	if err := writeVendored(vendored); err != nil {

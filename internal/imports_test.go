@@ -43,9 +43,12 @@ func allowed() map[string][]string {
 		"internal/container/containertest":       {"internal/container"},
 		"internal/container/containertest/guest": {},
 		"internal/container/docker":              {"internal/container", "internal/image"},
+		"internal/lifecycle":                     {"builder/cnb"},
+		"internal/lifecycle/mklifecycle":         {"internal/image", "internal/lifecycle"},
 		"internal/layerstore":                    {"builder/cnb"},
 		"internal/source":                        {"builder/cnb"},
-		"internal/image":                         {"builder/cnb", "internal/layerstore"},
+		"internal/cloud":                         {},
+		"internal/image":                         {"builder/cnb", "internal/cloud", "internal/layerstore"},
 		"internal/cache":                         {"builder/cnb", "internal/image", "internal/layerstore"},
 		"internal/agent/wire":                    {},
 		"internal/agent":                         {"builder", "builder/cnb", "internal/agent/wire", "internal/layerstore", "internal/source"},
@@ -53,7 +56,7 @@ func allowed() map[string][]string {
 		// package knows the seam only.
 		"internal/platform": {
 			"builder", "builder/base", "builder/cnb", "internal/agent", "internal/cache", "internal/container",
-			"internal/container/docker", "internal/image", "internal/layerstore", "internal/source",
+			"internal/container/docker", "internal/image", "internal/layerstore", "internal/lifecycle", "internal/source",
 		},
 
 		"bench":         {"internal/container", "internal/container/docker", "internal/image", "internal/platform"},

@@ -103,6 +103,7 @@ type Lifecycle struct {
 	Version       string
 	BuildpackAPIs []string
 	PlatformAPIs  []string
+	SBOMFormats   []string // media types
 }
 
 // DecodeLifecycle reads lifecycle.toml.
@@ -116,5 +117,6 @@ func DecodeLifecycle(name string, b []byte) (Lifecycle, error) {
 		Version:       t.sub("lifecycle").str("version"),
 		BuildpackAPIs: apis.sub("buildpack").strs("supported", ""),
 		PlatformAPIs:  apis.sub("platform").strs("supported", ""),
+		SBOMFormats:   t.sub("lifecycle").strs("sbom-formats", ""),
 	}, d.err
 }

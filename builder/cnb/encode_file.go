@@ -1,6 +1,7 @@
 package cnb
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -210,6 +211,19 @@ func EncodeLayer(l LayerTOML) ([]byte, error) {
 
 // EncodeStore writes store.toml.
 func EncodeStore(s StoreTOML) ([]byte, error) { return encode(object{{"metadata", s.Data}}) }
+
+// EncodeLifecycle writes lifecycle.toml. The table api is its older form, the oldest version of each API.
+func EncodeLifecycle(l Lifecycle) ([]byte, error) {
+	if len(l.BuildpackAPIs) == 0 || len(l.PlatformAPIs) == 0 {
+		return nil, errors.New("lifecycle.toml: a lifecycle without APIs")
+	}
+	set := func(supported []string) object { return object{{"deprecated", []string{}}, {"supported", supported}} }
+	return encode(object{
+		{"api", object{{"buildpack", l.BuildpackAPIs[0]}, {"platform", l.PlatformAPIs[0]}}},
+		{"apis", object{{"buildpack", set(l.BuildpackAPIs)}, {"platform", set(l.PlatformAPIs)}}},
+		{"lifecycle", object{{"version", l.Version}, {"sbom-formats", unlessNone(l.SBOMFormats)}}},
+	})
+}
 
 // EncodeReport writes report.toml (platform, "report.toml").
 func EncodeReport(r Report) ([]byte, error) {

@@ -12,6 +12,8 @@ const (
 	LabelBaseID            = "io.buildpacks.base.id"
 	LabelDistroName        = "io.buildpacks.base.distro.name"
 	LabelDistroVersion     = "io.buildpacks.base.distro.version"
+	LabelLifecycleVersion  = "io.buildpacks.lifecycle.version"
+	LabelLifecycleAPIs     = "io.buildpacks.lifecycle.apis"
 	LabelBuilderMetadata   = "io.buildpacks.builder.metadata"
 	LabelBuildpackOrder    = "io.buildpacks.buildpack.order"
 	LabelBuildpackLayers   = "io.buildpacks.buildpack.layers"

@@ -65,16 +65,19 @@ func (a *app) dockerConfig() string {
 }
 
 // tools are our own binaries for containers: those that this one holds, or those of SLIPWAY_TOOLS, a directory.
-func (a *app) tools(state string) (platform.Tools, error) {
+func (a *app) tools(state string) (t platform.Tools, err error) {
 	if d := a.getenv("SLIPWAY_TOOLS"); d != "" {
-		d, err := filepath.Abs(d)
-		return platform.Tools{Lifecycle: filepath.Join(d, "lifecycle"), Launcher: filepath.Join(d, "launcher")}, err
+		d, err = filepath.Abs(d)
+		t = platform.Tools{Lifecycle: filepath.Join(d, "lifecycle"), Launcher: filepath.Join(d, "launcher")}
+	} else {
+		var self string
+		if self, err = os.Executable(); err != nil {
+			return t, err
+		}
+		t, err = tools(state, self)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return platform.Tools{}, err
-	}
-	return tools(state, self)
+	t.Version = lifecycleVersion
+	return t, err
 }
 
 // bundles are where systems keep their CA certificates.

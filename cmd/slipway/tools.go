@@ -23,7 +23,7 @@ var embedded embed.FS
 
 // tools puts the embedded binaries below the state directory, named by their content, so that containers
 // can mount them and two versions of slipway do not disturb each other. Without embedded tools (go run, go
-// test) the binaries beside the executable are used.
+// test) the binaries in the directory lifecycle beside the executable are used.
 func tools(state, self string) (platform.Tools, error) {
 	var t platform.Tools
 	for _, tool := range []struct {
@@ -95,7 +95,7 @@ func unpackedText(self, at string) (string, error) {
 func unpackTool(state, self, name string) (string, error) {
 	b, err := embedded.ReadFile("tools/linux-" + runtime.GOARCH + "/" + name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return filepath.Join(filepath.Dir(self), name), nil
+		return filepath.Join(filepath.Dir(self), "lifecycle", name), nil
 	}
 	if err != nil {
 		return "", err

@@ -17,6 +17,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/slipway-build/slipway/internal/cloud"
 )
 
 const (
@@ -29,12 +31,14 @@ const (
 var helperPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // keychain finds the credentials for a registry: CNB_REGISTRY_AUTH first (platform, "Registry
-// Authentication"), then docker's config.json with its helpers. No credentials is anonymous, not an error.
+// Authentication"), then docker's config.json with its helpers, then for registries of clouds those of the cloud. No
+// credentials is anonymous, not an error.
 type keychain struct {
 	headers map[string]string // host, or host/path -> Authorization value
 	config  string            // path of config.json, may be absent
 	env     []string          // for credential helpers
 	kept    remembered
+	cloud   *cloud.Keychain // nil is none
 }
 
 // parseRegistryAuth reads CNB_REGISTRY_AUTH: a JSON object from registry to the value of an Authorization
@@ -127,6 +131,10 @@ func (k *keychain) ResolveContext(ctx context.Context, r authn.Resource) (authn.
 	c, err := k.fromConfig(ctx, host, path)
 	if err != nil {
 		return nil, err
+	}
+	if c == (authn.AuthConfig{}) && k.cloud != nil {
+		l := k.cloud.Login(ctx, host)
+		c = authn.AuthConfig{Username: l.Username, Password: l.Password, IdentityToken: l.IdentityToken}
 	}
 	if c == (authn.AuthConfig{}) {
 		return authn.Anonymous, nil

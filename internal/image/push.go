@@ -45,7 +45,7 @@ func (g *Registry) Push(ctx context.Context, refs []Ref, img v1.Image, o PushOpt
 	}
 	pusher, err := remote.NewPusher(g.options(ctx, refs[0])...)
 	if err != nil {
-		return w, registryError("push", refs[0], err)
+		return w, g.failed("push", refs[0], err)
 	}
 	from := mounts(refs[0], o.From)
 	for _, ref := range refs {
@@ -55,7 +55,7 @@ func (g *Registry) Push(ctx context.Context, refs []Ref, img v1.Image, o PushOpt
 		}
 		p := &pushImage{Image: img, from: from, host: ref.Host(), progress: o.Progress}
 		if err := pusher.Push(ctx, r, p); err != nil {
-			return w, registryError("push", ref, err)
+			return w, g.failed("push", ref, err)
 		}
 		w.Names = append(w.Names, ref.Name())
 		if p.opened != nil && w.Sent == 0 {
@@ -210,7 +210,7 @@ func (g *Registry) CheckRead(ctx context.Context, ref Ref) error {
 	}
 	// Some registries answer a HEAD badly; the error of a GET also says more.
 	_, err = remote.Get(r, g.options(ctx, ref)...)
-	return registryError("read", ref, err)
+	return g.failed("read", ref, err)
 }
 
 // Delete removes an image by its digest, or a name where ref has none. Not every registry can.
@@ -229,7 +229,7 @@ func (g *Registry) CheckWrite(ctx context.Context, ref Ref) error {
 	if err != nil {
 		return err
 	}
-	return registryError("write", ref, retry(ctx, func() error { return g.tryUpload(ctx, ref, r.Context()) }))
+	return g.failed("write", ref, retry(ctx, func() error { return g.tryUpload(ctx, ref, r.Context()) }))
 }
 
 func (g *Registry) tryUpload(ctx context.Context, ref Ref, repo name.Repository) error {

@@ -14,14 +14,16 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/slipway-build/slipway/internal/cloud"
 )
 
 // RegistryOptions configure the client. Nothing is read from the process's environment.
 type RegistryOptions struct {
 	// CA is the whole set of trusted roots in PEM; empty means the system's.
 	CA []byte
-	// Env is a list of NAME=value: HTTP_PROXY, HTTPS_PROXY, NO_PROXY, CNB_REGISTRY_AUTH, and what
-	// credential helpers get (PATH and HOME among it).
+	// Env is a list of NAME=value: HTTP_PROXY, HTTPS_PROXY, NO_PROXY, CNB_REGISTRY_AUTH, the clouds' own
+	// variables, and what credential helpers get (PATH and HOME among it).
 	Env []string
 	// DockerConfig is the path of docker's config.json; it may be absent.
 	DockerConfig string
@@ -50,7 +52,8 @@ func NewRegistry(o RegistryOptions) (*Registry, error) {
 		return nil, err
 	}
 	g := &Registry{base: t, userAgent: o.UserAgent,
-		keychain: &keychain{headers: headers, config: o.DockerConfig, env: helperEnv(o.Env)},
+		keychain: &keychain{headers: headers, config: o.DockerConfig, env: helperEnv(o.Env),
+			cloud: cloud.New(func(name string) string { return envValue(o.Env, name) }, t)},
 		// Three tries within two seconds: enough for a restart behind a balancer, short enough to wait for.
 		backoff: remote.Backoff{Duration: 300 * time.Millisecond, Factor: 4, Jitter: 0.1, Steps: 3}}
 	for _, h := range o.Insecure {
@@ -98,7 +101,7 @@ func (g *Registry) Image(ctx context.Context, ref Ref, want v1.Platform) (*Image
 		return nil, pe
 	}
 	if err != nil {
-		return nil, registryError("read", ref, err)
+		return nil, g.failed("read", ref, err)
 	}
 	return img, nil
 }
@@ -160,15 +163,15 @@ type remoteSource struct {
 func (s *remoteSource) open(d v1.Descriptor) (io.ReadCloser, error) {
 	puller, err := s.connect()
 	if err != nil {
-		return nil, registryError("read", s.ref, err)
+		return nil, s.g.failed("read", s.ref, err)
 	}
 	l, err := puller.Layer(s.ctx, s.repo.Digest(d.Digest.String()))
 	if err != nil {
-		return nil, registryError("read", s.ref, err)
+		return nil, s.g.failed("read", s.ref, err)
 	}
 	rc, err := l.Compressed()
 	if err != nil {
-		return nil, registryError("read", s.ref, err)
+		return nil, s.g.failed("read", s.ref, err)
 	}
 	return &sizedReader{ReadCloser: rc, left: d.Size}, nil
 }

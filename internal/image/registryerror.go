@@ -35,6 +35,7 @@ type RegistryError struct {
 	Verb   string // "read", "write", "push", "delete"
 	Reason Reason
 	Err    error
+	Cloud  error // why the credentials of the registry's cloud did not serve, if they were tried
 }
 
 func (e *RegistryError) Unwrap() error { return e.Err }
@@ -45,7 +46,11 @@ func (e *RegistryError) Is(target error) bool {
 }
 
 func (e *RegistryError) Error() string {
-	return fmt.Sprintf("%s image %q: %s", e.Verb, clip(e.Image), e.what())
+	text := fmt.Sprintf("%s image %q: %s", e.Verb, clip(e.Image), e.what())
+	if e.Cloud != nil {
+		text += " (" + oneLine(e.Cloud.Error()) + ")"
+	}
+	return text
 }
 
 // what the registry did, without the image.
@@ -96,6 +101,15 @@ func oneLine(s string) string {
 		}
 	}
 	return string(out)
+}
+
+// failed is the error of a request to the image's registry.
+func (g *Registry) failed(verb string, ref Ref, err error) error {
+	err = registryError(verb, ref, err)
+	if re, ok := errors.AsType[*RegistryError](err); ok && (re.Reason == ReasonUnauthorized || re.Reason == ReasonDenied) {
+		re.Cloud = g.keychain.cloud.Failure(ref.Host())
+	}
+	return err
 }
 
 func registryError(verb string, ref Ref, err error) error {

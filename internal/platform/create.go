@@ -65,7 +65,12 @@ func CreateBuilder(ctx context.Context, m *Machine, o CreateOptions) (image.Writ
 	if spec.Buildpacks, err = m.builderBuildpacks(ctx, r, dir, config.Buildpacks); err != nil {
 		return image.Written{}, err
 	}
-	if spec.Lifecycle, spec.Describe, err = readLifecycle(dir, config.Lifecycle); err != nil {
+	tmp, err := os.MkdirTemp(m.State, "lifecycle-")
+	if err != nil {
+		return image.Written{}, fmt.Errorf("make room for the lifecycle: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	if spec.Lifecycle, spec.Describe, err = m.lifecycle(tmp, dir, config.Lifecycle); err != nil {
 		return image.Written{}, err
 	}
 	img, err := builder.CreateBuilder(ctx, spec)
@@ -214,27 +219,4 @@ func readBuildpack(dir string) (*cnb.Descriptor, error) {
 		}
 	}
 	return d, nil
-}
-
-// readLifecycle finds the lifecycle that a builder carries for other platforms: a directory with
-// lifecycle.toml and a folder lifecycle/.
-func readLifecycle(dir, uri string) (string, cnb.BuilderLifecycle, error) {
-	if uri == "" {
-		return "", cnb.BuilderLifecycle{}, nil
-	}
-	at := strings.TrimPrefix(uri, "file://")
-	if !filepath.IsAbs(at) {
-		at = filepath.Join(dir, at)
-	}
-	b, err := cnb.ReadFile(at, "lifecycle.toml", cnb.MaxDescriptor)
-	if err != nil {
-		return "", cnb.BuilderLifecycle{}, fmt.Errorf("lifecycle %s: want a directory with lifecycle.toml and lifecycle/: %w", uri, err)
-	}
-	l, err := cnb.DecodeLifecycle(filepath.Join(at, "lifecycle.toml"), b)
-	if err != nil {
-		return "", cnb.BuilderLifecycle{}, err
-	}
-	describe := cnb.NewBuilderLifecycle(l.Version)
-	describe.APIs.Buildpack.Supported, describe.APIs.Platform.Supported = l.BuildpackAPIs, l.PlatformAPIs
-	return at, describe, nil
 }

@@ -40,7 +40,7 @@ type yard struct {
 }
 
 func (y *yard) tools() platform.Tools {
-	return platform.Tools{Lifecycle: filepath.Join(y.dir, "tools", "lifecycle"), Launcher: filepath.Join(y.dir, "tools", "launcher")}
+	return platform.Tools{Lifecycle: filepath.Join(y.dir, "tools", "lifecycle"), Launcher: filepath.Join(y.dir, "tools", "launcher"), Version: "0.0.0-test"}
 }
 
 func (y *yard) oci(name string) string { return "oci:" + filepath.Join(y.dir, "oci", name) }

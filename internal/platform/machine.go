@@ -34,10 +34,11 @@ type Machine struct {
 }
 
 // Tools are the static binaries that Slipway brings into containers and images. Lifecycle is agent and
-// collector; Launcher starts the processes of a built image.
+// collector, and the phases in a builder; Launcher starts the processes of a built image.
 type Tools struct {
 	Lifecycle string
 	Launcher  string
+	Version   string // of the lifecycle, a semantic version
 }
 
 // Check says whether the tools are there.
