@@ -40,6 +40,7 @@ type Image struct {
 	digest   v1.Hash  // of current
 	metadata cnb.CacheMetadata
 	exists   bool
+	dropped  map[string]bool // layers with other contents than the image says
 }
 
 var _ Cache = (*Image)(nil)
@@ -132,10 +133,22 @@ func (c *Image) Layer(diffID string) (v1.Layer, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.current == nil {
+	if c.current == nil || c.dropped[h.String()] {
 		return nil, fmt.Errorf("layer %s: %w", h, errNoLayer)
 	}
 	return c.current.LayerByDiffID(h)
+}
+
+// Drop has Replace ask for a layer whose contents turned out to be wrong, rather than to keep it.
+func (c *Image) Drop(diffID string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dropped == nil {
+		c.dropped = map[string]bool{}
+	}
+	c.dropped[diffID] = true
+	c.metadata, _ = present(c.metadata, func(id string) bool { return id != diffID })
+	return nil
 }
 
 // Open reads a layer from the registry.
@@ -192,7 +205,7 @@ func (c *Image) push(ctx context.Context, md cnb.CacheMetadata, img v1.Image) er
 	}
 	c.mu.Lock()
 	old := c.digest
-	c.current, c.digest, c.metadata, c.exists = img, w.Digest, md, true
+	c.current, c.digest, c.metadata, c.exists, c.dropped = img, w.Digest, md, true, nil
 	c.mu.Unlock()
 	if c.opts.DeletePrevious && old != (v1.Hash{}) && old != w.Digest {
 		if err := c.reg.Delete(ctx, c.ref.WithDigest(old)); err != nil {
