@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,7 +14,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/slipway-build/slipway/builder/cnb"
@@ -240,8 +241,11 @@ func makeImage(md cnb.CacheMetadata, ids []string, layer func(diffID string) (v1
 		adds = append(adds, mutate.Addendum{Layer: l, MediaType: mt, History: v1.History{Created: created}})
 	}
 	if len(adds) == 0 { // some registries take no image without a layer: an empty tar, as in the reference
-		l := static.NewLayer(make([]byte, 1024), types.OCIUncompressedLayer)
-		adds = append(adds, mutate.Addendum{Layer: l, MediaType: types.OCIUncompressedLayer, History: v1.History{Created: created}})
+		l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(make([]byte, 1024))), nil })
+		if err != nil {
+			return nil, err
+		}
+		adds = append(adds, mutate.Addendum{Layer: l, MediaType: types.OCILayer, History: v1.History{Created: created}})
 	}
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	img, err = mutate.ConfigFile(img, &v1.ConfigFile{
