@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,7 +14,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/slipway-build/slipway/builder/cnb"
@@ -40,6 +41,7 @@ type Image struct {
 	digest   v1.Hash  // of current
 	metadata cnb.CacheMetadata
 	exists   bool
+	dropped  map[string]bool // layers with other contents than the image says
 }
 
 var _ Cache = (*Image)(nil)
@@ -132,10 +134,22 @@ func (c *Image) Layer(diffID string) (v1.Layer, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.current == nil {
+	if c.current == nil || c.dropped[h.String()] {
 		return nil, fmt.Errorf("layer %s: %w", h, errNoLayer)
 	}
 	return c.current.LayerByDiffID(h)
+}
+
+// Drop has Replace ask for a layer whose contents turned out to be wrong, rather than to keep it.
+func (c *Image) Drop(diffID string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dropped == nil {
+		c.dropped = map[string]bool{}
+	}
+	c.dropped[diffID] = true
+	c.metadata, _ = present(c.metadata, func(id string) bool { return id != diffID })
+	return nil
 }
 
 // Open reads a layer from the registry.
@@ -192,7 +206,7 @@ func (c *Image) push(ctx context.Context, md cnb.CacheMetadata, img v1.Image) er
 	}
 	c.mu.Lock()
 	old := c.digest
-	c.current, c.digest, c.metadata, c.exists = img, w.Digest, md, true
+	c.current, c.digest, c.metadata, c.exists, c.dropped = img, w.Digest, md, true, nil
 	c.mu.Unlock()
 	if c.opts.DeletePrevious && old != (v1.Hash{}) && old != w.Digest {
 		if err := c.reg.Delete(ctx, c.ref.WithDigest(old)); err != nil {
@@ -227,8 +241,11 @@ func makeImage(md cnb.CacheMetadata, ids []string, layer func(diffID string) (v1
 		adds = append(adds, mutate.Addendum{Layer: l, MediaType: mt, History: v1.History{Created: created}})
 	}
 	if len(adds) == 0 { // some registries take no image without a layer: an empty tar, as in the reference
-		l := static.NewLayer(make([]byte, 1024), types.OCIUncompressedLayer)
-		adds = append(adds, mutate.Addendum{Layer: l, MediaType: types.OCIUncompressedLayer, History: v1.History{Created: created}})
+		l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(make([]byte, 1024))), nil })
+		if err != nil {
+			return nil, err
+		}
+		adds = append(adds, mutate.Addendum{Layer: l, MediaType: types.OCILayer, History: v1.History{Created: created}})
 	}
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	img, err = mutate.ConfigFile(img, &v1.ConfigFile{

@@ -50,8 +50,8 @@ func (v *Volume) replace(ctx context.Context, ids []string, text []byte, layer f
 	}
 	defer unlock()
 	r := &replacement{root: root, ids: ids, text: text, layer: layer}
-	if r.same() {
-		return nil
+	if err := r.tidy(); err != nil || r.same() {
+		return err
 	}
 	for _, step := range r.steps() {
 		if err := step(ctx); err != nil {
@@ -73,7 +73,7 @@ type replacement struct {
 }
 
 func (r *replacement) steps() []func(context.Context) error {
-	return []func(context.Context) error{r.clear, r.stage, r.describe, r.moveAside, r.commit, r.settle}
+	return []func(context.Context) error{r.begin, r.stage, r.describe, r.moveAside, r.commit, r.settle}
 }
 
 // same says that the cache is already what it is to be.
@@ -109,18 +109,17 @@ func (r *replacement) same() bool {
 	return true
 }
 
-// clear makes an empty staging directory, after a process that died has been cleaned up.
-func (r *replacement) clear(context.Context) error {
+// tidy cleans up after a process that died.
+func (r *replacement) tidy() error {
 	if movedAside(r.root) {
 		if err := r.root.Rename(backupDir, committedDir); err != nil {
 			return err
 		}
 	}
-	for _, d := range []string{stagingDir, backupDir} {
-		if err := r.root.RemoveAll(d); err != nil {
-			return err
-		}
-	}
+	return errors.Join(r.root.RemoveAll(stagingDir), r.root.RemoveAll(backupDir))
+}
+
+func (r *replacement) begin(context.Context) error {
 	if err := r.root.Mkdir(stagingDir, 0o777); err != nil {
 		return err
 	}
