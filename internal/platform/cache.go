@@ -31,7 +31,7 @@ func (j *job) openCache(ctx context.Context) error {
 	}
 	key := j.o.Cache.Key
 	if key == "" {
-		key = j.target.Name()
+		key = j.dest.refs[0].Name()
 	}
 	j.cache.local = j.m.Store.Cache(key)
 	if j.o.Cache.Clear {
@@ -47,7 +47,7 @@ func (j *job) openCacheImage(ctx context.Context) (err error) {
 	if j.cache.ref, err = image.ParseRef(j.o.Cache.Image); err != nil {
 		return fmt.Errorf("cache image: %w", err)
 	}
-	if err := j.notOutput(j.cache.ref, "cache image"); err != nil {
+	if err := j.dest.isNot(j.cache.ref, "cache image"); err != nil {
 		return err
 	}
 	if err := j.m.Registry.CheckWrite(ctx, j.cache.ref); err != nil {
