@@ -25,18 +25,12 @@ func (c *command) buildPhase(ctx context.Context) error {
 	if err != nil {
 		return fail(err, exitFailed, "reading analyzed.toml")
 	}
-	built, err := c.build(ctx, group, plan, a)
-	if err != nil {
-		return err
-	}
-	dirs, err := c.dirs()
-	if err != nil {
-		return err
-	}
-	return fail(builder.WriteBuilt(dirs, c.API, built), exitBuild, "build")
+	_, err = c.build(ctx, group, plan, a)
+	return err
 }
 
-// build runs the buildpacks of the group; what they print goes out as it comes.
+// build runs the buildpacks of the group; what they print goes out as it comes. What they leave is written down for
+// an exporter, and for platforms that read metadata.toml.
 func (c *command) build(ctx context.Context, group cnb.Group, plan cnb.Plan, a cnb.Analyzed) (*builder.Built, error) {
 	dirs, err := c.dirs()
 	if err != nil {
@@ -48,6 +42,9 @@ func (c *command) build(ctx context.Context, group cnb.Group, plan cnb.Plan, a c
 		Runner: builder.ExecRunner(os.Geteuid(), os.Getegid()), Emit: c.log.built,
 		Stdio: func(cnb.Ref) (stdout, stderr io.Writer) { return c.stdout, c.stderr },
 	})
+	if err == nil {
+		err = builder.WriteBuilt(dirs, c.API, built)
+	}
 	return built, fail(phrased(err), exitBuild, "build")
 }
 
