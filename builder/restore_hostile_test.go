@@ -102,6 +102,35 @@ func TestRestoreDamagedCache(t *testing.T) {
 	}
 }
 
+// dropCache is told what could not be restored.
+type dropCache struct {
+	memCache
+	dropped *[]string
+}
+
+func (c dropCache) Drop(diffID string) error {
+	*c.dropped = append(*c.dropped, diffID)
+	return nil
+}
+
+// TestRestoreDrops tells the cache of contents that are damaged, and of no others.
+func TestRestoreDrops(t *testing.T) {
+	good := tarWith(t, dirHdr("/layers/bp/x"), fileHdr("/layers/bp/x/f"))
+	bad, sbom := diffIDOf([]byte("bad")), diffIDOf([]byte("sbom"))
+	layers := map[string]cnb.LayerMetadata{"x": layerMeta("c", diffIDOf(good)), "y": layerMeta("c", bad)}
+	var dropped []string
+	err := Restore(t.Context(), RestoreInput{
+		PlatformAPI: cnb.NewestPlatformAPI, Dirs: newBuildDir(t).Dirs, Group: bpGroup,
+		Cache: dropCache{memCache{
+			cnb.CacheMetadata{BOM: cnb.LayerSHA{SHA: sbom}, Buildpacks: metaOf(layers)},
+			map[string][]byte{diffIDOf(good): good, bad: good[:1024], sbom: good},
+		}, &dropped},
+	})
+	if err != nil || !slices.Equal(dropped, []string{bad, sbom}) {
+		t.Errorf("dropped %q, %v; want %q", dropped, err, []string{bad, sbom})
+	}
+}
+
 // FuzzRestore makes sure that no tar in a cache puts anything outside of its layer.
 func FuzzRestore(f *testing.F) {
 	f.Add(tarWith(f, dirHdr("/layers/bp/x"), fileHdr("/layers/bp/x/f")))
