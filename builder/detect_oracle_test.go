@@ -187,7 +187,7 @@ func (w world) run(flat []cnb.GroupElement) (ok bool, passed []candidate, errore
 	for i, e := range flat {
 		fits := true
 		for _, t := range w.packs[e.ID].Targets {
-			fits = t.OS == "linux" || !w.api.AtLeast(0, 12)
+			fits = t.OS == "linux" || e.Optional || !w.api.AtLeast(0, 12)
 		}
 		errored = errored || fits && w.status[e.ID] == 1
 		if fits && w.status[e.ID] == 0 {
