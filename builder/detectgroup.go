@@ -13,7 +13,7 @@ import (
 type member struct {
 	descriptor *cnb.Descriptor
 	optional   bool
-	unfit      string // why it cannot run on the run image; "" when it can
+	unfit      string // why it cannot run on the run image; "" when it can or is optional
 }
 
 // order tries the groups of an order one after the other, each followed by next, behind the members found so far.
@@ -54,7 +54,11 @@ func (d *detection) group(ctx context.Context, elements []cnb.GroupElement, done
 		if err := checkAPI(desc); err != nil {
 			return nil, err
 		}
-		done = append(done, member{descriptor: desc, optional: el.Optional, unfit: d.unfit(desc)})
+		m := member{descriptor: desc, optional: el.Optional}
+		if !m.optional {
+			m.unfit = d.unfit(desc)
+		}
+		done = append(done, m)
 		if len(done) > maxElements {
 			return nil, &OrderError{Reason: fmt.Sprintf("a group of more than %d buildpacks", maxElements)}
 		}
@@ -95,7 +99,8 @@ func (d *detection) otherExecEnv(el cnb.GroupElement, desc *cnb.Descriptor) stri
 }
 
 // unfit says why a buildpack cannot be used for this run image (buildpack, "Targets"); targets count from
-// Platform API 0.12 on.
+// Platform API 0.12 on. They count for required buildpacks only: an optional one is asked like any other, as the
+// spec wants it ("Phase #1: Detection") and as the reference does.
 func (d *detection) unfit(desc *cnb.Descriptor) string {
 	if !d.in.PlatformAPI.AtLeast(0, 12) {
 		return ""

@@ -4,13 +4,14 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/slipway-build/slipway/builder/cnb"
 )
@@ -98,36 +99,68 @@ func TestSliceOfEmptyApp(t *testing.T) {
 	}
 }
 
+// drawSlices fills app with a few files, links and directories and makes slices for them.
+func drawSlices(t *rapid.T, app string) ([]cnb.Slice, error) {
+	part := rapid.SampledFrom([]string{"a", "b", "c", ".d", "a*"})
+	for range rapid.IntRange(0, 12).Draw(t, "entries") {
+		p := filepath.Join(app, filepath.Join(rapid.SliceOfN(part, 1, 4).Draw(t, "path")...))
+		if os.MkdirAll(filepath.Dir(p), 0o755) != nil {
+			continue // a file is in the way
+		}
+		var err error
+		switch _, absent := os.Lstat(p); {
+		case absent == nil: // what is there stays
+		case rapid.IntRange(0, 3).Draw(t, "kind") == 0:
+			err = os.Mkdir(p, 0o755)
+		case rapid.IntRange(0, 3).Draw(t, "kind") == 0:
+			err = os.Symlink(rapid.SampledFrom([]string{"a", "../b", "/etc", "."}).Draw(t, "target"), p)
+		default:
+			err = os.WriteFile(p, nil, 0o644)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	glob := rapid.SampledFrom([]string{
+		"a", "b", "a/*", "*/b", "*", "?/a", "a/b/*", "*/*/*", "[bc]", "[^a]", "c/a", "b/c/a", ".d", ".*", `a\*`, "a[*]", "*/a*",
+		"./a", "a/", "b/../c", "..", "/a", "**", "", ".", "*.d", "c//a", app + "/b", app + "/*/c",
+	})
+	var list []cnb.Slice
+	for range rapid.IntRange(1, 4).Draw(t, "slices") {
+		list = append(list, cnb.Slice{Paths: rapid.SliceOfN(glob, 0, 3).Draw(t, "globs")})
+	}
+	return list, nil
+}
+
 // TestSlicesAgainstTheSpec compares with the spec taken at its word: every slice takes what it matches, with
 // what is below, out of what is left.
 func TestSlicesAgainstTheSpec(t *testing.T) {
-	rnd := rand.New(rand.NewPCG(1, 2))
-	globs := []string{"a", "b", "a/*", "*/b", "*", "?/a", "a/b/*", "*/*/*", "[bc]", "c/a", "b/c/a"}
-	for range 150 {
-		app := t.TempDir()
-		for range 1 + rnd.IntN(12) {
-			parts := make([]string, 1+rnd.IntN(4))
-			for i := range parts {
-				parts[i] = string("abc"[rnd.IntN(3)])
-			}
-			p := filepath.Join(app, filepath.Join(parts...))
-			if os.MkdirAll(filepath.Dir(p), 0o755) == nil {
-				os.WriteFile(p, nil, 0o644) // where there is a directory it stays one
-			}
+	top, n := t.TempDir(), 0
+	rapid.Check(t, func(rt *rapid.T) {
+		n++
+		app := filepath.Join(top, fmt.Sprint(n))
+		if err := os.Mkdir(app, 0o755); err != nil {
+			rt.Fatal(err)
 		}
-		var list []cnb.Slice
-		for range 1 + rnd.IntN(4) {
-			var s cnb.Slice
-			for range 1 + rnd.IntN(2) {
-				s.Paths = append(s.Paths, globs[rnd.IntN(len(globs))])
-			}
-			list = append(list, s)
+		defer os.RemoveAll(app)
+		list, err := drawSlices(rt, app)
+		if err != nil {
+			rt.Fatal(err)
 		}
 		got, want := sliced(t, app, list), bySpec(t, app, list)
 		if fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Fatalf("%v:\ngot  %q\nwant %q", list, got, want)
+			rt.Fatalf("%q:\ngot  %q\nwant %q", list, got, want)
 		}
-	}
+	})
+}
+
+// matchesSlice tells whether one of a slice's globs is about the path q of the app.
+func matchesSlice(s cnb.Slice, app, q string) bool {
+	return slices.ContainsFunc(s.Paths, func(g string) bool {
+		inApp, _ := path.Match(path.Clean(g), q)
+		absolute, _ := path.Match(path.Clean(g), path.Join(app, q))
+		return inApp || absolute
+	})
 }
 
 func bySpec(t *testing.T, app string, list []cnb.Slice) [][]string {
@@ -146,7 +179,7 @@ func bySpec(t *testing.T, app string, list []cnb.Slice) [][]string {
 		layer := map[string]bool{}
 		for p := range left {
 			for q := p; q != "."; q = path.Dir(q) {
-				if slices.ContainsFunc(s.Paths, func(g string) bool { ok, _ := path.Match(g, q); return ok }) {
+				if matchesSlice(s, app, q) {
 					layer[p] = true
 				}
 			}
