@@ -36,7 +36,7 @@ func (b *buildRun) step(ctx context.Context, ref cnb.Ref) error {
 	}
 	b.emit(Event{Kind: EventBuildStart, Buildpack: d.Ref})
 	start := time.Now()
-	required := entriesFor(b.plan, d.ID)
+	required := entriesOf(b.plan, cnb.Provider{Ref: d.Ref})
 	if err := b.run(ctx, d, required); err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (b *buildRun) run(ctx context.Context, d *cnb.Descriptor, required []cnb.Re
 	}
 	defer dir.Close()
 	defer b.scratch.RemoveAll(path.Base(dir.Name()))
-	if err := b.writePlan(dir, required); err != nil {
+	if err := writePlan(b.in.Dirs, dir, required); err != nil {
 		return fmt.Errorf("write the plan of buildpack %s: %w", d.Ref, err)
 	}
 	cmd, err := b.command(d, path.Join(b.in.Dirs.scratch(), path.Base(dir.Name()), planFile))
@@ -93,7 +93,8 @@ func (b *buildRun) run(ctx context.Context, d *cnb.Descriptor, required []cnb.Re
 	return fmt.Errorf("run build of buildpack %s: %w", d.Ref, err)
 }
 
-func (b *buildRun) writePlan(dir *os.Root, required []cnb.Require) error {
+// writePlan writes the plan of one buildpack or extension into its scratch directory.
+func writePlan(dirs Dirs, dir *os.Root, required []cnb.Require) error {
 	text, err := cnb.EncodeBuildpackPlan(cnb.BuildpackPlan{Entries: required})
 	if err != nil {
 		return err
@@ -103,7 +104,7 @@ func (b *buildRun) writePlan(dir *os.Root, required []cnb.Require) error {
 		return err
 	}
 	_, err = f.Write(text)
-	return errors.Join(err, f.Close(), b.in.Dirs.chown(dir, planFile))
+	return errors.Join(err, f.Close(), dirs.chown(dir, planFile))
 }
 
 // command is the execution of bin/build; as in detect, paths go both ways.
@@ -128,11 +129,12 @@ func (b *buildRun) command(d *cnb.Descriptor, plan string) (Cmd, error) {
 	return cmd, nil
 }
 
-// entriesFor is what the plan still asks of a buildpack: the requirements of every entry that it can provide.
-func entriesFor(p cnb.Plan, id cnb.ID) []cnb.Require {
+// entriesOf is what the plan still asks of a buildpack or an extension: the requirements of every entry that it can
+// provide. Versions do not count.
+func entriesOf(p cnb.Plan, by cnb.Provider) []cnb.Require {
 	var out []cnb.Require
 	for _, e := range p.Entries {
-		if slices.ContainsFunc(e.Providers, func(p cnb.Provider) bool { return p.ID == id && !p.Extension }) {
+		if slices.ContainsFunc(e.Providers, func(p cnb.Provider) bool { return p.ID == by.ID && p.Extension == by.Extension }) {
 			out = append(out, e.Requires...)
 		}
 	}
@@ -142,20 +144,30 @@ func entriesFor(p cnb.Plan, id cnb.ID) []cnb.Require {
 // meet takes every requirement out of the plan that the buildpack was given, except those that it left to the next
 // provider of the same name (buildpack, "Unmet Buildpack Plan Entries").
 func (b *buildRun) meet(d *cnb.Descriptor, required []cnb.Require, unmet []cnb.Provide) error {
-	met := map[string]bool{}
-	for _, r := range required {
-		met[r.Name] = true
-	}
+	met := namesOf(required)
 	for _, u := range unmet {
 		if !slices.ContainsFunc(required, func(r cnb.Require) bool { return r.Name == u.Name }) {
 			return b.outputError(d, "build.toml", fmt.Errorf("unmet %q is not in the buildpack's plan: name only what is", u.Name))
 		}
 		delete(met, u.Name)
 	}
-	b.plan = cnb.Plan{Entries: slices.DeleteFunc(slices.Clone(b.plan.Entries), func(e cnb.PlanEntry) bool {
+	b.plan = withoutMet(b.plan, met)
+	return nil
+}
+
+func namesOf(rs []cnb.Require) map[string]bool {
+	names := map[string]bool{}
+	for _, r := range rs {
+		names[r.Name] = true
+	}
+	return names
+}
+
+// withoutMet is the plan without the entries of the names in met.
+func withoutMet(p cnb.Plan, met map[string]bool) cnb.Plan {
+	return cnb.Plan{Entries: slices.DeleteFunc(slices.Clone(p.Entries), func(e cnb.PlanEntry) bool {
 		return slices.ContainsFunc(e.Requires, func(r cnb.Require) bool { return met[r.Name] })
 	})}
-	return nil
 }
 
 // outputError blames a file, or a directory, in the buildpack's layers directory.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 
 	"github.com/slipway-build/slipway/builder/cnb"
@@ -18,16 +17,10 @@ func DirCatalog(dir string) Catalog { return dirCatalog{dir} }
 type dirCatalog struct{ dir string }
 
 func (c dirCatalog) Buildpack(ref cnb.Ref) (*cnb.Descriptor, error) {
-	idDir := filepath.Join(c.dir, ref.ID.Dir())
-	have := subdirs(idDir)
-	version := ref.Version
-	if version == "" && len(have) == 1 {
-		version = have[0]
-	}
-	if version == "" || version == "." || version == ".." || path.Base(version) != version {
+	bpDir, have, ok := moduleDir(c.dir, "buildpack.toml", ref)
+	if !ok {
 		return nil, &NotFoundError{Buildpack: ref, Have: have}
 	}
-	bpDir := filepath.Join(idDir, version)
 	b, err := cnb.ReadFile(bpDir, "buildpack.toml", cnb.MaxDescriptor)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &NotFoundError{Buildpack: ref, Have: have}
@@ -51,13 +44,22 @@ func exists(p string) bool {
 	return err == nil
 }
 
-func subdirs(dir string) []string {
-	entries, _ := os.ReadDir(dir)
-	var names []string
+// moduleDir is <dir>/<id>/<version>, and the versions of the id that have a descriptor of the given name. A ref
+// without a version means the only one.
+func moduleDir(dir, descriptor string, ref cnb.Ref) (path string, have []string, ok bool) {
+	idDir := filepath.Join(dir, ref.ID.Dir())
+	entries, _ := os.ReadDir(idDir)
 	for _, e := range entries {
-		if exists(filepath.Join(dir, e.Name(), "buildpack.toml")) {
-			names = append(names, e.Name())
+		if exists(filepath.Join(idDir, e.Name(), descriptor)) {
+			have = append(have, e.Name())
 		}
 	}
-	return names
+	version := ref.Version
+	if version == "" && len(have) == 1 {
+		version = have[0]
+	}
+	if version == "" || version == "." || version == ".." || filepath.Base(version) != version {
+		return "", have, false
+	}
+	return filepath.Join(idDir, version), have, true
 }

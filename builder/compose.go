@@ -27,6 +27,9 @@ type ComposeInput struct {
 	// RunImage is the run image with its mirrors as run.toml or the builder names it; it is what a later rebase
 	// is allowed to use.
 	RunImage cnb.RunImageName
+	// Extended is the config of the run image that extensions extended, nil where they did not. Run is then still
+	// the image below the extensions' layers, which Exported has.
+	Extended *v1.Config
 	Exported *Exported
 	// Layer gives a layer of Exported by diffID. Its DiffID, Digest, Size and MediaType have to be known without
 	// a look at its contents.
@@ -52,6 +55,9 @@ func compose(in ComposeInput) (v1.Image, error) {
 		return nil, fmt.Errorf("read the run image's config: %w", err)
 	}
 	cf := base.DeepCopy()
+	if in.Extended != nil {
+		cf.Config = *in.Extended.DeepCopy()
+	}
 	metadata, err := in.metadata(cf)
 	if err != nil {
 		return nil, err

@@ -13,20 +13,24 @@ type DetectInput struct {
 	PlatformAPI cnb.API
 	Dirs        Dirs
 	Order       cnb.Order
+	Extensions  cnb.Order  // of image extensions, put before every group; each is optional
 	System      cnb.System // merged into every group from Platform API 0.15 on
 	Target      cnb.Target // of the run image
 	StackID     string     // of the run image; "" for none
 	ExecEnv     string     // "" is production
 	Env         []string   // environment of the build image; buildpacks get an allow-list of it
 	Catalog     Catalog
-	Runner      Runner
-	Emit        func(Event) // may be nil; never called concurrently
-	MaxTrials   int         // limit of groups and of plan alternatives tried; 0 is 100,000
+	// ExtensionCatalog has the extensions of Extensions; it may be nil where there are none.
+	ExtensionCatalog ExtensionCatalog
+	Runner           Runner
+	Emit             func(Event) // may be nil; never called concurrently
+	MaxTrials        int         // limit of groups and of plan alternatives tried; 0 is 100,000
 	// Stdio gives the writers for one buildpack's output; nil leaves output to the Runner.
 	Stdio func(cnb.Ref) (stdout, stderr io.Writer)
 }
 
-// Detected is the outcome of detection: the chosen group with API and Homepage filled in, and its plan.
+// Detected is the outcome of detection: the chosen group with API and Homepage filled in, extensions first, and
+// its plan.
 type Detected struct {
 	Group cnb.Group `json:"group"`
 	Plan  cnb.Plan  `json:"plan"`
@@ -40,7 +44,8 @@ const defaultTrials = 100_000
 // Detect finds the first group of the order whose buildpacks all pass and whose plan can be resolved
 // (buildpack, "Phase #1: Detection"). Detects of one group run side by side, and none runs twice. Without a group
 // the error is a *NoGroupError, or a *DetectError when a detect went wrong; an order that is wrong in itself is an
-// *OrderError before anything runs.
+// *OrderError before anything runs. Extensions that take part stand before the buildpacks; a group has at least one
+// buildpack.
 func Detect(ctx context.Context, in DetectInput) (*Detected, error) {
 	found, err := detect(ctx, in)
 	return found, inPhase(PhaseDetect, err)
@@ -57,6 +62,9 @@ func detect(ctx context.Context, in DetectInput) (*Detected, error) {
 	if err := checkOrder(order, in.Catalog); err != nil {
 		return nil, err
 	}
+	if err := checkExtensions(in.Extensions, in.ExtensionCatalog); err != nil {
+		return nil, err
+	}
 	e, err := newExecution(in.Dirs, in.PlatformAPI, in.Env, in.StackID, in.ExecEnv, in.Target)
 	if err != nil {
 		return nil, err
@@ -67,10 +75,10 @@ func detect(ctx context.Context, in DetectInput) (*Detected, error) {
 	d := &detection{
 		in:   in,
 		emit: emitter(in.Emit),
-		run:  detectRunner{in: in, env: e, slots: max(4, 2*runtime.NumCPU()), done: map[cnb.Ref]outcome{}},
-		log:  detectLog{seen: map[cnb.Ref]int{}, skipped: map[Verdict]bool{}},
+		run:  detectRunner{in: in, env: e, slots: max(4, 2*runtime.NumCPU()), done: map[moduleKey]outcome{}},
+		log:  detectLog{seen: map[moduleKey]int{}, skipped: map[Verdict]bool{}},
 	}
-	found, err := d.order(ctx, order, nil, nil, false)
+	found, err := d.all(ctx, order)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +101,7 @@ type detection struct {
 type detectLog struct {
 	groups   []GroupVerdict
 	verdicts []Verdict
-	seen     map[cnb.Ref]int // index in verdicts
+	seen     map[moduleKey]int // index in verdicts
 	skipped  map[Verdict]bool
 }
 
@@ -102,8 +110,8 @@ const maxGroupVerdicts = 256
 
 func (l *detectLog) add(g GroupVerdict) {
 	for _, v := range g.Buildpacks {
-		if i, ok := l.seen[v.Buildpack]; !ok {
-			l.seen[v.Buildpack] = len(l.verdicts)
+		if i, ok := l.seen[v.key()]; !ok {
+			l.seen[v.key()] = len(l.verdicts)
 			l.verdicts = append(l.verdicts, v)
 		} else if l.verdicts[i].Kind == EventDetectSkip {
 			l.verdicts[i] = v // it ran after all, in another group
@@ -120,7 +128,7 @@ func (l *detectLog) failure(emptyOrder bool) error {
 		return &NoGroupError{Groups: []GroupVerdict{{Reason: "the order is empty"}}}
 	}
 	for _, v := range l.verdicts {
-		if v.Kind == EventDetectError {
+		if v.Kind == EventDetectError && !v.Extension {
 			return &DetectError{Buildpacks: l.verdicts, Groups: l.groups}
 		}
 	}

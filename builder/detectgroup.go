@@ -9,11 +9,36 @@ import (
 	"github.com/slipway-build/slipway/builder/cnb"
 )
 
-// A member is a component buildpack of a group that is being put together.
+// A moduleKey names a buildpack or an extension: the two kinds may share an id.
+type moduleKey struct {
+	ref       cnb.Ref
+	extension bool
+}
+
+func keyOf(d *cnb.Descriptor) moduleKey { return moduleKey{d.Ref, d.Extension} }
+
+func (v Verdict) key() moduleKey { return moduleKey{v.Buildpack, v.Extension} }
+
+// A member is a component buildpack or an extension of a group that is being put together.
 type member struct {
 	descriptor *cnb.Descriptor
 	optional   bool
 	unfit      string // why it cannot run on the run image; "" when it can or is optional
+}
+
+// all tries the groups of the whole order, each behind the groups of the order of extensions and then without
+// any (buildpack, "Order Resolution").
+func (d *detection) all(ctx context.Context, order cnb.Order) (*Detected, error) {
+	if len(d.in.Extensions) == 0 {
+		return d.order(ctx, order, nil, nil, false)
+	}
+	for _, g := range order {
+		found, err := d.order(ctx, asExtensions(d.in.Extensions), nil, g.Elements, true)
+		if err != nil || found != nil {
+			return found, err
+		}
+	}
+	return nil, nil
 }
 
 // order tries the groups of an order one after the other, each followed by next, behind the members found so far.
@@ -37,15 +62,15 @@ func (d *detection) order(ctx context.Context, order cnb.Order, done []member, n
 func (d *detection) group(ctx context.Context, elements []cnb.GroupElement, done []member) (*Detected, error) {
 	done = slices.Clip(done)
 	for i, el := range elements {
-		if slices.ContainsFunc(done, func(m member) bool { return m.descriptor.ID == el.ID }) {
+		if slices.ContainsFunc(done, func(m member) bool { return m.descriptor.ID == el.ID && m.descriptor.Extension == el.Extension }) {
 			continue
 		}
-		desc, err := d.in.Catalog.Buildpack(el.Ref)
+		desc, err := d.find(el)
 		if err != nil {
 			return nil, err
 		}
 		if why := d.otherExecEnv(el, desc); why != "" {
-			d.skip(Verdict{Buildpack: desc.Ref, Kind: EventDetectSkip, Optional: el.Optional, Reason: why})
+			d.skip(Verdict{Buildpack: desc.Ref, Extension: desc.Extension, Kind: EventDetectSkip, Optional: el.Optional, Reason: why})
 			continue
 		}
 		if len(desc.Order) > 0 {
@@ -66,17 +91,24 @@ func (d *detection) group(ctx context.Context, elements []cnb.GroupElement, done
 	return d.try(ctx, done)
 }
 
+func (d *detection) find(el cnb.GroupElement) (*cnb.Descriptor, error) {
+	if el.Extension {
+		return d.in.ExtensionCatalog.Extension(el.Ref)
+	}
+	return d.in.Catalog.Buildpack(el.Ref)
+}
+
 // skip reports once that a buildpack is left out.
 func (d *detection) skip(v Verdict) {
 	if d.log.skipped[v] {
 		return
 	}
 	d.log.skipped[v] = true
-	if _, ok := d.log.seen[v.Buildpack]; !ok {
-		d.log.seen[v.Buildpack] = len(d.log.verdicts)
+	if _, ok := d.log.seen[v.key()]; !ok {
+		d.log.seen[v.key()] = len(d.log.verdicts)
 		d.log.verdicts = append(d.log.verdicts, v)
 	}
-	d.emit(Event{Kind: EventDetectSkip, Buildpack: v.Buildpack, Text: v.Reason})
+	d.emit(Event{Kind: EventDetectSkip, Buildpack: v.Buildpack, Extension: v.Extension, Text: v.Reason})
 }
 
 // otherExecEnv says why a buildpack takes no part in this execution environment, "" where it does. The list of
@@ -124,9 +156,9 @@ func (d *detection) try(ctx context.Context, members []member) (*Detected, error
 	if err != nil {
 		return nil, err
 	}
-	for _, ref := range fresh {
-		o := d.run.done[ref]
-		d.emit(Event{Kind: o.kind, Buildpack: ref, Text: o.reason, Code: o.code, Duration: o.duration})
+	for _, key := range fresh {
+		o := d.run.done[key]
+		d.emit(Event{Kind: o.kind, Buildpack: key.ref, Extension: key.extension, Text: o.reason, Code: o.code, Duration: o.duration})
 	}
 	verdict, candidates := d.judge(members)
 	if verdict.Reason != "" {
@@ -149,15 +181,15 @@ func (d *detection) judge(members []member) (GroupVerdict, []candidate) {
 	var g GroupVerdict
 	var passed []candidate
 	for i, m := range members {
-		v := Verdict{Buildpack: m.descriptor.Ref, Optional: m.optional}
+		v := Verdict{Buildpack: m.descriptor.Ref, Extension: m.descriptor.Extension, Optional: m.optional}
 		if m.unfit != "" {
 			v.Kind, v.Reason = EventDetectFail, m.unfit
-			d.skip(Verdict{Buildpack: v.Buildpack, Kind: EventDetectSkip, Optional: m.optional, Reason: m.unfit})
+			d.skip(Verdict{Buildpack: v.Buildpack, Extension: v.Extension, Kind: EventDetectSkip, Optional: m.optional, Reason: m.unfit})
 		} else {
-			o := d.run.done[m.descriptor.Ref]
+			o := d.run.done[keyOf(m.descriptor)]
 			v.Kind, v.Code, v.Reason = o.kind, o.code, o.reason
 			if o.kind == EventDetectPass {
-				passed = append(passed, candidate{index: i, ref: m.descriptor.Ref, optional: m.optional, plan: o.plan})
+				passed = append(passed, candidate{index: i, ref: m.descriptor.Ref, extension: v.Extension, optional: m.optional, plan: o.plan})
 			}
 		}
 		g.Buildpacks = append(g.Buildpacks, v)
@@ -165,7 +197,7 @@ func (d *detection) judge(members []member) (GroupVerdict, []candidate) {
 			g.Reason = fmt.Sprintf("%s: %s", v.Buildpack, v.Reason)
 		}
 	}
-	if g.Reason == "" && len(passed) == 0 {
+	if g.Reason == "" && !slices.ContainsFunc(passed, func(c candidate) bool { return !c.extension }) {
 		g.Reason = "no buildpack of the group passed"
 	}
 	return g, passed
@@ -188,11 +220,12 @@ func (d *detection) choose(members []member, res resolution) *Detected {
 		refs = append(refs, desc.Ref)
 		found.Group.Elements = append(found.Group.Elements, cnb.GroupElement{
 			Ref: desc.Ref, API: desc.API, Homepage: desc.Homepage, ClearEnv: desc.ClearEnv,
+			Extension: desc.Extension, Optional: desc.Extension,
 		})
 	}
 	for i, m := range members {
-		if !kept[i] && m.unfit == "" && d.run.done[m.descriptor.Ref].kind == EventDetectPass {
-			d.emit(Event{Kind: EventDetectSkip, Buildpack: m.descriptor.Ref, Text: "it is optional and its part of the plan is not met or not needed"})
+		if !kept[i] && m.unfit == "" && d.run.done[keyOf(m.descriptor)].kind == EventDetectPass {
+			d.emit(Event{Kind: EventDetectSkip, Buildpack: m.descriptor.Ref, Extension: m.descriptor.Extension, Text: "it is optional and its part of the plan is not met or not needed"})
 		}
 	}
 	d.emit(Event{Kind: EventGroupChosen, Text: joinRefs(refs, ", ")})

@@ -143,5 +143,5 @@ func checkAPI(d *cnb.Descriptor) error {
 	if d.API.Within(cnb.OldestBuildpackAPI, cnb.NewestBuildpackAPI) {
 		return nil
 	}
-	return &APIError{Buildpack: d.Ref, API: d.API}
+	return &APIError{Buildpack: d.Ref, Extension: d.Extension, API: d.API}
 }

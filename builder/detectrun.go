@@ -31,15 +31,15 @@ type detectRunner struct {
 	in    DetectInput
 	env   execution
 	slots int // how many run side by side
-	done  map[cnb.Ref]outcome
+	done  map[moduleKey]outcome
 }
 
 // all makes sure that every member that fits the run image has an outcome. It returns those that are new, in
 // order. An error means that the runner failed, not a buildpack.
-func (r *detectRunner) all(ctx context.Context, members []member) ([]cnb.Ref, error) {
+func (r *detectRunner) all(ctx context.Context, members []member) ([]moduleKey, error) {
 	var fresh []*cnb.Descriptor
 	for _, m := range members {
-		if _, ok := r.done[m.descriptor.Ref]; !ok && m.unfit == "" {
+		if _, ok := r.done[keyOf(m.descriptor)]; !ok && m.unfit == "" {
 			fresh = append(fresh, m.descriptor)
 		}
 	}
@@ -55,12 +55,12 @@ func (r *detectRunner) all(ctx context.Context, members []member) ([]cnb.Ref, er
 	if err := r.sideBySide(ctx, scratch, fresh, outcomes); err != nil {
 		return nil, err
 	}
-	refs := make([]cnb.Ref, len(fresh))
+	keys := make([]moduleKey, len(fresh))
 	for i, d := range fresh {
-		refs[i] = d.Ref
-		r.done[d.Ref] = outcomes[i]
+		keys[i] = keyOf(d)
+		r.done[keys[i]] = outcomes[i]
 	}
-	return refs, nil
+	return keys, nil
 }
 
 // sideBySide fills outcomes. The first failure of the runner ends all. Detects of one group run as one user, so each
@@ -92,7 +92,7 @@ func (r *detectRunner) sideBySide(ctx context.Context, scratch *os.Root, ds []*c
 // one runs bin/detect of a buildpack and reads its plan.
 func (r *detectRunner) one(ctx context.Context, scratch *os.Root, d *cnb.Descriptor) (outcome, error) {
 	if !d.HasDetect {
-		return outcome{kind: EventDetectPass}, nil
+		return r.prepared(d), nil
 	}
 	dir, err := newScratchDir(r.in.Dirs, scratch, PhaseDetect)
 	if err != nil {
@@ -115,11 +115,28 @@ func (r *detectRunner) one(ctx context.Context, scratch *os.Root, d *cnb.Descrip
 	}
 	o.duration = time.Since(start)
 	if o.kind == EventDetectPass {
-		if o.plan, err = readBuildPlan(dir, d); err != nil {
+		if o.plan, err = readBuildPlan(dir, planFile, d); err != nil {
 			o = outcome{kind: EventDetectError, reason: err.Error(), duration: o.duration}
 		}
 	}
 	return o, nil
+}
+
+// prepared is the outcome of what has no bin/detect: an extension's detect/plan.toml is its plan then.
+func (r *detectRunner) prepared(d *cnb.Descriptor) outcome {
+	if !d.Extension {
+		return outcome{kind: EventDetectPass}
+	}
+	dir, err := os.OpenRoot(r.in.Dirs.Host(d.Path))
+	if err != nil {
+		return outcome{kind: EventDetectError, reason: "open the extension's directory: " + err.Error()}
+	}
+	defer dir.Close()
+	plan, err := readBuildPlan(dir, "detect/"+planFile, d)
+	if err != nil {
+		return outcome{kind: EventDetectError, reason: err.Error()}
+	}
+	return outcome{kind: EventDetectPass, plan: plan}
 }
 
 // planFile is the name of the file that CNB_BUILD_PLAN_PATH and CNB_BP_PLAN_PATH point to.
@@ -176,9 +193,9 @@ func judgeExit(err error) (outcome, error) {
 	return outcome{}, err
 }
 
-// readBuildPlan reads what bin/detect left. No file is an empty plan.
-func readBuildPlan(dir *os.Root, d *cnb.Descriptor) (cnb.BuildPlan, error) {
-	b, err := cnb.ReadFileIn(dir, planFile, cnb.MaxBuildFile)
+// readBuildPlan reads what bin/detect left, or an extension has in its place. No file is an empty plan.
+func readBuildPlan(dir *os.Root, name string, d *cnb.Descriptor) (cnb.BuildPlan, error) {
+	b, err := cnb.ReadFileIn(dir, name, cnb.MaxBuildFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return cnb.BuildPlan{}, nil
 	}
@@ -190,7 +207,7 @@ func readBuildPlan(dir *os.Root, d *cnb.Descriptor) (cnb.BuildPlan, error) {
 		return cnb.BuildPlan{}, err
 	}
 	if err := d.CheckPlan(p); err != nil {
-		return cnb.BuildPlan{}, errors.New(strings.TrimPrefix(err.Error(), "buildpack "+d.String()+": "))
+		return cnb.BuildPlan{}, errors.New(strings.TrimPrefix(err.Error(), module(d.Extension)+" "+d.String()+": "))
 	}
 	return p, nil
 }

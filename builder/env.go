@@ -87,7 +87,11 @@ func (e execution) environ(d *cnb.Descriptor, own map[string]string) ([]string, 
 		return nil, fmt.Errorf("apply the operator's environment: %w", err)
 	}
 	own = maps.Clone(own)
-	own["CNB_BUILDPACK_DIR"] = d.Path
+	if d.Extension {
+		own["CNB_EXTENSION_DIR"] = d.Path
+	} else {
+		own["CNB_BUILDPACK_DIR"] = d.Path
+	}
 	if d.API.AtLeast(0, 10) {
 		maps.Copy(own, targetEnv(e.target))
 	}

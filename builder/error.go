@@ -18,7 +18,7 @@ type ExitError struct {
 }
 
 func (e *ExitError) Error() string {
-	s := fmt.Sprintf("%s of buildpack %s ", e.Phase, e.Buildpack)
+	s := fmt.Sprintf("%s of %s %s ", e.Phase, module(e.Phase == PhaseGenerate), e.Buildpack)
 	switch {
 	case e.OutOfMemory:
 		return s + "was killed: out of memory"
@@ -37,22 +37,23 @@ type StartError struct {
 }
 
 func (e *StartError) Error() string {
-	return fmt.Sprintf("start %s of buildpack %s: %s: %s", e.Phase, e.Buildpack, e.Path, e.Reason)
+	return fmt.Sprintf("start %s of %s %s: %s: %s", e.Phase, module(e.Phase == PhaseGenerate), e.Buildpack, e.Path, e.Reason)
 }
 
 // An OutputError tells that a buildpack ran well but left something the spec does not allow.
 type OutputError struct {
 	Phase     string
 	Buildpack cnb.Ref
+	Extension bool   // Buildpack is an image extension
 	File      string // as executables see it; "" where no one file is to blame
 	Err       error
 }
 
 func (e *OutputError) Error() string {
 	if e.File == "" {
-		return fmt.Sprintf("buildpack %s: %s", e.Buildpack, e.Err)
+		return fmt.Sprintf("%s %s: %s", module(e.Extension), e.Buildpack, e.Err)
 	}
-	return fmt.Sprintf("buildpack %s: %s: %s", e.Buildpack, e.File, e.Err)
+	return fmt.Sprintf("%s %s: %s: %s", module(e.Extension), e.Buildpack, e.File, e.Err)
 }
 
 func (e *OutputError) Unwrap() error { return e.Err }
@@ -60,6 +61,7 @@ func (e *OutputError) Unwrap() error { return e.Err }
 // An APIError tells that a version of the Platform API or of the Buildpack API is not spoken here.
 type APIError struct {
 	Buildpack cnb.Ref // zero for the Platform API
+	Extension bool    // Buildpack is an image extension
 	API       cnb.API
 }
 
@@ -67,7 +69,7 @@ func (e *APIError) Error() string {
 	if e.Buildpack == (cnb.Ref{}) {
 		return fmt.Sprintf("platform API %s is not supported (supported: %s to %s)", orNone(e.API), cnb.OldestPlatformAPI, cnb.NewestPlatformAPI)
 	}
-	return fmt.Sprintf("buildpack %s: buildpack API %s is not supported (supported: %s to %s)", e.Buildpack, orNone(e.API), cnb.OldestBuildpackAPI, cnb.NewestBuildpackAPI)
+	return fmt.Sprintf(module(e.Extension)+" %s: buildpack API %s is not supported (supported: %s to %s)", e.Buildpack, orNone(e.API), cnb.OldestBuildpackAPI, cnb.NewestBuildpackAPI)
 }
 
 func orNone(a cnb.API) string {
@@ -77,14 +79,23 @@ func orNone(a cnb.API) string {
 	return a.String()
 }
 
-// A NotFoundError tells that a Catalog has no such buildpack.
+// module is the word for a buildpack or an extension.
+func module(extension bool) string {
+	if extension {
+		return "extension"
+	}
+	return "buildpack"
+}
+
+// A NotFoundError tells that a Catalog has no such buildpack, or an ExtensionCatalog no such extension.
 type NotFoundError struct {
 	Buildpack cnb.Ref
+	Extension bool     // Buildpack is an image extension
 	Have      []string // versions of the same id that are there
 }
 
 func (e *NotFoundError) Error() string {
-	s := fmt.Sprintf("buildpack %s is not in the builder", e.Buildpack)
+	s := fmt.Sprintf("%s %s is not in the builder", module(e.Extension), e.Buildpack)
 	if len(e.Have) > 0 {
 		s += " (it has " + strings.Join(e.Have, ", ") + ")"
 	}
@@ -94,7 +105,8 @@ func (e *NotFoundError) Error() string {
 // A Verdict is why one buildpack kept its group from being chosen, or that it would have been part of it.
 type Verdict struct {
 	Buildpack cnb.Ref   `json:"buildpack"`
-	Kind      EventKind `json:"kind"` // EventDetectPass, -Fail, -Error or -Skip
+	Extension bool      `json:"extension,omitempty"` // Buildpack is an image extension
+	Kind      EventKind `json:"kind"`                // EventDetectPass, -Fail, -Error or -Skip
 	Optional  bool      `json:"optional,omitempty"`
 	Code      int       `json:"code,omitempty"`
 	Reason    string    `json:"reason,omitempty"`
@@ -166,7 +178,7 @@ func (g GroupVerdict) byPlan() bool {
 
 // A PhaseError marks an error with the phase that it ended, where no other type tells. It adds no text.
 type PhaseError struct {
-	Phase string // "analyze", "detect", "restore", "build", "export", "launch"
+	Phase string // "analyze", "detect", "generate", "restore", "build", "export", "launch"
 	Err   error
 }
 
@@ -185,7 +197,7 @@ func inPhase(phase string, err error) error {
 }
 
 // ExitCode is the spec's exit status for err (platform, "Outputs" of each phase): 0 for nil, 11 and 12 for API
-// versions, 20 and 21 for detection, 51 for a buildpack's failure in build, else the phase's generic code.
+// versions, 20 and 21 for detection, 91 for an extension's failure, 51 for a buildpack's in build, else the phase's generic code.
 func ExitCode(err error) int {
 	if err == nil {
 		return 0
@@ -228,6 +240,11 @@ func buildpackFault(err error) (int, bool) {
 	switch phase {
 	case PhaseDetect:
 		return 21, true
+	case PhaseGenerate:
+		if _, ok := errors.AsType[*OutputError](err); ok {
+			return 92, true // the spec's 91 is for bin/generate itself
+		}
+		return 91, true
 	case "export": // found when layers are made: the spec's 51 is for the build phase alone
 		return 62, true
 	}
@@ -240,6 +257,8 @@ func genericCodes(phase string) int {
 		return 32
 	case "detect":
 		return 22
+	case PhaseGenerate:
+		return 92
 	case "restore":
 		return 42
 	case "build":

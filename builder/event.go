@@ -18,6 +18,9 @@ const (
 	EventGroupFailed EventKind = "group-failed" // one group of the order is out; Text says why
 	EventGroupChosen EventKind = "group-chosen" // a group is chosen; Text lists its buildpacks
 
+	EventGenerateStart EventKind = "generate-start" // the extension's bin/generate starts
+	EventGenerateDone  EventKind = "generate-done"  // the extension's bin/generate and what it left is in order
+
 	EventBuildStart EventKind = "build-start" // Buildpack's bin/build starts
 	EventBuildDone  EventKind = "build-done"  // Buildpack's bin/build and what it left is in order; Duration
 
@@ -36,6 +39,7 @@ const (
 type Event struct {
 	Kind      EventKind     `json:"kind"`
 	Buildpack cnb.Ref       `json:"buildpack,omitzero"`
+	Extension bool          `json:"extension,omitempty"` // Buildpack is an image extension
 	Layer     string        `json:"layer,omitempty"`
 	Text      string        `json:"text,omitempty"`
 	Code      int           `json:"code,omitempty"`

@@ -47,12 +47,14 @@ type ExportInput struct {
 	// Cache tells that cache layers are wanted too; PreviousCache is what the cache holds.
 	Cache         bool
 	PreviousCache cnb.CacheMetadata
-	Launcher      Launcher
-	ProcessType   cnb.ProcessType // the user's default process, "" for the buildpacks' choice
-	ExecEnv       string          // "" sets no label
-	Project       cnb.ProjectMetadata
-	Limits        Limits
-	Emit          func(Event) // may be nil; never called concurrently
+	// Extended are the layers of the extended run image, lowest first; Compose wants its config.
+	Extended    []ExtendedLayer
+	Launcher    Launcher
+	ProcessType cnb.ProcessType // the user's default process, "" for the buildpacks' choice
+	ExecEnv     string          // "" sets no label
+	Project     cnb.ProjectMetadata
+	Limits      Limits
+	Emit        func(Event) // may be nil; never called concurrently
 }
 
 // Exported is an image without its run image: everything that Compose needs except the layers' blobs.

@@ -54,6 +54,7 @@ type layerJob struct {
 
 // plan lists the layers of the image and of the cache in order (platform, "exporter"; buildpack, "Phase #4").
 func (e *exporter) plan(ctx context.Context, sbom sbomKinds) error {
+	e.planExtended()
 	for _, el := range e.Group.Elements {
 		if el.Extension {
 			continue

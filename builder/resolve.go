@@ -8,18 +8,19 @@ import (
 	"github.com/slipway-build/slipway/builder/cnb"
 )
 
-// A candidate is a buildpack that passed, with the plan it wrote.
+// A candidate is a buildpack or an extension that passed, with the plan it wrote.
 type candidate struct {
-	index    int // the caller's own number
-	ref      cnb.Ref
-	optional bool
-	plan     cnb.BuildPlan
+	index     int // the caller's own number
+	ref       cnb.Ref
+	extension bool
+	optional  bool
+	plan      cnb.BuildPlan
 }
 
 // A resolution is the plan of a group, or why there is none.
 type resolution struct {
 	ok   bool
-	kept []candidate // the buildpacks that take part, in order
+	kept []candidate // what takes part, in order
 	plan cnb.Plan
 	why  string
 }
@@ -28,7 +29,7 @@ type resolution struct {
 // first (buildpack, "Phase #1: Detection"). In a trial every name that is provided has to be required by the same
 // or a later buildpack, and every name that is required has to be provided by the same or an earlier one. A
 // buildpack that breaks this fails the trial, unless it is optional and its last alternative is on trial: then it
-// is left out, and so on until nothing is left to remove.
+// is left out, and so on until nothing is left to remove. A trial that keeps no buildpack fails.
 //
 // The result is the one that trying every combination would give. The search leaves out only what cannot work: an
 // alternative that no choice of the others can save, and the rest below a prefix that is broken already or that
@@ -71,7 +72,7 @@ func makePlan(kept []candidate, chosen []*cnb.PlanSections) cnb.Plan {
 	for i, c := range kept {
 		for _, p := range chosen[i].Provides {
 			at(p.Name)
-			provider := cnb.Provider{Ref: c.ref}
+			provider := cnb.Provider{Ref: c.ref, Extension: c.extension}
 			if !slices.Contains(waiting[p.Name], provider) {
 				waiting[p.Name] = append(waiting[p.Name], provider)
 			}
@@ -88,8 +89,9 @@ func makePlan(kept []candidate, chosen []*cnb.PlanSections) cnb.Plan {
 
 // A planNode is a candidate inside a search, its names numbered.
 type planNode struct {
-	optional bool
-	options  []planOption
+	optional  bool
+	extension bool // it cannot be a group on its own
+	options   []planOption
 }
 
 // A planOption is one alternative of a plan.
@@ -136,7 +138,7 @@ func newPlanSearch(candidates []candidate, maxTrials int) *planSearch {
 	}
 	for i := range candidates {
 		c := &candidates[i]
-		node := planNode{optional: c.optional}
+		node := planNode{optional: c.optional, extension: c.extension}
 		for k := range 1 + len(c.plan.Or) {
 			sections := &c.plan.PlanSections
 			if k > 0 {

@@ -27,12 +27,15 @@ func section(s string) cnb.PlanSections {
 	return out
 }
 
-// candidatesOf reads one buildpack per string, "name[?]: +a -b | -c"; '?' marks it optional, '|' divides alternatives.
+// candidatesOf reads one buildpack per string, "name[?]: +a -b | -c"; '?' marks it optional, '!' an extension,
+// '|' divides alternatives.
 func candidatesOf(lines ...string) []candidate {
 	var out []candidate
 	for i, l := range lines {
 		name, plan, _ := strings.Cut(l, ":")
-		c := candidate{index: i, ref: cnb.Ref{ID: cnb.ID(strings.TrimSuffix(name, "?")), Version: "1"}, optional: strings.HasSuffix(name, "?")}
+		c := candidate{index: i, ref: cnb.Ref{ID: cnb.ID(strings.TrimRight(name, "?!")), Version: "1"}}
+		c.extension = strings.HasSuffix(name, "!")
+		c.optional = c.extension || strings.HasSuffix(name, "?")
 		for k, alt := range strings.Split(plan, "|") {
 			if k == 0 {
 				c.plan.PlanSections = section(alt)
@@ -86,6 +89,11 @@ func TestResolve(t *testing.T) {
 		{name: "last alternative may", lines: []string{"a?: +x | +y", "b:"}, kept: "b"},
 		{name: "late provider does not count for an early requirer", lines: []string{"a: +x", "b: -x", "c: +x", "d: -x"}, kept: "a b c d", plan: "x<-a,c:2"},
 		{name: "no alternative works", lines: []string{"a: +x | +y", "b: -z | -w"}, why: `a@1 provides "x", which neither it nor a buildpack after it requires (and no alternative of the plans works)`},
+		{name: "extension provides", lines: []string{"e!: +x", "b: -x"}, kept: "e b", plan: "x<-e:1"},
+		{name: "extension and buildpack provide", lines: []string{"e!: +x", "a: +x", "b: -x"}, kept: "e a b", plan: "x<-e,a:1"},
+		{name: "extension provides in vain", lines: []string{"e!: +x", "b:"}, kept: "b"},
+		{name: "an extension is no group", lines: []string{"e!:", "b?: -x"}, why: "the plan leaves no buildpack in the group"},
+		{name: "another alternative leaves a buildpack", lines: []string{"e!: +x | +y", "b?: -z | -y"}, kept: "e b", plan: "y<-e:1"},
 		{name: "entries in order of first mention", lines: []string{"a: +y +x", "b: -x -y"}, kept: "a b", plan: "y<-a:1 x<-a:1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -131,7 +139,7 @@ func oracleTrial(ts []trial) ([]trial, bool) {
 	for {
 		bad := oracleOffender(ts)
 		if bad < 0 {
-			return ts, len(ts) > 0
+			return ts, slices.ContainsFunc(ts, func(t trial) bool { return !t.c.extension })
 		}
 		if !ts[bad].droppable {
 			return nil, false
@@ -166,6 +174,7 @@ func TestResolveEqualsTryingEverything(t *testing.T) {
 		var candidates []candidate
 		for i := range rapid.IntRange(1, 6).Draw(t, "buildpacks") {
 			c := candidate{index: i, ref: cnb.Ref{ID: cnb.ID(fmt.Sprint("bp", i)), Version: "1"}, optional: rapid.Bool().Draw(t, "optional")}
+			c.extension = c.optional && rapid.Bool().Draw(t, "extension")
 			for k := range rapid.IntRange(1, 3).Draw(t, "alternatives") {
 				s := section(strings.Join(rapid.SliceOfN(name, 0, 3).Draw(t, "plan"), " "))
 				if k == 0 {
@@ -283,7 +292,7 @@ func TestResolveLargePlans(t *testing.T) {
 }
 
 func FuzzResolve(f *testing.F) {
-	for _, s := range []string{"a: +x\nb: -x", "a?: +x | \nb: -x | -y", "a: | |\nb?:", "a?: +x -y\nb?: -x +y\nc:", ": +"} {
+	for _, s := range []string{"a: +x\nb: -x", "a?: +x | \nb: -x | -y", "a: | |\nb?:", "a?: +x -y\nb?: -x +y\nc:", "e!: +x\na?: -x\nb?: -x -y", "e!:\na?: -x", ": +"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

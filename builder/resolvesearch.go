@@ -156,8 +156,8 @@ func (s *planSearch) search(i int) bool {
 }
 
 func (s *planSearch) anyKept() bool {
-	for _, k := range s.kept {
-		if k {
+	for i, k := range s.kept {
+		if k && !s.nodes[i].extension {
 			return true
 		}
 	}
@@ -243,7 +243,7 @@ func (s *planSearch) dropUnused(last int) (changed bool, why string) {
 }
 
 // state is all that nodes after last can see of those up to it: which names are there, which still wait for a
-// requirer, and whether anything is kept. It is comparable only where no kept node can still be left out.
+// requirer, and whether a buildpack is kept. It is comparable only where no kept node can still be left out.
 func (s *planSearch) state(last int) (key string, comparable bool) {
 	s.pass += 2
 	available, waiting := s.pass-1, s.pass // what mark holds for a name
@@ -256,7 +256,9 @@ func (s *planSearch) state(last int) (key string, comparable bool) {
 		if o.droppable && len(o.provides)+len(o.requires) > 0 {
 			return "", false
 		}
-		kept = 1
+		if !s.nodes[i].extension {
+			kept = 1
+		}
 		for _, n := range o.provides {
 			s.mark[n] = waiting
 		}

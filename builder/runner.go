@@ -9,13 +9,14 @@ import (
 
 // The phases in which executables of buildpacks run.
 const (
-	PhaseDetect = "detect"
-	PhaseBuild  = "build"
+	PhaseDetect   = "detect"
+	PhaseGenerate = "generate" // of image extensions
+	PhaseBuild    = "build"
 )
 
-// A Cmd is one execution of a buildpack's bin/detect or bin/build.
+// A Cmd is one execution of a buildpack's bin/detect or bin/build, or of an extension's bin/detect or bin/generate.
 type Cmd struct {
-	Phase     string  // PhaseDetect or PhaseBuild
+	Phase     string  // PhaseDetect, PhaseGenerate or PhaseBuild
 	Buildpack cnb.Ref // for attribution
 	Path      string  // absolute path of the executable, as seen where it runs
 	Args      []string

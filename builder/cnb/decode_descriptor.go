@@ -13,36 +13,57 @@ func DecodeDescriptor(name string, b []byte) (*Descriptor, error) {
 		return nil, err
 	}
 	out := &Descriptor{API: apiAt(t, "api")}
-	if !t.has("buildpack") {
-		t.fail("buildpack", "the table [buildpack] is missing")
-	}
-	info := t.sub("buildpack")
-	out.Ref = Ref{ID: parsed(info, "id", ParseID), Version: parsed(info, "version", ParseVersion)}
-	out.Name, out.Homepage, out.Description = info.str("name"), info.str("homepage"), info.str("description")
-	out.ClearEnv = info.bool("clear-env")
-	out.Keywords = info.strs("keywords", "")
+	info := out.module(t, "buildpack")
 	out.SBOMFormats = info.strs("sbom-formats", "")
-	for _, l := range info.subs("licenses", 0) {
-		out.Licenses = append(out.Licenses, License{Type: l.str("type"), URI: l.str("uri")})
-	}
 	for _, f := range out.SBOMFormats {
 		if SBOMExtension(f) == "" {
 			info.fail("sbom-formats", "unknown media type %s (known: %s, %s, %s)", quote(f), MediaTypeCycloneDX, MediaTypeSPDX, MediaTypeSyft)
 		}
 	}
-	out.ExecEnv = execEnvOf(info)
 	for _, s := range t.subs("stacks", 0) {
 		out.Stacks = append(out.Stacks, Stack{ID: s.str("id"), Mixins: s.strs("mixins", "")})
 	}
-	for _, g := range t.subs("targets", 0) {
-		out.Targets = append(out.Targets, target(g))
-	}
 	out.Order = order(t, "order")
-	out.Metadata = t.sub("metadata").m
 	if d.err != nil {
 		return nil, d.err
 	}
 	return out, nil
+}
+
+// DecodeExtension reads extension.toml (image_extension, "extension.toml"). As with DecodeDescriptor, the
+// caller checks the API.
+func DecodeExtension(name string, b []byte) (*Descriptor, error) {
+	d, t, err := parse(name, b, MaxDescriptor)
+	if err != nil {
+		return nil, err
+	}
+	out := &Descriptor{API: apiAt(t, "api"), Extension: true}
+	out.module(t, "extension")
+	if d.err != nil {
+		return nil, d.err
+	}
+	return out, nil
+}
+
+// module reads what buildpacks and extensions have in common; kind names the table, which it returns.
+func (out *Descriptor) module(t table, kind string) table {
+	if !t.has(kind) {
+		t.fail(kind, "the table [%s] is missing", kind)
+	}
+	info := t.sub(kind)
+	out.Ref = Ref{ID: parsed(info, "id", ParseID), Version: parsed(info, "version", ParseVersion)}
+	out.Name, out.Homepage, out.Description = info.str("name"), info.str("homepage"), info.str("description")
+	out.ClearEnv = info.bool("clear-env")
+	out.Keywords = info.strs("keywords", "")
+	for _, l := range info.subs("licenses", 0) {
+		out.Licenses = append(out.Licenses, License{Type: l.str("type"), URI: l.str("uri")})
+	}
+	out.ExecEnv = execEnvOf(info)
+	for _, g := range t.subs("targets", 0) {
+		out.Targets = append(out.Targets, target(g))
+	}
+	out.Metadata = t.sub("metadata").m
+	return info
 }
 
 func apiAt(t table, key string) API {

@@ -35,18 +35,25 @@ func requires(t table, key string) []Require {
 }
 
 // CheckPlan refuses the deprecated version key of requires, from Buildpack API 0.11 on, and before that a
-// version that contradicts the metadata.
+// version that contradicts the metadata. An extension may not require anything.
 func (d *Descriptor) CheckPlan(p BuildPlan) error {
+	kind := "buildpack"
+	if d.Extension {
+		kind = "extension"
+	}
 	for _, s := range append([]PlanSections{p.PlanSections}, p.Or...) {
+		if d.Extension && len(s.Requires) > 0 {
+			return fmt.Errorf("extension %s: build plan: requires %s: an extension may only provide", d.Ref, quote(s.Requires[0].Name))
+		}
 		for _, r := range s.Requires {
 			if r.Version == "" {
 				continue
 			}
 			if d.API.AtLeast(0, 11) {
-				return fmt.Errorf("buildpack %s: build plan: requires %s: top-level version is not supported from Buildpack API 0.11 on: move it to requires.metadata", d.Ref, quote(r.Name))
+				return fmt.Errorf("%s %s: build plan: requires %s: top-level version is not supported from Buildpack API 0.11 on: move it to requires.metadata", kind, d.Ref, quote(r.Name))
 			}
 			if v, ok := r.Metadata["version"]; ok && v != r.Version {
-				return fmt.Errorf("buildpack %s: build plan: requires %s: version %s and metadata.version differ: remove version", d.Ref, quote(r.Name), quote(r.Version))
+				return fmt.Errorf("%s %s: build plan: requires %s: version %s and metadata.version differ: remove version", kind, d.Ref, quote(r.Name), quote(r.Version))
 			}
 		}
 	}

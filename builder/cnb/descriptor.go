@@ -1,7 +1,8 @@
 package cnb
 
-// A Descriptor is a buildpack.toml (buildpack, "buildpack.toml"), validated. It is made by
-// DecodeDescriptor, which accepts both forms of exec-env and of a target's variant that are in the wild.
+// A Descriptor is a buildpack.toml (buildpack, "buildpack.toml") or an extension.toml (image_extension,
+// "extension.toml"), validated. It is made by DecodeDescriptor or DecodeExtension, which accept both forms of
+// exec-env and of a target's variant that are in the wild.
 type Descriptor struct {
 	API API
 	Ref
@@ -17,11 +18,16 @@ type Descriptor struct {
 	Targets     []Target
 	Order       Order // not empty for a composite buildpack
 	Metadata    map[string]any
+	// Extension is set for an image extension. It has no stacks, no order and no SBOM formats.
+	Extension bool
 	// Path is the buildpack's directory as its own executables see it, for example
 	// /cnb/buildpacks/a_b/1.2.3. It is not part of the file.
 	Path string
-	// HasDetect tells whether bin/detect exists; without it the buildpack always passes.
+	// HasDetect tells whether bin/detect exists; without it a buildpack always passes, and an extension has
+	// detect/plan.toml in its place.
 	HasDetect bool
+	// HasGenerate tells whether an extension's bin/generate exists; without it generate/ is its output.
+	HasGenerate bool
 	// Windows is set where only bin/build.bat or bin/build.exe exists (implied target).
 	Windows bool
 }

@@ -56,6 +56,9 @@ func (d *Descriptor) EffectiveTargets() []Target {
 	if len(d.Targets) > 0 {
 		return d.Targets
 	}
+	if d.Extension && !d.HasDetect && !d.HasGenerate {
+		return []Target{{}} // nothing of it runs
+	}
 	var out []Target
 	for _, s := range d.Stacks {
 		switch {
