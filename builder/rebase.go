@@ -55,40 +55,51 @@ func Rebase(in RebaseInput) (v1.Image, error) {
 	return img, inPhase("rebase", err)
 }
 
+// CheckRebase says whether Rebase would do it. It asks the images for their configs only, and emits what Rebase would.
+func CheckRebase(in RebaseInput) error {
+	_, _, err := in.plan()
+	return inPhase("rebase", err)
+}
+
 func rebase(in RebaseInput) (v1.Image, error) {
-	if !in.PlatformAPI.Within(cnb.OldestPlatformAPI, cnb.NewestPlatformAPI) {
-		return nil, &APIError{API: in.PlatformAPI}
-	}
-	app, err := in.App.ConfigFile()
-	if err != nil {
-		return nil, fmt.Errorf("read the app image's config: %w", err)
-	}
-	run, err := in.Run.ConfigFile()
-	if err != nil {
-		return nil, fmt.Errorf("read the run image's config: %w", err)
-	}
-	if len(run.RootFS.DiffIDs) == 0 {
-		return nil, fmt.Errorf("run image %s has no layers", in.RunName)
-	}
-	md, err := decodeRebaseLabel(app.Config.Labels[cnb.LabelLifecycleMetadata])
-	if err != nil {
-		return nil, err
-	}
-	if err := in.check(app, run); err != nil {
-		return nil, err
-	}
-	base, err := baseLayers(app.RootFS.DiffIDs, md)
-	if err != nil {
-		return nil, err
-	}
-	if err := in.renew(&md, run); err != nil {
-		return nil, err
-	}
-	cf, err := in.config(app, run, md)
+	cf, base, err := in.plan()
 	if err != nil {
 		return nil, err
 	}
 	return in.stack(cf, base)
+}
+
+// plan is the rebased image's config without its layers, and how many of the app image's layers go.
+func (in RebaseInput) plan() (cf *v1.ConfigFile, base int, err error) {
+	if !in.PlatformAPI.Within(cnb.OldestPlatformAPI, cnb.NewestPlatformAPI) {
+		return nil, 0, &APIError{API: in.PlatformAPI}
+	}
+	app, err := in.App.ConfigFile()
+	if err != nil {
+		return nil, 0, fmt.Errorf("read the app image's config: %w", err)
+	}
+	run, err := in.Run.ConfigFile()
+	if err != nil {
+		return nil, 0, fmt.Errorf("read the run image's config: %w", err)
+	}
+	if len(run.RootFS.DiffIDs) == 0 {
+		return nil, 0, fmt.Errorf("run image %s has no layers", in.RunName)
+	}
+	md, err := decodeRebaseLabel(app.Config.Labels[cnb.LabelLifecycleMetadata])
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := in.check(app, run); err != nil {
+		return nil, 0, err
+	}
+	if base, err = baseLayers(app.RootFS.DiffIDs, md); err != nil {
+		return nil, 0, err
+	}
+	if err := in.renew(&md, run); err != nil {
+		return nil, 0, err
+	}
+	cf, err = in.config(app, run, md)
+	return cf, base, err
 }
 
 // rebaseLabel is the lifecycle metadata label as rebase writes it back: "app" was an object in very old images and

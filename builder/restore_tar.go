@@ -94,6 +94,7 @@ type extraction struct {
 	parent *os.Root // the directory of the entry before, open: entries come by directory
 	in     string   // its path below root
 	buf    []byte
+	plain  bool // files and directories are all that it may hold
 
 	entries, bytes int64
 }
@@ -172,9 +173,13 @@ func (x *extraction) entry(h *tar.Header, r io.Reader) error {
 		return err
 	}
 	base := path.Base(rel)
-	switch h.Typeflag {
-	case tar.TypeReg:
+	switch {
+	case h.Typeflag == tar.TypeReg:
 		return x.file(base, h, r)
+	case x.plain:
+		return errors.New("is neither a file nor a directory")
+	}
+	switch h.Typeflag {
 	case tar.TypeSymlink:
 		if err := x.parent.Symlink(h.Linkname, base); err != nil {
 			return err

@@ -90,6 +90,22 @@ func DecodeLayersMetadata(label string) (LayersMetadata, error) {
 	return m, nil
 }
 
+// DecodeRunImage reads from the label io.buildpacks.lifecycle.metadata what the app's run image is called; the
+// deprecated "stack" is read where nothing else says it.
+func DecodeRunImage(label string) (RunImageName, error) {
+	var m struct {
+		RunImage RunImageName `json:"runImage"`
+		Stack    StackLabel   `json:"stack"`
+	}
+	if err := json.Unmarshal([]byte(label), &m); err != nil {
+		return RunImageName{}, &FileError{File: "label " + LabelLifecycleMetadata, What: oneLine(err.Error())}
+	}
+	if m.RunImage.Image == "" {
+		return m.Stack.RunImage, nil
+	}
+	return m.RunImage, nil
+}
+
 // DecodeCacheMetadata reads the metadata of a cache, from its file or the label of a cache image. One name or
 // digest in it that could not be part of a path makes the cache damaged as a whole.
 func DecodeCacheMetadata(b []byte) (CacheMetadata, error) {

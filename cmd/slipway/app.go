@@ -80,8 +80,9 @@ func wantsJSON(args []string) bool {
 	if i := slices.Index(args, "--"); i >= 0 {
 		args = args[:i]
 	}
-	return slices.Contains(args, "--output-format=json") ||
-		strings.Contains(strings.Join(args, "\x00")+"\x00", "--output-format\x00json\x00")
+	text := strings.Join(args, "\x00") + "\x00"
+	return slices.Contains(args, "--output-format=json") || slices.Contains(args, "--output=json") ||
+		strings.Contains(text, "--output-format\x00json\x00") || strings.Contains(text, "--output\x00json\x00")
 }
 
 func (a *app) json() bool        { return a.format == "json" }
@@ -105,8 +106,8 @@ func (a *app) root() *cobra.Command {
 			return unknownCommand(cmd, args[0])
 		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if a.format != "human" && a.format != "json" {
-				return usagef("--output-format %s: want human or json", a.format)
+			if err := a.checkFormat(cmd); err != nil {
+				return err
 			}
 			if a.quiet && a.verbose {
 				return usagef("--quiet and --verbose exclude each other")
@@ -134,7 +135,7 @@ func (a *app) root() *cobra.Command {
 		cmds []*cobra.Command
 	}{
 		{"app", []*cobra.Command{a.buildCommand(), a.runCommand()}},
-		{"image", []*cobra.Command{a.imagesCommand(), a.inspectCommand(), a.builderCommand()}},
+		{"image", []*cobra.Command{a.imagesCommand(), a.inspectCommand(), a.rebaseCommand(), a.sbomCommand(), a.builderCommand()}},
 		{"self", []*cobra.Command{a.configCommand(), a.doctorCommand(), a.versionCommand(), a.completionCommand()}},
 	} {
 		for _, c := range g.cmds {
@@ -180,18 +181,6 @@ func (a *app) lookupEnv(name string) (string, bool) {
 		}
 	}
 	return "", false
-}
-
-// print writes v as --output-format json asks, else calls human.
-func (a *app) print(v any, human func(w io.Writer)) error {
-	if a.json() {
-		enc := json.NewEncoder(a.stdout)
-		enc.SetIndent("", "  ")
-		enc.SetEscapeHTML(false)
-		return enc.Encode(v)
-	}
-	human(a.stdout)
-	return nil
 }
 
 // file is w as a file, where it is one.

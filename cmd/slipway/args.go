@@ -141,14 +141,14 @@ func distance(a, b string) int {
 
 // note tells people something on stderr that does not end the command.
 func (a *app) note(format string, args ...any) {
-	if !a.quiet && !a.json() {
+	if !a.quiet && !a.data() {
 		fmt.Fprintf(a.stderr, "Note: "+format+"\n", args...)
 	}
 }
 
 // warn tells people of something that should be mended.
 func (a *app) warn(format string, args ...any) {
-	if !a.json() {
+	if !a.data() {
 		fmt.Fprintf(a.stderr, "Warning: "+format+"\n", args...)
 	}
 }

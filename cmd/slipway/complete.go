@@ -11,17 +11,25 @@ import (
 // completeValues tells shells what may stand for flags and arguments, for the whole tree below cmd. What is not
 // named here completes to files.
 func (a *app) completeValues(cmd *cobra.Command) {
+	outputs := []string{"docker", "store", "registry", "oci:"}
+	if cmd.Annotations[moreFormats] != "" {
+		outputs = formats(cmd)
+	}
 	for name, values := range map[string][]string{
-		"pull-policy":   {"always", "if-not-present", "never"},
-		"output":        {"docker", "store", "registry", "oci:"},
-		"output-format": {"human", "json"},
-		"network":       {"bridge", "host", "none"},
-		"exec-env":      {"production", "test", "development"},
-		"platform":      {"linux/amd64", "linux/arm64"},
+		"pull-policy": {"always", "if-not-present", "never"},
+		"output":      outputs,
+		"network":     {"bridge", "host", "none"},
+		"exec-env":    {"production", "test", "development"},
+		"platform":    {"linux/amd64", "linux/arm64"},
 	} {
 		if cmd.LocalNonPersistentFlags().Lookup(name) != nil || cmd.PersistentFlags().Lookup(name) != nil {
 			_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 		}
+	}
+	if cmd.PersistentFlags().Lookup("output-format") != nil {
+		_ = cmd.RegisterFlagCompletionFunc("output-format", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+			return formats(cmd), cobra.ShellCompDirectiveNoFileComp
+		})
 	}
 	for _, name := range []string{"builder", "run-image", "previous-image"} {
 		if cmd.LocalNonPersistentFlags().Lookup(name) != nil {
@@ -29,7 +37,7 @@ func (a *app) completeValues(cmd *cobra.Command) {
 		}
 	}
 	switch cmd.CommandPath() {
-	case "slipway run", "slipway inspect", "slipway builder inspect", "slipway images rm", "slipway images tag", "slipway config default-builder":
+	case "slipway run", "slipway inspect", "slipway builder inspect", "slipway rebase", "slipway sbom download", "slipway images rm", "slipway images tag", "slipway config default-builder":
 		cmd.ValidArgsFunction = a.storedNames
 	case "slipway build", "slipway builder create": // the name is yours to choose
 		cmd.ValidArgsFunction = cobra.NoFileCompletions

@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -21,25 +19,42 @@ import (
 
 func (a *app) inspectCommand() *cobra.Command {
 	var pull string
+	var remote bool
 	cmd := &cobra.Command{
-		Use: "inspect IMAGE", Short: "Show what a built image is made of",
+		Use: "inspect IMAGE", Aliases: []string{"inspect-image"}, Short: "Show what a built image is made of",
+		Long: `Show what a built image is made of, where a name means it first: the local
+store, Docker, its registry. With --remote it is the registry's, and what the
+name means on this machine is compared with it.`,
 		Example: `  slipway inspect my-app
+  slipway inspect registry.example.com/team/app:1 --remote
   slipway inspect oci:./my-app.oci --output-format json`,
-		Args: wants("IMAGE"),
+		Args:        wants("IMAGE"),
+		Annotations: map[string]string{moreFormats: "yes"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withImage(cmd.Context(), args[0], pull, func(ctx context.Context, m *platform.Machine, img *image.Image) error {
+			return a.withFound(cmd.Context(), args[0], pull, remote, func(ctx context.Context, m *platform.Machine, img *image.Image) error {
 				d := inspect(ctx, m, args[0], img)
+				d.Rebase = a.outlook(ctx, m, img, pull)
+				if remote {
+					d.Here = here(ctx, m, img)
+				}
 				return a.print(d, func(w io.Writer) { d.human(w, a.verbose) })
 			})
 		},
 	}
 	cmd.Flags().StringVar(&pull, "pull-policy", "", "always, if-not-present or never")
+	cmd.Flags().BoolVar(&remote, "remote", false, "show the image of the registry")
+	cmd.Flags().StringVar(&a.format, "output", "human", "the same as --output-format: human, json, yaml or toml")
 	a.registryFlags(cmd)
 	return cmd
 }
 
 // withImage finds one image for a command that reads it.
 func (a *app) withImage(ctx context.Context, arg, pull string, do func(context.Context, *platform.Machine, *image.Image) error) error {
+	return a.withFound(ctx, arg, pull, false, do)
+}
+
+// withFound is withImage, or looks into the image's registry only.
+func (a *app) withFound(ctx context.Context, arg, pull string, remote bool, do func(context.Context, *platform.Machine, *image.Image) error) error {
 	s, err := a.config()
 	if err != nil {
 		return err
@@ -48,11 +63,19 @@ func (a *app) withImage(ctx context.Context, arg, pull string, do func(context.C
 	if err != nil {
 		return err
 	}
-	if _, err := image.ParseRef(arg); err != nil {
+	ref, err := image.ParseRef(arg)
+	if err != nil {
 		return &usageError{err}
 	}
+	if remote && !ref.IsName() {
+		return usagef("image %s: --remote is for names in a registry", arg)
+	}
 	return a.withMachine(ctx, func(ctx context.Context, m *platform.Machine) error {
-		img, err := resolver(m, policy).Resolve(ctx, arg)
+		r := resolver(m, policy)
+		if remote {
+			r = &image.Resolver{Registry: m.Registry, Policy: image.PullAlways}
+		}
+		img, err := r.ResolveRef(ctx, ref)
 		if err != nil {
 			return err
 		}
@@ -73,9 +96,14 @@ type inspected struct {
 	Entrypoint []string          `json:"entrypoint,omitempty"`
 	Built      bool              `json:"builtByBuildpacks"`
 	ExecEnv    string            `json:"execEnv,omitempty"`
+	Base       string            `json:"base,omitempty"` // distribution of the run image
 	Rebasable  bool              `json:"rebasable"`
 	RunImage   *runImage         `json:"runImage,omitempty"`
+	Rebase     *outlook          `json:"rebase,omitempty"`
+	SBOM       string            `json:"sbomLayer,omitempty"` // diffID
+	Here       *elsewhere        `json:"here,omitempty"`
 	Buildpacks []buildpackRef    `json:"buildpacks"`
+	Extensions []buildpackRef    `json:"extensions,omitempty"`
 	Processes  []process         `json:"processes"`
 	Layers     []inspectedLayer  `json:"layers"`
 	Labels     map[string]string `json:"labels"`
@@ -129,11 +157,21 @@ func inspect(ctx context.Context, m *platform.Machine, arg string, img *image.Im
 		for _, e := range b.Buildpacks {
 			d.Buildpacks = append(d.Buildpacks, buildpackRef{e.ID, e.Version, e.Homepage})
 		}
+		for _, e := range b.Extensions {
+			d.Extensions = append(d.Extensions, buildpackRef{e.ID, e.Version, e.Homepage})
+		}
 		d.Processes = describeProcesses(b, cf.Config.Entrypoint)
 	}
+	d.Base = strings.TrimSpace(img.Label(cnb.LabelDistroName) + " " + img.Label(cnb.LabelDistroVersion))
 	layers, err := cnb.DecodeLayersMetadata(img.Label(cnb.LabelLifecycleMetadata))
 	if r := layers.RunImage; err == nil && r.Reference != "" {
 		d.RunImage = &runImage{r.Image, r.Reference, r.Mirrors}
+	}
+	if d.RunImage != nil && d.RunImage.Image == "" && layers.Stack != nil { // made before Platform API 0.12
+		d.RunImage.Image, d.RunImage.Mirrors = layers.Stack.RunImage.Image, layers.Stack.RunImage.Mirrors
+	}
+	if err == nil && layers.BOM != nil {
+		d.SBOM = layers.BOM.SHA
 	}
 	d.Layers = inspectLayers(ctx, m, img, layers)
 	return d
@@ -243,73 +281,4 @@ func layerSizes(ctx context.Context, m *platform.Machine, img *image.Image) (out
 		out = append(out, inspectedLayer{Size: s.Size})
 	}
 	return out
-}
-
-// human writes the page for people. All of it is what an image says of itself, whoever made it.
-func (d inspected) human(w io.Writer, verbose bool) {
-	row := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(w, "%-12s %s\n", name, clean(value, false))
-		}
-	}
-	row("Image", d.Image)
-	row("Found in", string(d.Where))
-	row("Digest", d.Digest)
-	row("Image ID", d.ID)
-	row("Platform", d.Platform)
-	row("User", d.User)
-	row("Directory", d.WorkingDir)
-	row("Exec env", d.ExecEnv)
-	if d.RunImage != nil {
-		row("Run image", orText(d.RunImage.Image, d.RunImage.Reference))
-		if d.RunImage.Image != "" {
-			row("", d.RunImage.Reference)
-		}
-		row("Rebasable", map[bool]string{true: "yes", false: "no"}[d.Rebasable])
-	}
-	if !d.Built {
-		fmt.Fprintln(w, "\nThis image was not built with buildpacks.")
-	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	if len(d.Buildpacks) > 0 {
-		fmt.Fprintln(t, "\nBUILDPACK\tVERSION\tHOMEPAGE")
-		for _, b := range d.Buildpacks {
-			fmt.Fprintln(t, cells(string(b.ID), b.Version, orText(b.Homepage, "-")))
-		}
-	}
-	if len(d.Processes) > 0 {
-		fmt.Fprintln(t, "\nPROCESS\tCOMMAND\tDIRECTORY")
-		for _, p := range d.Processes {
-			name := p.Type
-			if p.Default {
-				name += " (default)"
-			}
-			fmt.Fprintln(t, cells(name, strings.Join(append(slices.Clone(p.Command), p.Args...), " "), orText(p.WorkingDir, d.WorkingDir)))
-		}
-	}
-	fmt.Fprintln(t, "\nLAYER\tSIZE\tDIFF ID")
-	for _, l := range d.Layers {
-		size := "-"
-		if l.Size > 0 {
-			size = bytesText(l.Size)
-		}
-		fmt.Fprintln(t, cells(l.What, size, shortDigest(l.DiffID)))
-	}
-	_ = t.Flush()
-	labels(w, d.Labels, verbose)
-}
-
-// labels lists labels, long ones in part.
-func labels(w io.Writer, all map[string]string, verbose bool) {
-	if len(all) == 0 {
-		return
-	}
-	fmt.Fprintln(w, "\nLABELS")
-	for _, k := range sortedKeys(all) {
-		v := clean(all[k], false)
-		if r := []rune(v); len(r) > 100 && !verbose {
-			v = string(r[:100]) + "…"
-		}
-		fmt.Fprintf(w, "%s=%s\n", clean(k, false), v)
-	}
 }

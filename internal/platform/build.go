@@ -77,8 +77,7 @@ type job struct {
 	ui UI
 	h  *host
 
-	target image.Ref
-	tags   []image.Ref
+	dest   destination
 	limits Limits
 
 	dir       *buildDir
@@ -108,7 +107,6 @@ type job struct {
 	exported *builder.Exported
 	image    v1.Image
 	written  image.Written
-	where    string
 
 	timings map[Phase]time.Duration
 }
@@ -231,7 +229,7 @@ func (j *job) build(ctx context.Context) (err error) {
 // result is what the caller gets.
 func (j *job) result() *Result {
 	r := &Result{
-		Image: j.o.Image, Tags: j.o.Tags, Where: j.where,
+		Image: j.o.Image, Tags: j.o.Tags, Where: j.dest.where,
 		Digest: j.written.Digest.String(), ImageID: j.written.ID.String(), Size: j.written.ManifestSize,
 		Builder: j.builder.Reference, RunImage: j.run.Reference,
 		Layers: len(j.exported.Layers), Timings: j.timings, Executed: maps.Clone(j.h.executed),

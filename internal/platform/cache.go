@@ -29,7 +29,7 @@ func (j *job) openCache(ctx context.Context) error {
 	}
 	key := j.o.Cache.Key
 	if key == "" {
-		key = j.target.Name()
+		key = j.dest.refs[0].Name()
 	}
 	j.cache.local = j.m.Store.Cache(key)
 	if j.o.Cache.Clear {
@@ -46,7 +46,7 @@ func (j *job) openCacheImage(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cache image: %w", err)
 	}
-	if err := j.notOutput(ref, "cache image"); err != nil {
+	if err := j.dest.isNot(ref, "cache image"); err != nil {
 		return err
 	}
 	if err := j.m.Registry.CheckWrite(ctx, ref); err != nil {

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -15,57 +13,17 @@ import (
 	"github.com/slipway-build/slipway/internal/image"
 )
 
-// Where a result was written, as Result.Where says it. An OCI directory is "oci:" and its path.
-const (
-	WhereDocker   = "docker"
-	WhereStore    = "store"
-	WhereRegistry = "registry"
-)
-
-// checkOutput chooses the destination and finds out before the build whether it can be written.
-func (j *job) checkOutput(ctx context.Context) error {
-	out := j.o.Output
-	if n := count(out.Publish, out.OCI != "", out.Store); n > 1 {
-		return errors.New("more than one output given: choose one of --publish and --output")
-	}
-	switch {
-	case out.Publish:
-		j.where = WhereRegistry
-		for _, r := range append([]image.Ref{j.target}, j.tags...) {
-			if err := j.m.Registry.CheckWrite(ctx, r); err != nil {
-				return err
-			}
-		}
-	case out.OCI != "":
-		j.where = "oci:" + out.OCI
-	case out.Store || j.m.Engine == nil:
-		j.where = WhereStore
-	default:
-		j.where = WhereDocker
-	}
-	return nil
-}
-
-func count(bs ...bool) (n int) {
-	for _, b := range bs {
-		if b {
-			n++
-		}
-	}
-	return n
-}
-
 // findPrevious looks for the previous image where the result will go. That there is none is the normal
 // start of an app's life.
 func (j *job) findPrevious(ctx context.Context) error {
-	ref := j.target
+	ref := j.dest.refs[0]
 	if j.o.PreviousImage != "" {
 		var err error
 		if ref, err = image.ParseRef(j.o.PreviousImage); err != nil {
 			return fmt.Errorf("previous image: %w", err)
 		}
 	}
-	img, err := j.previousAt(ctx, ref)
+	img, err := j.dest.find(ctx, ref, j.o.PreviousImage != "")
 	switch {
 	case err == nil:
 		j.previous = img
@@ -77,32 +35,6 @@ func (j *job) findPrevious(ctx context.Context) error {
 		j.warn("previous image %s cannot be read, layers are made anew: %v", ref, err)
 	}
 	return nil
-}
-
-func (j *job) previousAt(ctx context.Context, ref image.Ref) (*image.Image, error) {
-	r := image.Resolver{Policy: image.PullIfNotPresent}
-	switch {
-	case ref.IsLayout():
-	case j.where == WhereRegistry:
-		r.Registry = j.m.Registry
-		r.Policy = image.PullAlways
-	case j.where == WhereDocker:
-		r.Engine, r.Images, r.Policy = j.m.Engine, j.m.Images, image.PullNever
-		return r.InEngine(ctx, ref)
-	case j.where == WhereStore:
-		r.Images = j.m.Images
-	default:
-		if j.o.PreviousImage != "" {
-			r.Images, r.Engine, r.Registry = j.m.Images, j.m.Engine, j.m.Registry
-			break
-		}
-		layout, err := image.ParseRef("oci:" + j.o.Output.OCI)
-		if err != nil {
-			return nil, err
-		}
-		ref = layout
-	}
-	return r.ResolveRef(ctx, ref)
 }
 
 // missing says that there simply is no such image.
@@ -149,13 +81,13 @@ func (j *job) export(ctx context.Context) (err error) {
 	}); err != nil {
 		return err
 	}
-	if j.written, err = j.write(ctx); err != nil {
+	if j.written, err = j.dest.write(ctx, j.image, j.run, j.previous); err != nil {
 		return err
 	}
 	if err := j.saveCache(ctx); err != nil {
 		return err
 	}
-	return j.reports()
+	return j.dest.report(j.o.ReportDir, j.image, j.written)
 }
 
 // runReference is what the result says it stands on. An image in Docker has a manifest only once it was read out
@@ -181,78 +113,4 @@ func (j *job) layer(diffID string) (v1.Layer, error) {
 		return nil, err
 	}
 	return j.previous.LayerByDiffID(h)
-}
-
-// write puts the image to its destination.
-func (j *job) write(ctx context.Context) (image.Written, error) {
-	refs := append([]image.Ref{j.target}, j.tags...)
-	switch j.where {
-	case WhereRegistry:
-		from := []*image.Image{j.run}
-		if j.previous != nil {
-			from = append(from, j.previous)
-		}
-		return j.m.Registry.Push(ctx, refs, j.image, image.PushOptions{From: from})
-	case WhereStore:
-		return j.m.Images.Put(ctx, refs, j.image, nil)
-	case WhereDocker:
-		known := []string{j.run.ID.String()}
-		if j.previous != nil {
-			known = append(known, j.previous.ID.String())
-		}
-		if err := j.agree(ctx, refs); err != nil {
-			return image.Written{}, err
-		}
-		return image.LoadEngine(ctx, j.m.Engine, refs, j.image, image.LoadOptions{Known: known, Store: j.m.Store})
-	}
-	layout, err := image.ParseRef("oci:" + j.o.Output.OCI)
-	if err != nil {
-		return image.Written{}, err
-	}
-	return image.WriteLayout(ctx, layout, refs, j.image, nil)
-}
-
-// agree makes names that the local store has too mean the new image: it is asked before Docker, and would
-// answer with an older build.
-func (j *job) agree(ctx context.Context, refs []image.Ref) error {
-	var have []image.Ref
-	for _, r := range refs {
-		if _, err := j.m.Images.Get(ctx, r, v1.Platform{}); err == nil {
-			have = append(have, r)
-		}
-	}
-	if len(have) == 0 {
-		return nil
-	}
-	_, err := j.m.Images.Put(ctx, have, j.image, nil)
-	return err
-}
-
-// reports writes report.toml where it was asked for.
-func (j *job) reports() error {
-	if j.o.ReportDir == "" {
-		return nil
-	}
-	names := []string{j.target.Familiar()}
-	for _, t := range j.tags {
-		names = append(names, t.Familiar())
-	}
-	report, err := builder.MakeReport(j.image, names)
-	if err != nil {
-		return err
-	}
-	if j.where == WhereDocker {
-		report.Image.Digest, report.Image.ManifestSize, report.Image.ImageID = "", 0, j.written.ID.String()
-	}
-	b, err := cnb.EncodeReport(report)
-	if err != nil {
-		return fmt.Errorf("encode report.toml: %w", err)
-	}
-	if err := os.MkdirAll(j.o.ReportDir, 0o755); err != nil {
-		return fmt.Errorf("make the directory of the report: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(j.o.ReportDir, "report.toml"), b, 0o644); err != nil {
-		return fmt.Errorf("write the report: %w", err)
-	}
-	return nil
 }

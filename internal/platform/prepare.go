@@ -47,27 +47,11 @@ func (j *job) platform() (v1.Platform, error) {
 
 // names reads and checks the names of the result. It asks nobody.
 func (j *job) names() (err error) {
-	if j.target, err = image.ParseRef(j.o.Image); err != nil {
+	if j.dest, err = j.m.destination(j.o.Output, j.o.Image, j.o.Tags); err != nil {
 		return err
-	}
-	if !j.target.IsName() || j.target.Digest() != "" {
-		return fmt.Errorf("image %q: want a name with or without a tag", j.o.Image)
 	}
 	if j.o.Source == "" {
 		return errors.New("no source given: name a directory, a zip or a tar file")
-	}
-	for _, t := range j.o.Tags {
-		r, err := image.ParseRef(t)
-		if err != nil {
-			return fmt.Errorf("tag: %w", err)
-		}
-		if !r.IsName() || r.Digest() != "" {
-			return fmt.Errorf("tag %q: want a name with or without a tag", t)
-		}
-		if j.o.Output.Publish && r.Host() != j.target.Host() {
-			return fmt.Errorf("tag %s: is in registry %s, the image in %s: all names of a published image have to be in one registry", t, r.Host(), j.target.Host())
-		}
-		j.tags = append(j.tags, r)
 	}
 	return nil
 }
@@ -90,7 +74,7 @@ func (j *job) prepare(ctx context.Context) (err error) {
 	soon := early && j.undescribed()
 	j.opened = make(chan struct{})
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return j.checkOutput(gctx) })
+	g.Go(func() error { return j.dest.check(gctx) })
 	g.Go(func() (err error) {
 		if err = j.openCollector(ctx, readable); err == nil && !soon {
 			descriptor, err = j.openSource(ctx)
@@ -180,7 +164,7 @@ func (j *job) findBuilder(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("builder: %w", err)
 	}
-	if err := j.notOutput(ref, "builder"); err != nil {
+	if err := j.dest.isNot(ref, "builder"); err != nil {
 		return err
 	}
 	p, err := j.platform()
@@ -235,16 +219,6 @@ func (b *builderImage) readLabels(name string) (err error) {
 	return nil
 }
 
-// notOutput refuses a result that would overwrite an image that the build stands on.
-func (j *job) notOutput(ref image.Ref, what string) error {
-	for _, out := range append([]image.Ref{j.target}, j.tags...) {
-		if ref.SameImage(out) {
-			return fmt.Errorf("image %s is the %s itself: give the result another name", out, what)
-		}
-	}
-	return nil
-}
-
 // findRunImage resolves the run image: the user's, else the builder's, the mirror in the output's registry
 // first. Every name that was tried is in the error.
 func (j *job) findRunImage(ctx context.Context) error {
@@ -252,13 +226,13 @@ func (j *job) findRunImage(ctx context.Context) error {
 	if j.runName.Image == "" {
 		return fmt.Errorf("builder %s names no run image: use --run-image", j.o.Builder)
 	}
-	candidates := j.runCandidates()
+	candidates := j.dest.candidates(j.runName)
 	for _, name := range candidates {
 		ref, err := image.ParseRef(name)
 		if err != nil {
 			return fmt.Errorf("run image: %w", err)
 		}
-		if err := j.notOutput(ref, "run image"); err != nil {
+		if err := j.dest.isNot(ref, "run image"); err != nil {
 			return err
 		}
 	}
@@ -286,20 +260,6 @@ func (j *job) runImageName() cnb.RunImageName {
 		r.Mirrors = append(append([]string(nil), own...), r.Mirrors...)
 	}
 	return r
-}
-
-// runCandidates is the order in which run images are tried (platform, "Run Image Resolution"): what lies in
-// the registry that the result goes to, then as listed.
-func (j *job) runCandidates() []string {
-	var near, far []string
-	for _, name := range append([]string{j.runName.Image}, j.runName.Mirrors...) {
-		if ref, err := image.ParseRef(name); err == nil && j.o.Output.Publish && ref.IsName() && ref.Host() == j.target.Host() {
-			near = append(near, name)
-		} else {
-			far = append(far, name)
-		}
-	}
-	return append(near, far...)
 }
 
 // preparation is what the collector puts into the build's directories. The user's variables win over what
@@ -364,7 +324,7 @@ func (j *job) prepareBox(ctx context.Context) error {
 			u, err := j.collector.Usage(ctx, j.dirs.Root)
 			return u.Bytes, err
 		},
-		Labels: map[string]string{"build.slipway.image": j.target.Familiar()},
+		Labels: map[string]string{"build.slipway.image": j.dest.refs[0].Familiar()},
 	}
 	j.prepared, err = preparer.Prepare(ctx, spec)
 	if err != nil {
