@@ -13,6 +13,7 @@ SUITE  ?= trixie
 MIRROR ?= http://deb.debian.org/debian
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null)
 ARCH    := $(shell go env GOARCH)
 TOOLS   := cmd/slipway/tools/linux-$(ARCH)
 ARCHES  := amd64 arm64 ppc64le s390x
@@ -28,7 +29,7 @@ LIFECYCLE_VERSION := 0.21.17-slipway-$(VERSION)
 # launcher: it is in every app image, which should not change with every commit here.
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
 STAMPED  := -ldflags "-s -w -X main.version=$(VERSION) -X main.lifecycleVersion=$(LIFECYCLE_VERSION)"
-LIFECYCLE_STAMPED := -ldflags "-s -w -X main.version=$(LIFECYCLE_VERSION)"
+LIFECYCLE_STAMPED := -ldflags "-s -w -X main.version=$(LIFECYCLE_VERSION) -X main.commit=$(COMMIT) -X main.repository=github.com/slipway-build/slipway"
 PLAIN    := -ldflags "-s -w"
 
 # The race detector: in CI, or with RACE=1.

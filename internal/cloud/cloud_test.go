@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -53,9 +54,7 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.seen = append(w.seen, key)
 	w.last[key], w.body[key] = r, string(b)
 	w.mu.Unlock()
-	for k, v := range w.header {
-		rw.Header()[k] = v
-	}
+	maps.Copy(rw.Header(), w.header)
 	answer, ok := w.answers[key]
 	if !ok {
 		http.NotFound(rw, r)

@@ -87,7 +87,7 @@ func (k *Keychain) googleFile(ctx context.Context, file string, b []byte) (t goo
 	if json.Unmarshal(b, &key) != nil {
 		return t, fmt.Errorf("%s: not valid JSON", file)
 	}
-	form := url.Values{}
+	var form url.Values
 	at := "https://oauth2.googleapis.com/token"
 	switch key.Type {
 	case "service_account":
