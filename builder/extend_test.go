@@ -161,7 +161,7 @@ func TestExportExtendedRefuses(t *testing.T) {
 		want string
 	}{
 		"no tar":       {opener([]byte(strings.Repeat("x", 2000)), nil), "invalid tar header"},
-		"cut off":      {opener(good[:515], nil), "unexpected EOF"},
+		"cut off":      {opener(good[:515], nil), `"a" became shorter`},
 		"bad end":      {opener(good, errors.New("its content differs from its digest")), "its content differs from its digest"},
 		"beyond limit": {opener(extenderTar(t, tar.Header{Typeflag: tar.TypeReg, Name: "a", Size: 2000}), nil), "larger than the limit"},
 	} {

@@ -56,7 +56,8 @@ type command struct {
 	log            *logger
 	stdout, stderr io.Writer // for what buildpacks print
 	images         images
-	temp           string // made when it is first asked for, and removed in the end
+	bases          []string // images that are in a registry whatever -daemon and -layout say
+	temp           string   // made when it is first asked for, and removed in the end
 }
 
 // runPhase runs a phase and returns its exit status.

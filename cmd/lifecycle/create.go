@@ -51,10 +51,8 @@ func (c *command) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, e := range found.Group.Elements {
-		if e.Extension {
-			return &failure{action: "detect", code: exitDetect, err: errors.New("detected order contains extensions which is not supported by the creator")}
-		}
+	if hasExtensions(found.Group) {
+		return &failure{action: "detect", code: exitDetect, err: errors.New("detected order contains extensions which is not supported by the creator")}
 	}
 	if !c.SkipLayers || c.API.AtLeast(0, 10) {
 		c.log.phase("RESTORING")

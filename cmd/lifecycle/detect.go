@@ -28,8 +28,18 @@ func (c *command) detectPhase(ctx context.Context) error {
 	if err != nil {
 		return fail(err, exitFailed, "initialize detector")
 	}
-	_, err = c.detect(ctx, a)
-	return err
+	extensions, err := c.extensionOrder()
+	if err != nil {
+		return fail(err, exitFailed, "initialize detector")
+	}
+	if err := c.extensionsAllowed(len(extensions) > 0); err != nil {
+		return err
+	}
+	found, err := c.detect(ctx, a)
+	if err != nil || !hasExtensions(found.Group) {
+		return err
+	}
+	return c.generate(ctx, a, found)
 }
 
 // detect finds the group and the plan and writes them.
@@ -58,7 +68,7 @@ func (c *command) detect(ctx context.Context, a cnb.Analyzed) (*builder.Detected
 func (c *command) detectInput(a cnb.Analyzed) (in builder.DetectInput, err error) {
 	in = builder.DetectInput{
 		PlatformAPI: c.API, Target: c.target(a), StackID: c.env["CNB_STACK_ID"], ExecEnv: c.ExecEnv, Env: c.env.environ(),
-		Catalog: builder.DirCatalog(c.Buildpacks), Runner: builder.ExecRunner(0, 0),
+		Catalog: builder.DirCatalog(c.Buildpacks), ExtensionCatalog: builder.DirExtensions(c.Extensions), Runner: builder.ExecRunner(0, 0),
 	}
 	if in.Dirs, err = c.dirs(); err != nil {
 		return in, err
@@ -66,6 +76,9 @@ func (c *command) detectInput(a cnb.Analyzed) (in builder.DetectInput, err error
 	in.Runner = builder.ExecRunner(in.Dirs.UID, in.Dirs.GID)
 	if in.Order, err = read("order", c.Order, cnb.DecodeOrder); err != nil {
 		return in, fmt.Errorf("reading order: %w", err)
+	}
+	if in.Extensions, err = c.extensionOrder(); err != nil {
+		return in, err
 	}
 	if c.API.AtLeast(0, 15) {
 		in.System, err = readIfThere("system", c.System, cnb.DecodeSystem, c.log.debugf, "No system buildpacks found at path %q")

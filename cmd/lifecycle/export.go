@@ -73,6 +73,9 @@ func (c *command) exportPhase(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := c.extensionsAllowed(c.hasExtended()); err != nil {
+		return err
+	}
 	store, err := c.cacheStore(ctx)
 	if err != nil {
 		return err
@@ -112,6 +115,9 @@ func (c *command) export(ctx context.Context, in builder.ExportInput, a cnb.Anal
 	}
 	if store != nil {
 		in.Cache, in.PreviousCache = true, store.Metadata()
+	}
+	if err := c.extended(x, &in, a); err != nil {
+		return fail(err, exitFailed, "get extended image config")
 	}
 	if x.sink, err = c.sink(x); err != nil {
 		return err
@@ -211,6 +217,7 @@ type exportation struct {
 	run, previous *image.Image // previous may be nil
 	runReference  string
 	runName       cnb.RunImageName
+	extended      *v1.Config // of the extended run image, nil where there is none
 	sink          *builder.DirSink
 	out           *builder.Exported
 }

@@ -101,7 +101,11 @@ func apiFailure(api cnb.API, kind string, ref cnb.Ref) error {
 // phrased gives an error of the engine the words that suites look for, where they have fixed ones.
 func phrased(err error) error {
 	if e, ok := errors.AsType[*builder.APIError](err); ok && e.Buildpack != (cnb.Ref{}) {
-		return apiFailure(e.API, "buildpack", e.Buildpack)
+		kind := "buildpack"
+		if e.Extension {
+			kind = "extension"
+		}
+		return apiFailure(e.API, kind, e.Buildpack)
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -38,12 +39,16 @@ func (c *command) open(ctx context.Context, names ...string) (err error) {
 	if err != nil {
 		return fail(err, exitFailed, "resolve keychain")
 	}
+	inRegistry := slices.Clone(c.bases)
+	if !c.Layout {
+		inRegistry = append(inRegistry, c.CacheImage)
+	}
+	if !c.Layout && !c.Daemon {
+		inRegistry = append(inRegistry, names...)
+	}
 	var refs []image.Ref
-	for _, n := range append([]string{c.CacheImage}, names...) {
-		if n == "" || c.Layout || c.Daemon && n != c.CacheImage {
-			continue
-		}
-		if ref, err := image.ParseRef(n); err == nil {
+	for _, n := range inRegistry {
+		if ref, err := image.ParseRef(n); err == nil && ref.IsName() {
 			refs = append(refs, ref)
 		}
 	}

@@ -15,6 +15,7 @@ func (c *command) restoreArgs(ctx context.Context, args []string) error {
 		return badArguments("received unexpected Args")
 	}
 	c.warnNoCache()
+	c.bases = c.baseNames()
 	return c.privileges(ctx, c.named(), []string{c.Layers, c.CacheDir, c.Kaniko})
 }
 
@@ -33,6 +34,13 @@ func (c *command) restorePhase(ctx context.Context) error {
 	if err != nil {
 		c.log.warnf("Not using analyzed data, usable file not found: %s", oneLine(err))
 		a = cnb.Analyzed{}
+	} else {
+		if a, err = c.baseImages(ctx, group, a); err != nil {
+			return err
+		}
+		if err := c.writeAnalyzed(a); err != nil {
+			return fail(err, exitFailed, "write analyzed metadata")
+		}
 	}
 	store, err := c.cacheStore(ctx)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 // save puts the image together, writes it under all its names and reports it.
 func (c *command) save(ctx context.Context, x *exportation, in builder.ExportInput) error {
 	img, err := builder.Compose(builder.ComposeInput{
-		Run: x.run, RunReference: x.runReference, RunImage: x.runName, Exported: x.out, Created: c.sourceDate(c.log),
+		Run: x.run, RunReference: x.runReference, RunImage: x.runName, Extended: x.extended, Exported: x.out, Created: c.sourceDate(c.log),
 		Layer: func(id string) (v1.Layer, error) { return c.layer(x, id) },
 	})
 	if err != nil {
