@@ -71,8 +71,9 @@ type Step struct {
 	Env      map[string]string `toml:"env"`   //
 	User     string            `toml:"user"`  // "root"; else the CNB user
 	Dir      string            `toml:"dir"`   // working directory, below the case's root; the root if empty
-	Fresh    bool              `toml:"fresh"` // before: what a new build container has, an empty layers directory
+	Fresh    bool              `toml:"fresh"` // before: layers as in a new build, with nothing but the header's group
 	Remove   []string          `toml:"remove"`
+	Retag    map[string]string `toml:"retag"`  // before: image = name of the image that it becomes
 	Exit     any               `toml:"exit"`   // 0 if not given; a number, or "1-10,13-19"
 	Output   []string          `toml:"output"` // regular expressions, standard output and error together
 	Stdout   []string          `toml:"stdout"`

@@ -92,3 +92,11 @@ func (c *Case) entries(header, list string) string {
 	}
 	return text.String()
 }
+
+// groupFiles are a detected group and its plan.
+func (c *Case) groupFiles() []txtar.File {
+	return []txtar.File{
+		{Name: "layers/group.toml", Data: []byte(c.entries("[[group]]", c.Group))},
+		{Name: "layers/plan.toml", Data: nil},
+	}
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -149,7 +150,8 @@ func (p *registryPair) pull(ref string) (v1.Image, error) {
 	return image, err
 }
 
-func (p *registryPair) digest(ref string) (string, error) {
+// digest is the digest of an image's manifest, or of its layer with that number.
+func (p *registryPair) digest(ref string, layer int) (string, error) {
 	image, err := p.pull(ref)
 	if err != nil {
 		return "", err
@@ -157,7 +159,18 @@ func (p *registryPair) digest(ref string) (string, error) {
 	if image == nil {
 		return "", errors.New("no image " + ref)
 	}
-	digest, err := image.Digest()
+	if layer < 0 {
+		digest, err := image.Digest()
+		return digest.String(), err
+	}
+	layers, err := image.Layers()
+	if err != nil {
+		return "", err
+	}
+	if layer >= len(layers) {
+		return "", fmt.Errorf("image %s has %d layers", ref, len(layers))
+	}
+	digest, err := layers[layer].Digest()
 	return digest.String(), err
 }
 

@@ -18,6 +18,9 @@ const (
 	cnbGID = 2346
 )
 
+// exportedLauncher is what exporter and creator are given as launcher: small, for many images are made.
+const exportedLauncher = "#!/bin/sh\necho the launcher of the suite\n"
+
 // A root is the directory of one run of one case, with its registry and the words that stand for what is known only
 // now.
 type root struct {
@@ -68,7 +71,8 @@ func (r *root) close() {
 	_ = os.RemoveAll(r.dir)
 }
 
-// expand puts what is known for {{words}}. {{digest NAME}} is the digest of an image in the registry now.
+// expand puts what is known for {{words}}. {{digest NAME}} is the digest of an image in the registry now, and
+// {{layer N NAME}} that of its layer N.
 func (r *root) expand(text string) (string, error) {
 	var out strings.Builder
 	for {
@@ -83,11 +87,22 @@ func (r *root) expand(text string) (string, error) {
 		}
 		value, known := r.words[word]
 		if name, ok := strings.CutPrefix(word, "digest "); ok {
-			digest, err := r.reg.digest(r.ref(name))
+			digest, err := r.reg.digest(r.ref(name), -1)
 			if err != nil {
 				return "", err
 			}
 			value, known = digest, true
+		}
+		if layer, ok := strings.CutPrefix(word, "layer "); ok {
+			number, name, _ := strings.Cut(layer, " ")
+			n, err := strconv.Atoi(number)
+			if err != nil {
+				return "", err
+			}
+			if value, err = r.reg.digest(r.ref(name), n); err != nil {
+				return "", err
+			}
+			known = true
 		}
 		if !known {
 			return "", fmt.Errorf("no word {{%s}}", word)
@@ -211,6 +226,7 @@ func (r *root) generated() ([]txtar.File, error) {
 	var files []txtar.File
 	add := func(name, text string) { files = append(files, txtar.File{Name: name, Data: []byte(text)}) }
 	c := r.c
+	add("launcher", exportedLauncher)
 	for id, m := range c.Buildpacks {
 		files = append(files, m.files("buildpack", "buildpacks", id)...)
 	}
@@ -224,8 +240,7 @@ func (r *root) generated() ([]txtar.File, error) {
 		add("system.toml", c.entries("[[system.pre.buildpacks]]", c.Pre)+c.entries("[[system.post.buildpacks]]", c.Post))
 	}
 	if c.Group != "" {
-		add("layers/group.toml", c.entries("[[group]]", c.Group))
-		add("layers/plan.toml", "")
+		files = append(files, c.groupFiles()...)
 	}
 	for dir, layers := range c.LayerTypes {
 		for name, types := range layers {

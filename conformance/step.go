@@ -41,8 +41,25 @@ func (r *root) prepare(n int, s Step) error {
 	if err := os.MkdirAll(r.path("layers"), 0o755); err != nil {
 		return err
 	}
+	if s.Fresh && r.c.Group != "" {
+		if err := r.write(r.c.groupFiles()); err != nil {
+			return err
+		}
+	}
 	if err := r.write(r.inputs(fmt.Sprintf("step%d", n))); err != nil {
 		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Retag)) {
+		image, err := r.reg.pull(r.ref(s.Retag[name]))
+		if err != nil {
+			return err
+		}
+		if image == nil {
+			return fmt.Errorf("no image %s", s.Retag[name])
+		}
+		if err := r.reg.push(r.ref(name), image); err != nil {
+			return err
+		}
 	}
 	return r.own()
 }
@@ -64,7 +81,7 @@ func (r *root) run(s Step) (result, error) {
 		args = append(args, a)
 	}
 	if s.Run == "exporter" || s.Run == "creator" {
-		args = append([]string{"-launcher", r.words["launcher"]}, args...)
+		args = append([]string{"-launcher", r.path("launcher")}, args...)
 	}
 	cmd := exec.CommandContext(ctx, path, args...)
 	if s.Name != "" {
