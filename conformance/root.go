@@ -12,10 +12,10 @@ import (
 	"golang.org/x/tools/txtar"
 )
 
-// The CNB user, where the suite runs as root and can be another.
+// The CNB user, where the suite runs as root and can be another: nobody, for a creator may look its user up.
 const (
-	cnbUID = 2345
-	cnbGID = 2346
+	cnbUID = 65534
+	cnbGID = 65534
 )
 
 // exportedLauncher is what exporter and creator are given as launcher: small, for many images are made.
