@@ -39,6 +39,7 @@ func (c *Case) image(name string) Image {
 	i, given := c.Images[name]
 	if !given {
 		i.Labels = map[string]string{
+			"io.buildpacks.stack.id":            "suite.plain",
 			"io.buildpacks.base.maintainer":     "the suite",
 			"io.buildpacks.base.distro.name":    "plain",
 			"io.buildpacks.base.distro.version": "1",
