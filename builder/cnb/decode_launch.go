@@ -21,7 +21,7 @@ func DecodeLaunch(name string, b []byte, api API) (Launch, error) {
 	if err != nil {
 		return Launch{}, err
 	}
-	l := Launch{Labels: labels(t), BOM: bom(t)}
+	l := Launch{Labels: labels(t, true), BOM: bom(t)}
 	types := map[ProcessType]bool{}
 	var first ProcessType // the process that is the default
 	for _, p := range t.subs("processes", maxProcesses) {
@@ -42,14 +42,16 @@ func DecodeLaunch(name string, b []byte, api API) (Launch, error) {
 	return l, d.err
 }
 
-func labels(t table) []Label {
+// labels reads [[labels]]: one buildpack's, whose keys differ, or those of a whole build, of which the last one with a
+// key counts (buildpack, "launch.toml").
+func labels(t table, distinct bool) []Label {
 	var out []Label
 	seen := map[string]bool{}
 	for _, e := range t.subs("labels", maxLabels) {
 		key := string(parsed(e, "key", ParseLabelKey))
 		value := e.str("value")
 		switch {
-		case seen[key]:
+		case distinct && seen[key]:
 			e.fail("key", "label %s is given twice: keep one", quote(key))
 		case len(key)+len(value) > maxLabelBytes:
 			e.fail("value", "%d bytes, the limit for a label is %d", len(value), maxLabelBytes)

@@ -13,7 +13,7 @@ func DecodeMetadata(name string, b []byte) (Metadata, error) {
 	m := Metadata{
 		Buildpacks:           elements(t, "buildpacks"),
 		Extensions:           elements(t, "extensions"),
-		Labels:               labels(t),
+		Labels:               labels(t, false),
 		Slices:               sliceList(t),
 		BuildpackDefaultType: ProcessType(t.str("buildpack-default-process-type")),
 		BOM:                  bom(t),

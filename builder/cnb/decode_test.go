@@ -221,3 +221,14 @@ func TestManyKeysAreQuick(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A build's metadata has the labels of all buildpacks, in order: two may have one key.
+func TestDecodeMetadataLabels(t *testing.T) {
+	m, err := DecodeMetadata("metadata.toml", []byte("[[labels]]\nkey = \"k\"\nvalue = \"1\"\n[[labels]]\nkey = \"k\"\nvalue = \"2\"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]Label{{Key: "k", Value: "1"}, {Key: "k", Value: "2"}}, m.Labels); diff != "" {
+		t.Error(diff)
+	}
+}
