@@ -212,26 +212,30 @@ func TestMakeWithoutMirror(t *testing.T) {
 	}
 }
 
-// A cancelled bootstrap ends at once and takes its mounts and files away.
+// A cancelled bootstrap ends at once and takes its mounts and files away, at whatever moment it is cancelled.
 func TestMakeCancelled(t *testing.T) {
-	temp, parent := openTemp(t), t.TempDir()
-	stop := errors.New("changed our mind")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	_, err := Make(ctx, filepath.Join(parent, "run"), Options{
-		Kind: Run, Env: []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + temp},
-		Progress: writerFunc(func(p []byte) {
-			if bytes.Contains(p, []byte("extracting archives")) || bytes.Contains(p, []byte("Extracting")) {
-				cancel(stop)
+	for _, moment := range []string{"as tempdir", "extracting archives"} {
+		t.Run(moment, func(t *testing.T) {
+			temp, parent := openTemp(t), t.TempDir()
+			stop := errors.New("changed our mind")
+			ctx, cancel := context.WithCancelCause(t.Context())
+			_, err := Make(ctx, filepath.Join(parent, "run"), Options{
+				Kind: Run, Env: []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + temp},
+				Progress: writerFunc(func(p []byte) {
+					if bytes.Contains(p, []byte(moment)) {
+						cancel(stop)
+					}
+				}),
+			})
+			if !errors.Is(err, stop) {
+				t.Errorf("error: %v", err)
 			}
-		}),
-	})
-	if !errors.Is(err, stop) {
-		t.Errorf("error: %v", err)
-	}
-	for _, dir := range []string{temp, parent} {
-		if left := entries(t, dir); len(left) > 0 {
-			t.Errorf("left behind: %v", left)
-		}
+			for _, dir := range []string{temp, parent} {
+				if left := entries(t, dir); len(left) > 0 {
+					t.Errorf("left behind: %v", left)
+				}
+			}
+		})
 	}
 }
 

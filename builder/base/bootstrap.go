@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A tool writes the tar of a bootstrapped root filesystem to w, entries sorted by name.
@@ -80,12 +82,21 @@ func hasSubordinate(text []byte, name, uid string) bool {
 // needs neither resolver nor proxy nor certificates.
 type mmdebstrap struct{ exe, mode string }
 
-func (m mmdebstrap) bootstrap(ctx context.Context, o Options, w io.Writer) error {
+func (m mmdebstrap) bootstrap(ctx context.Context, o Options, w io.Writer) (err error) {
 	conf, err := o.aptConf(ctx)
 	if err != nil {
 		return err
 	}
 	defer conf.remove()
+	var helper []string
+	if m.mode == "unshare" {
+		helper = []string{m.exe, "--unshare-helper"}
+	}
+	temp, err := o.newScratch(helper...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, temp.remove(ctx, o)) }()
 	args := []string{
 		"--mode=" + m.mode, "--variant=essential", "--format=tar",
 		"--architectures=" + o.Arch, "--include=" + strings.Join(o.Packages, ","),
@@ -95,19 +106,19 @@ func (m mmdebstrap) bootstrap(ctx context.Context, o Options, w io.Writer) error
 	}
 	args = append(args, o.Suite, "-")
 	args = append(args, o.sources()...)
-	return o.run(ctx, w, m.exe, args...)
+	return o.in(temp.dir).run(ctx, w, m.exe, args...)
 }
 
 // debootstrap makes a directory, which an upgrade from within brings up to the security archive.
 type debootstrap struct{ exe string }
 
 func (d debootstrap) bootstrap(ctx context.Context, o Options, w io.Writer) (err error) {
-	temp, err := os.MkdirTemp(o.env("TMPDIR"), "slipway-base-")
+	temp, err := o.newScratch()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
-	root := temp + "/root"
+	defer func() { err = errors.Join(err, temp.remove(ctx, o)) }()
+	root := temp.dir + "/root"
 	err = o.run(ctx, nil, d.exe, "--variant=minbase", "--arch="+o.Arch, "--merged-usr",
 		"--include="+strings.Join(o.Packages, ","), o.Suite, root, o.Mirror)
 	if err != nil {
@@ -147,7 +158,8 @@ func (o Options) upgrade(ctx context.Context, root string) error {
 }
 
 // run starts a tool, its messages to Progress, and says the last of them when it fails. On cancel it is
-// interrupted, as from a terminal, so that it takes its mounts and temporary files away.
+// interrupted, as from a terminal, so that it takes its mounts and temporary files away. What is left of its process
+// group when it has ended is killed, and with it the pid namespaces that mmdebstrap makes.
 func (o Options) run(ctx context.Context, stdout io.Writer, exe string, args ...string) error {
 	path := o.searchPath()
 	if found := lookPath(exe, path); found != "" {
@@ -163,7 +175,12 @@ func (o Options) run(ctx context.Context, stdout io.Writer, exe string, args ...
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = 20 * time.Second
-	err := cmd.Run()
+	err := cmd.Start()
+	if err == nil {
+		awaitEnd(cmd.Process.Pid)
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		err = cmd.Wait()
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -171,6 +188,13 @@ func (o Options) run(ctx context.Context, stdout io.Writer, exe string, args ...
 		return fmt.Errorf("run %s: %w%s%s", exe, err, hint(messages.String()), messages)
 	}
 	return nil
+}
+
+// awaitEnd returns when the process has ended. It leaves the zombie, which keeps the number of its group from being
+// another's.
+func awaitEnd(pid int) {
+	for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+	}
 }
 
 // hint says what to do about the failures that are common.
@@ -198,6 +222,12 @@ func (o Options) searchPath() []string {
 		}
 	}
 	return slices.DeleteFunc(dirs, func(d string) bool { return !strings.HasPrefix(d, "/") })
+}
+
+// in is o for a tool whose temporary files belong into dir.
+func (o Options) in(dir string) Options {
+	o.Env = append(slices.Clip(o.Env), "TMPDIR="+dir)
+	return o
 }
 
 // toolEnv is an allow-list: package scripts see it, and what they see can end up in what they write.

@@ -3,10 +3,8 @@ package main
 import (
 	"archive/tar"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -36,20 +34,7 @@ func badLimits(t *testing.T, y *yard) {
 func fullDisk(t *testing.T, y *yard) {
 	t.Parallel()
 	w := y.work(t)
-	small := filepath.Join(openDir(t), "disk")
-	if err := os.Mkdir(small, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mount("tmpfs", small, "tmpfs", 0, "size=64m"); err != nil {
-		t.Logf("no small disk to fill, only root can make one (%v): the cases of --disk alone stand for it", err)
-		return
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(small, 0); err != nil {
-			t.Error(err)
-		}
-	})
-	w.home = filepath.Join(small, "home")
+	w.home = filepath.Join(y.smallDisk(t, 64<<20), "home")
 	if err := copyTree(w.home, y.template); err != nil {
 		t.Fatal(err)
 	}

@@ -18,13 +18,10 @@ import (
 	"github.com/slipway-build/slipway/internal/platform"
 )
 
-// TestOrdinaryUser runs tests of this binary as a user who is nobody but may talk to the engine. Where the
-// tests run as such a user already, they have run those tests themselves.
+// TestOrdinaryUser runs tests of this binary as a user who is nobody but may talk to the engine, with an environment
+// of almost nothing. Where the tests run as such a user already, he is the one.
 func TestOrdinaryUser(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		return
-	}
 	y := open(t)
 	socket := "/var/run/docker.sock"
 	if at, ok := strings.CutPrefix(os.Getenv("DOCKER_HOST"), "unix://"); ok {
@@ -35,7 +32,10 @@ func TestOrdinaryUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	group := fi.Sys().(*syscall.Stat_t).Gid
-	const user = 65533
+	user, as := 65533, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65533, Gid: 65533, Groups: []uint32{group}}}
+	if os.Geteuid() != 0 {
+		user, as = os.Geteuid(), nil
+	}
 
 	home, err := os.MkdirTemp("", "slipway-user-")
 	if err != nil {
@@ -48,13 +48,13 @@ func TestOrdinaryUser(t *testing.T) {
 	}
 	binary := filepath.Join(home, "tests")
 	tmp := filepath.Join(home, "tmp")
-	if err := errors.Join(os.WriteFile(binary, self, 0o755), os.Chmod(binary, 0o755), os.Mkdir(tmp, 0o700), os.Chown(tmp, user, user), os.Chown(home, user, user)); err != nil {
+	if err := errors.Join(os.WriteFile(binary, self, 0o755), os.Chmod(binary, 0o755), os.Mkdir(tmp, 0o700), os.Chown(tmp, user, -1), os.Chown(home, user, -1)); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), binary, "-test.v", "-test.timeout=5m", "-test.run", "^(TestUsersOwn|TestCanary)$/^(docker_config)?$")
 	cmd.Dir = home
 	cmd.Env = []string{"HOME=" + home, "TMPDIR=" + tmp, "PATH=" + os.Getenv("PATH"), "DOCKER_HOST=" + os.Getenv("DOCKER_HOST"), yardVariable + "=" + y.dir}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user, Groups: []uint32{group}}}
+	cmd.SysProcAttr = as
 	out, err := cmd.CombinedOutput()
 	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestUsersOwn")) {
 		t.Errorf("as an ordinary user: %v\n%s", err, out)

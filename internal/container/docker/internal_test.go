@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/slipway-build/slipway/internal/container"
 )
@@ -207,5 +208,48 @@ func TestNeverTheSocket(t *testing.T) {
 		if err := r.checkMounts([]container.Mount{{Source: source, Target: "/x"}}); (err == nil) != ok {
 			t.Errorf("%s: %v", source, err)
 		}
+	}
+}
+
+// The count is looked for until it appears, and at until its file is gone.
+func TestSawKill(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "memory.oom_control")
+	saw := make(chan bool)
+	look := func(ctx context.Context) { saw <- sawKill(ctx, []string{"/nowhere", file}) }
+
+	ctx, cancel := context.WithCancel(t.Context())
+	go look(ctx)
+	cancel()
+	if <-saw {
+		t.Error("a kill without a file")
+	}
+	go look(t.Context())
+	time.Sleep(2 * memoryEvery)
+	write(t, file+".new", "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n")
+	f, err := os.OpenFile(file+".new", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := os.Rename(f.Name(), file); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * memoryEvery)
+	if _, err := f.WriteAt([]byte("oom_kill 1\n"), int64(len("oom_kill_disable 0\nunder_oom 0\n"))); err != nil {
+		t.Fatal(err)
+	}
+	if !<-saw {
+		t.Error("a kill was not seen")
+	}
+	if _, err := f.WriteAt([]byte("oom_kill 0\n"), int64(len("oom_kill_disable 0\nunder_oom 0\n"))); err != nil {
+		t.Fatal(err)
+	}
+	go look(t.Context())
+	time.Sleep(2 * memoryEvery)
+	if err := f.Truncate(0); err != nil { // as near to gone as a file of a disk comes
+		t.Fatal(err)
+	}
+	if <-saw {
+		t.Error("a kill in a file that went")
 	}
 }

@@ -26,6 +26,7 @@ type Prepared struct {
 	since time.Time
 
 	ran    atomic.Bool
+	killed atomic.Bool // we saw the kernel kill at the memory limit
 	once   sync.Once
 	gone   chan struct{}
 	goneAs error
@@ -167,6 +168,7 @@ func (p *Prepared) State(ctx context.Context) (container.State, error) {
 		return container.State{}, fmt.Errorf("inspect container %s: the engine told no state", short(p.id))
 	}
 	s := container.State{Running: st.Running, OutOfMemory: st.OOMKilled, Code: st.ExitCode}
+	s.OutOfMemory = s.OutOfMemory || p.killed.Load()
 	if !s.OutOfMemory && p.spec.Limits.Memory > 0 {
 		// Engines set OOMKilled when the container ends, but send the event at once.
 		s.OutOfMemory = p.sawOOM(ctx)

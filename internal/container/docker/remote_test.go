@@ -19,7 +19,7 @@ import (
 )
 
 // forward makes the tests' engine answer on l as well.
-func forward(t *testing.T, l net.Listener, socket string) {
+func forward(t *testing.T, l net.Listener, network, address string) {
 	t.Helper()
 	var wg sync.WaitGroup
 	half := func(dst, src net.Conn) {
@@ -36,7 +36,7 @@ func forward(t *testing.T, l net.Listener, socket string) {
 			}
 			wg.Go(func() {
 				defer in.Close()
-				out, err := net.Dial("unix", socket)
+				out, err := net.Dial(network, address)
 				if err != nil {
 					return
 				}
@@ -54,11 +54,7 @@ func forward(t *testing.T, l net.Listener, socket string) {
 // TestRemote: an engine on TCP, plain and with TLS, streams both ways.
 func TestRemote(t *testing.T) {
 	image := guestImage(t)
-	socket, ok := strings.CutPrefix(connect(t).Host(), "unix://")
-	if !ok {
-		t.Log("the engine of these tests is remote already")
-		return
-	}
+	network, address, _ := strings.Cut(connect(t).Host(), "://")
 	secured := httptest.NewTLSServer(nil)
 	defer secured.Close()
 	cert := secured.TLS.Certificates[0]
@@ -74,9 +70,9 @@ func TestRemote(t *testing.T) {
 		return l
 	}
 	plain := listen()
-	forward(t, plain, socket)
+	forward(t, plain, network, address)
 	overTLS := listen()
-	forward(t, tls.NewListener(overTLS, &tls.Config{Certificates: []tls.Certificate{cert}}), socket)
+	forward(t, tls.NewListener(overTLS, &tls.Config{Certificates: []tls.Certificate{cert}}), network, address)
 
 	for name, o := range map[string]docker.Options{
 		"plain":      {Host: "tcp://" + plain.Addr().String()},

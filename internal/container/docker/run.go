@@ -36,6 +36,7 @@ func (p *Prepared) Run(ctx context.Context, s container.Streams) (err error) {
 	st, exits, done, err := p.attach(run, s)
 	defer done()
 	if err == nil {
+		defer p.watchMemory(run)()
 		if err = p.start(run); err == nil {
 			defer p.watch(run, stop, s)()
 			if e := p.started(run, s); e != nil {
@@ -245,15 +246,16 @@ func (p *Prepared) verdict(ctx context.Context, code int) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	e := &container.ExitError{Code: code, Signal: signal(code), Memory: p.spec.Limits.Memory}
-	// On a busy machine the event of a kill at the limit comes after that of the
-	// end; it is waited for longest where it is likeliest.
+	// On a busy machine the event of a kill at the limit, where we have not seen
+	// the kill ourselves, comes after that of the end; it is waited for longest
+	// where it is likeliest.
 	late := 150 * time.Millisecond
 	if e.Signal == "SIGKILL" {
 		late = time.Second
 	}
 	for began := time.Now(); ; time.Sleep(30 * time.Millisecond) {
 		s, err := p.State(ctx)
-		e.OutOfMemory = s.OutOfMemory
+		e.OutOfMemory = s.OutOfMemory || p.killed.Load()
 		if e.OutOfMemory || err != nil || e.Memory == 0 || time.Since(began) > late {
 			break
 		}
