@@ -44,7 +44,7 @@ The run image is the image's own, as it is called in the image, unless
 	s.StringSliceVarP(&f.tags, "tag", "t", nil, "further name of the rebased image, in the same registry; repeatable")
 	s.StringVar(&f.runImage, "run-image", "", "run `IMAGE` to put it on (default: the image's own)")
 	s.StringVar(&f.previous, "previous-image", "", "`IMAGE` to rebase; it stays, and IMAGE names the result")
-	s.StringVar(&f.pull, "pull-policy", "", "always, if-not-present or never (default if-not-present, always with --publish)")
+	s.StringVar(&f.pull, "pull-policy", "", "when the run image is looked for in its registry: always, if-not-present or never (default if-not-present, always with --publish)")
 	s.BoolVar(&f.force, "force", false, "rebase although the image or the run image says that it should not be")
 	s.StringVar(&f.report, "report-output-dir", "", "`DIR` that gets report.toml")
 	a.registryFlags(cmd)
@@ -104,13 +104,14 @@ func (a *app) rebaseOptions(f rebaseFlags, name string) (o platform.RebaseOption
 	return o, err
 }
 
-// adviseForce says how our command line lets pass what was refused.
+// adviseForce says in the words of our command line what was refused, and how to let it pass.
 func adviseForce(err error) error {
 	e, ok := errors.AsType[*builder.RebaseError](err)
 	if !ok || !e.Force {
 		return err
 	}
-	return &builder.PhaseError{Phase: "rebase", Err: fmt.Errorf("%s (--force does it nevertheless)", strings.TrimSuffix(err.Error(), "; please provide -force to override"))}
+	text := strings.Replace(strings.TrimSuffix(err.Error(), "; please provide -force to override"), ": rebase app image: ", ": ", 1)
+	return &builder.PhaseError{Phase: "rebase", Err: fmt.Errorf("%s (--force does it nevertheless)", text)}
 }
 
 // rebased tells what was done.

@@ -9,12 +9,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/slipway-build/slipway/internal/image"
 )
 
 func TestMain(m *testing.M) {
@@ -27,7 +32,7 @@ func TestMain(m *testing.M) {
 //	$APP      a name of its own, for an image in Docker, which is removed when it ends
 //	$BUILDER, $RUN  the stage's builder and run image; the builder is the default one
 //	$SAMPLE   the sample buildpack's directory
-//	$STAGE     the stage: base/build and base/run are OCI layouts, builder.toml is the builder's recipe
+//	$STAGE     the stage: base/build, base/run and run images to rebase to (see stage.base) are OCI layouts, builder.toml is the builder's recipe
 func TestScripts(t *testing.T) {
 	s := newStage(t)
 	testscript.Run(t, testscript.Params{
@@ -54,6 +59,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"registry":  startRegistry,
+			"push":      push,
 			"exitcode":  exitCodeIs,
 			"same":      sameMatch,
 			"hanging":   hanging,
@@ -79,6 +85,38 @@ func startRegistry(ts *testscript.TestScript, _ bool, args []string) {
 	server := httptest.NewServer(h)
 	ts.Defer(server.Close)
 	ts.Setenv("REGISTRY", strings.TrimPrefix(server.URL, "http://"))
+}
+
+// push copies an image to a name in a registry, with labels changed: push IMAGE NAME LABEL=VALUE...
+func push(ts *testscript.TestScript, _ bool, args []string) {
+	ctx := context.Background()
+	g, err := image.NewRegistry(image.RegistryOptions{})
+	ts.Check(err)
+	img, err := (&image.Resolver{Registry: g, Policy: image.PullAlways, Platform: platformOf(args[0])}).Resolve(ctx, args[0])
+	ts.Check(err)
+	cf, err := img.ConfigFile()
+	ts.Check(err)
+	for _, l := range args[2:] {
+		key, value, _ := strings.Cut(l, "=")
+		if cf.Config.Labels[key] = value; value == "" {
+			delete(cf.Config.Labels, key)
+		}
+	}
+	changed, err := mutate.ConfigFile(img, cf)
+	ts.Check(err)
+	ref, err := image.ParseRef(args[1])
+	ts.Check(err)
+	_, err = g.Push(ctx, []image.Ref{ref}, changed, image.PushOptions{})
+	ts.Check(err)
+}
+
+// platformOf is the platform of the stage's images.
+func platformOf(name string) v1.Platform {
+	p := v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
+	if strings.HasSuffix(name, "foreign") {
+		p.Architecture = "s390x"
+	}
+	return p
 }
 
 // exitCodeIs runs a command and wants an exit code: exitcode CODE COMMAND ARG...

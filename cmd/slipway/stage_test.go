@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
+	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/container/docker"
 	"github.com/slipway-build/slipway/internal/image"
 )
@@ -51,8 +52,8 @@ func newStage(t *testing.T) *stage {
 	for _, name := range []string{"detect", "build"} {
 		check(t, os.Symlink("main", s.path("sample/bin/"+name)))
 	}
-	check(t, os.WriteFile(s.path("sample/buildpack.toml"), []byte("api = \"0.10\"\n[buildpack]\nid = \"sample/app\"\nversion = \"1.0.0\"\nname = \"Sample\"\n[[targets]]\nos = \"linux\"\n"), 0o644))
-	for _, kind := range []string{"build", "run"} {
+	check(t, os.WriteFile(s.path("sample/buildpack.toml"), []byte("api = \"0.10\"\n[buildpack]\nid = \"sample/app\"\nversion = \"1.0.0\"\nname = \"Sample\"\nsbom-formats = [\"application/vnd.cyclonedx+json\"]\n[[targets]]\nos = \"linux\"\n"), 0o644))
+	for _, kind := range []string{"build", "run", "newer", "foreign", "other"} {
 		check(t, s.base(t.Context(), kind))
 	}
 	check(t, os.WriteFile(s.path("builder.toml"), fmt.Appendf(nil,
@@ -82,7 +83,8 @@ func (s *stage) environ() []string {
 	return append(os.Environ(), "SLIPWAY_HOME="+s.path("home"), "SLIPWAY_TOOLS="+s.path("tools"))
 }
 
-// base writes a base image as an OCI layout: directories, a user, no program.
+// base writes a base image as an OCI layout: directories, a user, no program. Newer, foreign (of another
+// architecture) and other (of another distribution) are run images for rebases.
 func (s *stage) base(ctx context.Context, kind string) error {
 	var buf bytes.Buffer
 	tw := tar.NewWriter(&buf)
@@ -94,6 +96,9 @@ func (s *stage) base(ctx context.Context, kind string) error {
 		tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "etc/passwd", Mode: 0o644, Size: int64(len(passwd))}),
 	)
 	_, werr := io.WriteString(tw, passwd)
+	if kind != "build" && kind != "run" {
+		werr = errors.Join(werr, tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "etc/" + kind, Mode: 0o755}))
+	}
 	if err = errors.Join(err, werr, tw.Close()); err != nil {
 		return err
 	}
@@ -115,7 +120,12 @@ func (s *stage) base(ctx context.Context, kind string) error {
 		User: fmt.Sprintf("%d:%d", testUser, testGroup), Env: []string{"PATH=/bin", "KIND=" + s.run},
 		Labels: map[string]string{"io.buildpacks.base.distro.name": "none", "io.buildpacks.base.distro.version": "1"},
 	}
-	if kind == "build" {
+	switch kind {
+	case "foreign":
+		cf.Architecture = "s390x"
+	case "other":
+		cf.Config.Labels[cnb.LabelDistroVersion] = "2"
+	case "build":
 		cf.Config.Env = append(cf.Config.Env, fmt.Sprintf("CNB_USER_ID=%d", testUser), fmt.Sprintf("CNB_GROUP_ID=%d", testGroup))
 	}
 	if img, err = mutate.ConfigFile(img, cf); err != nil {

@@ -23,8 +23,8 @@ type RebaseOptions struct {
 	// further places of run images, by name.
 	RunImage        string
 	RunImageMirrors map[string][]string
-	Output          Output // Image is looked for where the result goes
-	Pull            image.Policy
+	Output          Output       // Image is looked for where the result goes
+	Pull            image.Policy // of the run image
 	Force           bool
 	ReportDir       string
 }
@@ -105,7 +105,11 @@ func (d *destination) app(ctx context.Context, o RebaseOptions) (*image.Image, e
 		if d.where == WhereRegistry {
 			return d.find(ctx, ref, true)
 		}
-		return d.m.resolver(v1.Platform{}, o.Pull).ResolveRef(ctx, ref)
+		policy := o.Pull
+		if policy == image.PullAlways { // what is asked for anew is the run image
+			policy = image.PullIfNotPresent
+		}
+		return d.m.resolver(v1.Platform{}, policy).ResolveRef(ctx, ref)
 	}
 	img, err := d.find(ctx, d.refs[0], false)
 	if d.where != WhereDocker || !missing(err) {

@@ -17,7 +17,7 @@ import (
 )
 
 // ErrNoSBOM tells that an image holds no bill of materials.
-var ErrNoSBOM = errors.New("it holds no SBOM files")
+var ErrNoSBOM = errors.New("no SBOM files")
 
 // SBOMLayer is the diffID of the layer of an app image that holds its bill of materials.
 func SBOMLayer(img *image.Image) (string, error) {
@@ -30,7 +30,7 @@ func SBOMLayer(img *image.Image) (string, error) {
 		return "", fmt.Errorf("image %s: %w", img.Ref.Familiar(), err)
 	}
 	if md.BOM == nil || md.BOM.SHA == "" {
-		return "", fmt.Errorf("image %s: %w", img.Ref.Familiar(), ErrNoSBOM)
+		return "", fmt.Errorf("image %s holds %w", img.Ref.Familiar(), ErrNoSBOM)
 	}
 	return md.BOM.SHA, nil
 }

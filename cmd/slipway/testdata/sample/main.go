@@ -79,6 +79,11 @@ func build() error {
 	if err := layer(layers); err != nil {
 		return err
 	}
+	if b, err := os.ReadFile("sbom"); err == nil {
+		if err := os.WriteFile(filepath.Join(layers, "launch.sbom.cdx.json"), b, 0o644); err != nil {
+			return err
+		}
+	}
 	for _, name := range []string{"launch.toml", "build.toml"} {
 		if b, err := os.ReadFile(name); err == nil {
 			return os.WriteFile(filepath.Join(layers, name), b, 0o644)
