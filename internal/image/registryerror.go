@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -56,6 +57,9 @@ func (e *RegistryError) Error() string {
 // what the registry did, without the image.
 func (e *RegistryError) what() string {
 	prefix := fmt.Sprintf("registry %s ", e.Host)
+	if plain := "http://" + e.Host; e.Err != nil && strings.Contains(e.Err.Error(), `"`+plain+`/`) {
+		prefix = fmt.Sprintf("registry %s ", plain) // so that it is seen that no https was tried, or not only
+	}
 	switch e.Reason {
 	case ReasonNotFound:
 		return prefix + "has no such image"
