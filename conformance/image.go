@@ -85,8 +85,11 @@ func (p *registryPair) seed(r *root) error {
 		if err := p.push(r.ref(name), image); err != nil {
 			return fmt.Errorf("image %s: %w", name, err)
 		}
-		if slices.Contains(r.c.Layouts, name) {
-			if err := r.writeLayout(name, image); err != nil {
+		for path, of := range r.c.Layouts {
+			if of != name {
+				continue
+			}
+			if err := writeLayout(r.path(filepath.Join("layout", path)), image); err != nil {
 				return fmt.Errorf("image %s: %w", name, err)
 			}
 		}
@@ -94,10 +97,8 @@ func (p *registryPair) seed(r *root) error {
 	return nil
 }
 
-// writeLayout writes an image where the rules for OCI layouts have its tag latest (platform, "Map an image reference
-// to a path in the layout directory").
-func (r *root) writeLayout(name string, image v1.Image) error {
-	dir := r.path(filepath.Join("layout", r.ref(name), "latest"))
+// writeLayout writes an image as an OCI layout of its own.
+func writeLayout(dir string, image v1.Image) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
