@@ -143,8 +143,9 @@ bench: setup builder ## side by side with pack, where pack is on PATH and LIFECY
 	@go run ./bench $(BENCHFLAGS)
 
 .PHONY: conformance
-conformance: ## the spec's clauses, as the engine's tests hold them
-	go test -count=1 $(TESTFLAGS) ./builder/... ./cmd/launcher ./cmd/lifecycle
+conformance: $(if $(LIFECYCLE),,lifecycle) ## the spec's clauses, on bin/lifecycle or LIFECYCLE=DIR (CONFORMANCEFLAGS)
+	@go run ./conformance -lifecycle "$(or $(LIFECYCLE),bin/lifecycle)" \
+		$(if $(LIFECYCLE),,-known conformance/known/slipway.toml) $(CONFORMANCEFLAGS)
 
 .PHONY: clean
 clean: ## remove what was built (not images, caches, or an engine that setup started)

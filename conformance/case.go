@@ -38,6 +38,7 @@ type Case struct {
 	Buildpacks map[string]Module            `toml:"buildpack"`  // by id
 	Extensions map[string]Module            `toml:"extension"`  // by id
 	Images     map[string]Image             `toml:"image"`      // in the registry, beside "run"
+	Layouts    map[string]string            `toml:"layouts"`    // OCI layouts: path below layout/ = image
 	Access     Access                       `toml:"registry"`   // what the registry forbids
 	Dirs       []string                     `toml:"dirs"`       // empty directories
 	Links      map[string]string            `toml:"links"`      // symbolic links: path = target

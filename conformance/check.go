@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 )
 
 // check compares how a step ended with what the case says. It returns a line for each difference.
@@ -42,8 +44,12 @@ func (r *root) check(m *matcher, n int, s Step, got result) ([]string, error) {
 		}
 		lines = append(lines, more...)
 	}
-	lines = append(lines, r.checkPaths(s)...)
-	more, err := r.checkFiles(m, n)
+	more, err := r.checkPaths(s)
+	if err != nil {
+		return nil, err
+	}
+	lines = append(lines, more...)
+	more, err = r.checkFiles(m, n)
 	return append(lines, more...), err
 }
 
@@ -70,19 +76,25 @@ func (r *root) checkText(name string, patterns []string, text string, want bool)
 	return lines, nil
 }
 
-func (r *root) checkPaths(s Step) []string {
+func (r *root) checkPaths(s Step) ([]string, error) {
 	var lines []string
-	for _, name := range s.Present {
-		if _, err := os.Lstat(r.path(name)); err != nil {
-			lines = append(lines, name+": want this path\n\tgot  nothing")
+	for _, name := range append(slices.Clip(s.Present), s.Absent...) {
+		path, err := r.expand(name)
+		if err != nil {
+			return nil, err
 		}
-	}
-	for _, name := range s.Absent {
-		if _, err := os.Lstat(r.path(name)); !errors.Is(err, fs.ErrNotExist) {
+		_, err = os.Lstat(r.path(path))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+			return nil, err
+		}
+		switch want := slices.Contains(s.Present, name); {
+		case want && err != nil:
+			lines = append(lines, name+": want this path\n\tgot  nothing")
+		case !want && err == nil:
 			lines = append(lines, name+": want nothing there\n\tgot  something")
 		}
 	}
-	return lines
+	return lines, nil
 }
 
 // checkFiles compares the files and images that the case wants after this step.

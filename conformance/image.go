@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
@@ -82,8 +85,28 @@ func (p *registryPair) seed(r *root) error {
 		if err := p.push(r.ref(name), image); err != nil {
 			return fmt.Errorf("image %s: %w", name, err)
 		}
+		for path, of := range r.c.Layouts {
+			if of != name {
+				continue
+			}
+			if err := writeLayout(r.path(filepath.Join("layout", path)), image); err != nil {
+				return fmt.Errorf("image %s: %w", name, err)
+			}
+		}
 	}
 	return nil
+}
+
+// writeLayout writes an image as an OCI layout of its own.
+func writeLayout(dir string, image v1.Image) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	path, err := layout.Write(dir, empty.Index)
+	if err != nil {
+		return err
+	}
+	return path.AppendImage(image)
 }
 
 func (i Image) make() (v1.Image, error) {

@@ -94,7 +94,8 @@ func (r *root) run(s Step) (result, error) {
 	}
 	cmd.Env = env
 	var stdout, stderr, both bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &tee{&stdout, &both}, &tee{&stderr, &both}
+	var lock sync.Mutex
+	cmd.Stdout, cmd.Stderr = tee{&stdout, &both, &lock}, tee{&stderr, &both, &lock}
 	cmd.WaitDelay = 2 * time.Second
 	cmd.SysProcAttr = r.user(s)
 	r.reg.requests()
@@ -115,7 +116,9 @@ func (r *root) user(s Step) *syscall.SysProcAttr {
 	case s.User != "root" && root:
 		return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(r.uid), Gid: uint32(r.gid)}}
 	case s.User == "root" && !root:
-		one := func(id int) []syscall.SysProcIDMap { return []syscall.SysProcIDMap{{ContainerID: 0, HostID: id, Size: 1}} }
+		one := func(id int) []syscall.SysProcIDMap {
+			return []syscall.SysProcIDMap{{ContainerID: 0, HostID: id, Size: 1}}
+		}
 		return &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: one(os.Getuid()), GidMappings: one(os.Getgid())}
 	}
 	return nil
@@ -155,16 +158,14 @@ func (r *root) environ(s Step) ([]string, error) {
 }
 
 // A tee keeps what is written, in a buffer of its own and in one for both streams.
-var teeLock sync.Mutex
-
 type tee struct {
-	own  *bytes.Buffer
-	both *bytes.Buffer
+	own, both *bytes.Buffer
+	lock      *sync.Mutex
 }
 
-func (t *tee) Write(p []byte) (int, error) {
-	teeLock.Lock()
-	defer teeLock.Unlock()
+func (t tee) Write(p []byte) (int, error) {
+	t.lock.Lock()
+	defer t.lock.Unlock()
 	t.both.Write(p)
 	return t.own.Write(p)
 }

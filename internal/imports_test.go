@@ -59,6 +59,7 @@ func allowed() map[string][]string {
 			"internal/container/docker", "internal/image", "internal/layerstore", "internal/lifecycle", "internal/source",
 		},
 
+		"conformance":   {}, // looks at any lifecycle, from outside
 		"bench":         {"internal/container", "internal/container/docker", "internal/image", "internal/platform"},
 		"cmd/launcher":  {"builder/launch"},
 		"cmd/lifecycle": {"builder", "builder/cnb", "internal/agent", "internal/cache", "internal/container/docker", "internal/image", "internal/layerstore"},
