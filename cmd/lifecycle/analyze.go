@@ -160,10 +160,8 @@ func (c *command) analyzed(ctx context.Context) (a cnb.Analyzed, previous *image
 		return a, nil, fail(err, exitAnalyze, "analyze")
 	}
 	if a.RunImage == nil {
-		a.RunImage = &cnb.RunImage{}
-		if c.API.AtLeast(0, 12) {
-			a.RunImage.Image = c.RunImage
-			return a, nil, fail(fmt.Errorf("run image %q not found", c.RunImage), exitAnalyze, "analyze")
+		if a.RunImage, err = c.noRunImage(); err != nil {
+			return a, nil, fail(err, exitAnalyze, "analyze")
 		}
 	}
 	if !c.API.AtLeast(0, 12) {
@@ -173,6 +171,19 @@ func (c *command) analyzed(ctx context.Context) (a cnb.Analyzed, previous *image
 		a.Image, previous = &cnb.ImageRef{}, nil
 	}
 	return a, previous, nil
+}
+
+// noRunImage is what is known of a run image that is not there. In a Docker engine it may still come, by whoever runs
+// the phases; a registry or a layout has it now or not at all.
+func (c *command) noRunImage() (*cnb.RunImage, error) {
+	if c.RunImage != "" && !c.Daemon && c.API.AtLeast(0, 12) {
+		return nil, fmt.Errorf("run image %q not found", c.RunImage)
+	}
+	run := &cnb.RunImage{Image: c.RunImage}
+	if c.API.AtLeast(0, 12) {
+		run.Target = &cnb.Target{OS: "linux", Arch: goarch}
+	}
+	return run, nil
 }
 
 // checkAccess makes sure, before anything is built, that registries let us read what is read and write what is written.
