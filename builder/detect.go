@@ -44,8 +44,8 @@ const defaultTrials = 100_000
 // Detect finds the first group of the order whose buildpacks all pass and whose plan can be resolved
 // (buildpack, "Phase #1: Detection"). Detects of one group run side by side, and none runs twice. Without a group
 // the error is a *NoGroupError, or a *DetectError when a detect went wrong; an order that is wrong in itself is an
-// *OrderError before anything runs. Extensions that take part stand before the buildpacks; a group has at least one
-// buildpack.
+// *OrderError before anything runs. Extensions that take part stand before the buildpacks. A group has at least one
+// buildpack, as the spec wants; the reference lifecycle takes one of which the plan leaves nothing but extensions.
 func Detect(ctx context.Context, in DetectInput) (*Detected, error) {
 	found, err := detect(ctx, in)
 	return found, inPhase(PhaseDetect, err)

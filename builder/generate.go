@@ -64,6 +64,10 @@ type Generated struct {
 // Generate runs bin/generate of every extension of the group in order, or takes what the extension has in its
 // place, and writes what an extender needs to <generated> (image_extension, "Phase: Generation"). An extension that
 // fails is an *ExitError or *StartError, a file of its that the spec does not allow an *OutputError.
+//
+// Where the reference lifecycle does otherwise: from Platform API 0.13 on it leaves generate/ of an extension without
+// bin/generate where it is, so that its extender does not find it, and renames an ignored Dockerfile there. It
+// takes any word behind FROM for a run image, and does not pass CNB_EXEC_ENV.
 func Generate(ctx context.Context, in GenerateInput) (*Generated, error) {
 	out, err := generate(ctx, in)
 	return out, inPhase(PhaseGenerate, err)
