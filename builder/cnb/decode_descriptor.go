@@ -135,9 +135,9 @@ func elements(t table, key string) []GroupElement {
 		if e.str("version") != "" {
 			el.Version = parsed(e, "version", ParseVersion)
 		}
-		if e.has("api") {
-			el.API = apiAt(e, "api")
-		}
+		// An api that is no version is none: who needs it says so with the buildpack's name, and the exit status for
+		// it (platform, "Outputs"), which an error of this file could not.
+		el.API, _ = ParseAPI(e.str("api"))
 		out = append(out, el)
 	}
 	return out
