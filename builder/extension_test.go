@@ -228,13 +228,13 @@ func prependedByHand(extensions, groups []string) string {
 			has := func(list, name string) bool {
 				return slices.Contains(strings.Fields(strings.ReplaceAll(list, "?", "")), name)
 			}
-			for _, name := range strings.Fields(e) {
+			for name := range strings.FieldsSeq(e) {
 				if name != "n@1" && (name != "x@1" || has(g, "r@1")) {
 					out = append(out, "+"+name)
 				}
 			}
 			ok, buildpacks := true, 0
-			for _, f := range strings.Fields(g) {
+			for f := range strings.FieldsSeq(g) {
 				name, optional := strings.CutSuffix(f, "?")
 				if name == "n@1" || name == "r@1" && !has(e, "x@1") {
 					ok = ok && optional
