@@ -142,6 +142,10 @@ check: ## formatting, vet, modernisation, staticcheck
 bench: setup builder ## side by side with pack, where pack is on PATH and LIFECYCLE names its lifecycle (BENCHFLAGS)
 	@go run ./bench $(BENCHFLAGS)
 
+.PHONY: parity
+parity: lifecycle ## the same images as another lifecycle, whose directory is PARITY_LIFECYCLE (as root; PARITYFLAGS)
+	@go run ./parity $(PARITYFLAGS)
+
 .PHONY: conformance
 conformance: $(if $(LIFECYCLE),,lifecycle) ## the spec's clauses, on bin/lifecycle or LIFECYCLE=DIR (CONFORMANCEFLAGS)
 	@go run ./conformance -lifecycle "$(or $(LIFECYCLE),bin/lifecycle)" \

@@ -67,7 +67,6 @@ func (l Layer) WriteTar(ctx context.Context, w io.Writer) error {
 	t := &layerWriter{
 		tw:     tar.NewWriter(buf),
 		limits: l.limits.orDefault(),
-		links:  map[inode]string{},
 		buf:    make([]byte, 256<<10),
 		warn:   l.warn,
 	}
@@ -89,15 +88,12 @@ func (l Layer) WriteTar(ctx context.Context, w io.Writer) error {
 	return nil
 }
 
-type inode struct{ dev, ino uint64 }
-
 // layerWriter is the state of one WriteTar.
 type layerWriter struct {
 	tw       *tar.Writer
 	limits   Limits
 	entries  int64
 	bytes    int64
-	links    map[inode]string // first name of every file that has more than one
 	buf      []byte
 	warn     func(string)
 	stripped int

@@ -13,8 +13,6 @@ type fileStat struct {
 	mode     uint32 // type and permission bits as in st_mode
 	uid, gid int
 	size     int64
-	dev, ino uint64
-	nlink    uint64
 }
 
 const (
@@ -40,7 +38,6 @@ func (s fileStat) kind() fileKind { return fileKind(s.mode & unix.S_IFMT) }
 func newFileStat(st *unix.Stat_t) fileStat {
 	return fileStat{
 		mode: uint32(st.Mode), uid: int(st.Uid), gid: int(st.Gid), size: st.Size,
-		dev: uint64(st.Dev), ino: uint64(st.Ino), nlink: uint64(st.Nlink),
 	}
 }
 

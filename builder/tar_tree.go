@@ -189,15 +189,9 @@ func (w treeWalk) entry(ctx context.Context, dir *os.File, s step, rel string, d
 	return fmt.Errorf("%q is of an unknown type, which cannot be part of an image", full)
 }
 
-// file writes a regular file, or a hard link where an earlier entry of this layer has the same contents.
+// file writes a regular file. A file of several names is written as often: the reference does so, layers of equal
+// contents are to have equal digests, and its restorer fails on a hard link.
 func (w treeWalk) file(ctx context.Context, dir *os.File, name, full string, st fileStat) error {
-	id := inode{st.dev, st.ino}
-	if st.nlink > 1 {
-		if first, ok := w.links[id]; ok {
-			return w.header(&tar.Header{Typeflag: tar.TypeLink, Name: full, Linkname: first, Mode: int64(st.mode & modeKept), Uid: w.uid, Gid: w.gid})
-		}
-		w.links[id] = full
-	}
 	h := &tar.Header{Typeflag: tar.TypeReg, Name: full, Size: st.size, Mode: w.mode(full, st), Uid: w.uid, Gid: w.gid}
 	if st.size == 0 {
 		return w.header(h)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -128,10 +129,11 @@ func (c *command) export(ctx context.Context, in builder.ExportInput, a cnb.Anal
 	log.app()
 	c.exportedLog(x.out, in.Built.Metadata)
 	if c.Parallel && store != nil {
-		done := make(chan struct{})
-		go func() { defer close(done); c.saveCache(ctx, x, store) }()
-		defer func() { <-done }()
+		beside := store
 		store = nil
+		var wg sync.WaitGroup
+		wg.Go(func() { c.saveCache(ctx, x, beside) })
+		defer wg.Wait()
 	}
 	if err := c.save(ctx, x, in); err != nil {
 		return fail(err, exitExport, "export")
