@@ -33,5 +33,8 @@
 //   - A file that a buildpack left and that the spec does not allow: the reference gives 52, the spec 51 for what is
 //     the buildpack's fault. The spec is followed.
 //   - A flag that a phase does not know: 3 in the spec, 2 in the reference. The spec is followed.
+//   - The setuid and setgid bits of files in layers: the reference keeps them. They are taken away with a warning: what
+//     a build downloads has no say over whose rights the app runs with.
+//   - A group of image extensions alone: the reference takes it. The spec wants a buildpack in every group.
 //   - A layer that is for nothing (no type set): the spec wants its directory renamed to <layer>.ignore, which both do.
 package builder
