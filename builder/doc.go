@@ -34,4 +34,8 @@
 //     the buildpack's fault. The spec is followed.
 //   - A flag that a phase does not know: 3 in the spec, 2 in the reference. The spec is followed.
 //   - A layer that is for nothing (no type set): the spec wants its directory renamed to <layer>.ignore, which both do.
+//   - Rebase: the variant of the run image is taken (spec), where the reference leaves none; the manifest keeps its kind,
+//     where the reference writes Docker's with whatever layers; history and what stands beside "config" are dropped, as
+//     the reference does, because they are part of the image. A top layer that stands in the run image twice ends it at
+//     the last one, numbers in layers' metadata keep their digits.
 package builder
