@@ -37,4 +37,8 @@
 //     a build downloads has no say over whose rights the app runs with.
 //   - A group of image extensions alone: the reference takes it. The spec wants a buildpack in every group.
 //   - A layer that is for nothing (no type set): the spec wants its directory renamed to <layer>.ignore, which both do.
+//   - Rebase: the variant of the run image is taken (spec), where the reference leaves none; the manifest keeps its kind,
+//     where the reference writes Docker's with whatever layers; history and what stands beside "config" are dropped, as
+//     the reference does, because they are part of the image. A top layer that stands in the run image twice ends it at
+//     the last one, numbers in layers' metadata keep their digits.
 package builder
