@@ -174,9 +174,9 @@ func runObject(i RunImageName) object {
 	return object{{"image", unlessEmpty(i.Image)}, {"mirrors", unlessNone(i.Mirrors)}}
 }
 
-// EncodePlan writes plan.toml (platform, "plan.toml").
+// EncodePlan writes plan.toml (platform, "plan.toml"). A plan without entries is an empty file.
 func EncodePlan(p Plan) ([]byte, error) {
-	entries := []object{}
+	var entries []object
 	for _, e := range p.Entries {
 		var provs, reqs []object
 		for _, pr := range e.Providers {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -123,9 +124,11 @@ func (c *command) detectFailure(err error) error {
 type detectLog struct {
 	log *logger
 
-	mu     sync.Mutex
-	output map[cnb.Ref]*bytes.Buffer
-	lines  []detectLine
+	mu      sync.Mutex
+	output  map[cnb.Ref]*bytes.Buffer
+	lines   []detectLine
+	results []detectLine // of the group that is tried
+	failed  []string     // its members that said no or went wrong
 }
 
 type detectLine struct {
@@ -169,37 +172,53 @@ func (l *detectLog) add(at level, format string, args ...any) {
 
 // event is called from one goroutine.
 func (l *detectLog) event(e builder.Event) {
-	at := levelDebug
+	at, ref := levelDebug, e.Buildpack.String()
 	if e.Kind == builder.EventDetectError {
 		at = levelInfo
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if b := l.output[e.Buildpack]; b != nil && b.Len() > 0 {
-		l.add(at, "======== Output: %s ========", e.Buildpack)
+		l.add(at, "======== Output: %s ========", ref)
 		l.add(at, "%s", strings.TrimSuffix(b.String(), "\n"))
 		delete(l.output, e.Buildpack)
 	}
 	switch e.Kind {
 	case builder.EventDetectPass:
-		l.add(levelDebug, "pass: %s", e.Buildpack)
+		l.result(levelDebug, "pass: %s", ref)
 	case builder.EventDetectFail:
-		l.add(levelDebug, "fail: %s", e.Buildpack)
+		l.result(levelDebug, "fail: %s", ref)
+		l.failed = append(l.failed, ref)
 	case builder.EventDetectError:
-		l.add(levelInfo, "======== Error: %s ========", e.Buildpack)
+		l.add(levelInfo, "======== Error: %s ========", ref)
 		l.add(levelInfo, "%s", e.Text)
-		l.add(levelInfo, "err:  %s (%d)", e.Buildpack, e.Code)
+		l.result(levelInfo, "err:  %s (%d)", ref, e.Code)
+		l.failed = append(l.failed, ref)
 	case builder.EventDetectSkip:
-		l.add(levelDebug, "skip: %s: %s", e.Buildpack, e.Text)
+		l.result(levelDebug, "skip: %s: %s", ref, e.Text)
 	case builder.EventGroupFailed:
-		l.add(levelDebug, "======== Results ========")
-		l.add(levelDebug, "fail: %s", e.Text)
+		said := func(ref string) bool { return strings.HasPrefix(e.Text, ref+":") }
+		if !slices.ContainsFunc(l.failed, said) {
+			l.result(levelDebug, "fail: %s", e.Text)
+		}
+		l.group()
 	case builder.EventGroupChosen:
-		l.add(levelDebug, "======== Results ========")
-		l.add(levelDebug, "pass: %s", e.Text)
+		l.group()
 	case builder.EventWarning:
 		l.add(levelWarn, "%s", e.Text)
 	}
+}
+
+// result holds what is said of a group's member until all of the group have said what they have to.
+func (l *detectLog) result(at level, format string, args ...any) {
+	l.results = append(l.results, detectLine{at, fmt.Sprintf(format, args...)})
+}
+
+// group closes what is said of one group.
+func (l *detectLog) group() {
+	l.add(levelDebug, "======== Results ========")
+	l.lines = append(l.lines, l.results...)
+	l.results, l.failed = nil, nil
 }
 
 // finish prints what was held: everything where detection failed, because the reader has to find out why.
