@@ -95,6 +95,10 @@ func (m *images) find(ctx context.Context, name string) (*image.Image, error) {
 		return nil, err
 	}
 	img, err := m.registry.Image(ctx, ref, v1.Platform{})
+	if _, ok := errors.AsType[*image.PlatformError](err); ok {
+		// An image that is not in an index may be for another machine: it is rebased or built upon, not run.
+		img, err = m.registry.Image(ctx, ref, v1.Platform{OS: "linux"})
+	}
 	if absent(err) {
 		return nil, fmt.Errorf("%w: %w", errNoImage, err)
 	}
