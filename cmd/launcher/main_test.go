@@ -12,7 +12,7 @@ import (
 )
 
 // build makes the launcher as releases do.
-func build(t *testing.T) string {
+func build(t testing.TB) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "launcher")
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", file, ".")
