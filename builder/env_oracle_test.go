@@ -250,9 +250,9 @@ func (w envWorld) write(dir string) error {
 	for f, v := range w.operator {
 		files["build-config/env/"+f] = v
 	}
-	md := ""
+	var md strings.Builder
 	for i, layers := range w.buildpacks {
-		md += fmt.Sprintf("[[buildpacks]]\nid = \"bp%d\"\nversion = \"1.0.0\"\napi = \"0.12\"\n", i)
+		fmt.Fprintf(&md, "[[buildpacks]]\nid = \"bp%d\"\nversion = \"1.0.0\"\napi = \"0.12\"\n", i)
 		for _, l := range layers {
 			at := fmt.Sprintf("layers/bp%d/%s/", i, l.name)
 			files[at] = ""
@@ -261,7 +261,7 @@ func (w envWorld) write(dir string) error {
 			}
 		}
 	}
-	files["layers/config/metadata.toml"] = md + "[[processes]]\ntype = \"web\"\ncommand = [\"/bin/true\"]\ndirect = true\nbuildpack-id = \"bp0\"\n"
+	files["layers/config/metadata.toml"] = md.String() + "[[processes]]\ntype = \"web\"\ncommand = [\"/bin/true\"]\ndirect = true\nbuildpack-id = \"bp0\"\n"
 	for f, v := range files {
 		if err := put(dir+"/"+f, v); err != nil {
 			return err

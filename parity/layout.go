@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,7 +31,8 @@ func (p *place) layOut(c testCase, round int) error {
 		"launcher-sbom/README":        "none",
 		"launcher-sbom/sbom.cdx.json": "{}",
 	}
-	order := "[[order]]\n"
+	var order strings.Builder
+	order.WriteString("[[order]]\n")
 	for _, b := range c.buildpacks {
 		dir := "buildpacks/" + strings.ReplaceAll(b.id, "/", "_") + "/1.2.3"
 		files[dir+"/buildpack.toml"] = fmt.Sprintf("api = %q\n[buildpack]\nid = %q\nversion = \"1.2.3\"\n%s\n[[targets]]\nos = \"linux\"\n[[stacks]]\nid = \"*\"\n",
@@ -41,12 +43,10 @@ func (p *place) layOut(c testCase, round int) error {
 		}
 		files[dir+"/bin/detect!"] = "#!/bin/bash\nset -eu\n" + detect + "\n"
 		files[dir+"/bin/build!"] = "#!/bin/bash\nset -euo pipefail\numask 022\nL=$1\n" + b.build + "\n"
-		order += fmt.Sprintf("[[order.group]]\nid = %q\nversion = \"1.2.3\"\noptional = %v\n", b.id, b.optional)
+		fmt.Fprintf(&order, "[[order.group]]\nid = %q\nversion = \"1.2.3\"\noptional = %v\n", b.id, b.optional)
 	}
-	files["order.toml"] = order
-	for f, text := range c.files {
-		files[f] = text
-	}
+	files["order.toml"] = order.String()
+	maps.Copy(files, c.files)
 	for f, text := range files {
 		mode := os.FileMode(0o644)
 		name, executable := strings.CutSuffix(f, "!")

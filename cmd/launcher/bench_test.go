@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -63,9 +64,9 @@ func benchImage(b *testing.B, buildpacks, layers int) string {
 			b.Fatal(err)
 		}
 	}
-	metadata := ""
+	var metadata strings.Builder
 	for i := range buildpacks {
-		metadata += fmt.Sprintf("[[buildpacks]]\nid = \"example/bp%d\"\nversion = \"1.0.0\"\napi = \"0.10\"\n", i)
+		fmt.Fprintf(&metadata, "[[buildpacks]]\nid = \"example/bp%d\"\nversion = \"1.0.0\"\napi = \"0.10\"\n", i)
 		for k := range layers {
 			layer := fmt.Sprintf("layers/example_bp%d/layer%d/", i, k)
 			write(layer+"bin/x", "")
@@ -77,9 +78,9 @@ func benchImage(b *testing.B, buildpacks, layers int) string {
 		}
 	}
 	for _, process := range []string{"direct", "shell"} {
-		metadata += fmt.Sprintf("[[processes]]\ntype = %q\ncommand = [\"/bin/true\"]\ndirect = %v\nbuildpack-id = \"example/bp0\"\n", process, process == "direct")
+		fmt.Fprintf(&metadata, "[[processes]]\ntype = %q\ncommand = [\"/bin/true\"]\ndirect = %v\nbuildpack-id = \"example/bp0\"\n", process, process == "direct")
 	}
 	write("app/x", "")
-	write("layers/config/metadata.toml", metadata)
+	write("layers/config/metadata.toml", metadata.String())
 	return dir
 }
