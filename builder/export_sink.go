@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,7 +15,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/klauspost/compress/gzip"
 )
 
 // A DirSink is a Sink that keeps every layer as one gzip file in a directory, named by its diffID. It is safe
@@ -85,6 +85,8 @@ func (c *countWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// compressLayer writes the blob that the reference writes of the same layer, byte for byte: a registry that has one has
+// the other. That is the standard library's gzip at its fastest.
 func compressLayer(ctx context.Context, l Layer, w io.Writer) (blobFile, error) {
 	diff, digest, size := sha256.New(), sha256.New(), countWriter(0)
 	gz, err := gzip.NewWriterLevel(io.MultiWriter(w, digest, &size), gzip.BestSpeed)

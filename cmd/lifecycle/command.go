@@ -57,6 +57,7 @@ type command struct {
 	stdout, stderr io.Writer // for what buildpacks print
 	images         images
 	bases          []string // images that are in a registry whatever -daemon and -layout say
+	verifyCache    bool     // read what stays in the cache before it is relied on
 	temp           string   // made when it is first asked for, and removed in the end
 }
 

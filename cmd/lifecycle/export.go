@@ -93,6 +93,7 @@ func (c *command) exportPhase(ctx context.Context) error {
 	if err != nil {
 		return fail(err, exitExport, "export")
 	}
+	c.verifyCache = true
 	return c.export(ctx, builder.ExportInput{Group: group, Built: built, SBOMTree: true}, a, store)
 }
 
@@ -323,6 +324,24 @@ func (c *command) layer(x *exportation, diffID string) (v1.Layer, error) {
 	return x.previous.LayerByDiffID(h)
 }
 
+// verifyReused reads the layers of a volume that stay in it, in an exporter that is a process of its own: nobody has
+// since they were written, for a buildpack may not have asked for them. Creator's restore has read them just now.
+func (c *command) verifyReused(ctx context.Context, x *exportation, store cache.Cache) {
+	v, ok := store.(*cache.Volume)
+	if !ok || !c.verifyCache {
+		return
+	}
+	for _, l := range x.out.CacheLayers {
+		if !l.Reused {
+			continue
+		}
+		if err := v.Verify(ctx, l.DiffID); err != nil {
+			c.log.warnf("Skipping reuse for layer %s: %s", l.ID, oneLine(err))
+			c.log.infof("Adding cache layer '%s'", l.ID)
+		}
+	}
+}
+
 // saveCache writes the cache. That it cannot be written is a warning: the image is what was asked for.
 func (c *command) saveCache(ctx context.Context, x *exportation, store cache.Cache) {
 	if !store.Exists() {
@@ -331,6 +350,7 @@ func (c *command) saveCache(ctx context.Context, x *exportation, store cache.Cac
 	if x.out.Cache == nil {
 		return
 	}
+	c.verifyReused(ctx, x, store)
 	err := store.Replace(ctx, *x.out.Cache, func(id string) (v1.Layer, error) { return c.layer(x, id) })
 	if err != nil {
 		c.log.warnf("Failed to export cache: %v", oneLine(err))

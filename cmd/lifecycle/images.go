@@ -175,7 +175,7 @@ func (w *wholeImage) layer(ctx context.Context, diffID string) (v1.Layer, error)
 // layoutPath is the directory of an image below -layout-dir (platform, "OCI Image Layout"): registry, repository and
 // tag or digest.
 func (m *images) layoutPath(name string) (string, error) {
-	if strings.HasPrefix(name, m.layouts) {
+	if filepath.IsAbs(name) { // as analyzed.toml names it; it may be of another directory
 		dir, _, _ := strings.Cut(name, "@")
 		return dir, nil
 	}

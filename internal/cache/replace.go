@@ -49,7 +49,7 @@ func (v *Volume) replace(ctx context.Context, ids []string, text []byte, layer f
 		return err
 	}
 	defer unlock()
-	r := &replacement{root: root, ids: ids, text: text, layer: layer}
+	r := &replacement{root: root, dropped: v.dropped, ids: ids, text: text, layer: layer}
 	if err := r.tidy(); err != nil || r.same() {
 		return err
 	}
@@ -65,6 +65,7 @@ func (v *Volume) replace(ctx context.Context, ids []string, text []byte, layer f
 // cache or the new one, whole.
 type replacement struct {
 	root     *os.Root
+	dropped  func(diffID string) bool // layers that are not to be taken over; may be nil
 	ids      []string
 	text     []byte // of the metadata file; nil for a volume that has none
 	layer    func(diffID string) (v1.Layer, error)
@@ -80,7 +81,7 @@ func (r *replacement) steps() []func(context.Context) error {
 func (r *replacement) same() bool {
 	want := map[string]bool{}
 	for _, id := range r.ids {
-		if !hasTar(r.root, id) {
+		if !r.has(id) {
 			return false
 		}
 		want[id+".tar"] = true
@@ -107,6 +108,11 @@ func (r *replacement) same() bool {
 		}
 	}
 	return true
+}
+
+// has says whether the volume has a layer's file that may be taken over.
+func (r *replacement) has(id string) bool {
+	return hasTar(r.root, id) && (r.dropped == nil || !r.dropped(id))
 }
 
 // tidy cleans up after a process that died.
@@ -175,7 +181,7 @@ func (r *replacement) stage(ctx context.Context) error {
 // system without links), the layer is asked for.
 func (r *replacement) link(id string) bool {
 	name := tarName(stagingDir, id)
-	if !hasTar(r.root, id) || r.root.Link(tarName(committedDir, id), name) != nil {
+	if !r.has(id) || r.root.Link(tarName(committedDir, id), name) != nil {
 		return false
 	}
 	if isTar(r.root, name) { // looked at where nobody exchanges it any more
@@ -253,7 +259,10 @@ func (r *replacement) settle(context.Context) error {
 	if err := syncDir(r.root, "."); err != nil {
 		return err
 	}
-	return r.root.RemoveAll(backupDir)
+	if err := r.root.RemoveAll(backupDir); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil // the new cache stands; files of another user in the old one stay for who may remove them
 }
 
 // syncDir writes a directory's entries through to the disk.

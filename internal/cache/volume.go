@@ -2,6 +2,8 @@ package cache
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -48,6 +50,7 @@ type Volume struct {
 
 	mu       sync.Mutex
 	metadata cnb.CacheMetadata
+	wrong    map[string]bool // layers that were dropped: their files may still be there, where they are not ours
 }
 
 var _ Cache = (*Volume)(nil)
@@ -142,13 +145,44 @@ func (v *Volume) Drop(diffID string) error {
 		return fmt.Errorf("drop layer %s from the cache: %w", diffID, err)
 	}
 	defer root.Close()
-	if err := root.RemoveAll(tarName(committedDir, diffID)); err != nil {
-		return fmt.Errorf("drop layer %s from the cache: %w", diffID, err)
-	}
+	err = root.RemoveAll(tarName(committedDir, diffID))
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.wrong == nil {
+		v.wrong = map[string]bool{}
+	}
+	v.wrong[diffID] = err != nil
 	v.metadata, _ = present(v.metadata, func(id string) bool { return id != diffID })
+	if err != nil && !errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("drop layer %s from the cache: %w", diffID, err)
+	}
 	return nil
+}
+
+// dropped says whether a layer's file is there and not to be trusted.
+func (v *Volume) dropped(diffID string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.wrong[diffID]
+}
+
+// Verify reads a layer and compares it with its name. A layer that is not what its name says is dropped, and the
+// error says what it is, in words that platforms know.
+func (v *Volume) Verify(ctx context.Context, diffID string) error {
+	f, err := v.Open(ctx, diffID)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, &contextReader{ctx: ctx, r: f}); err != nil {
+		return fmt.Errorf("read layer %s of the cache: %w", diffID, err)
+	}
+	got := "sha256:" + hex.EncodeToString(h.Sum(nil))
+	if got == diffID {
+		return nil
+	}
+	return errors.Join(fmt.Errorf("expected layer contents to have SHA '%s'; found '%s'", diffID, got), v.Drop(diffID))
 }
 
 // HasLayer says whether the volume has a layer's file. It reads no content.

@@ -326,3 +326,22 @@ func TestVolumeMetadataRoundTrip(t *testing.T) {
 		t.Errorf("%v\n%s, want\n%s", err, got, text)
 	}
 }
+
+// TestVolumeVerify: a layer that is not what its name says is told and dropped, and the next Replace writes it anew.
+func TestVolumeVerify(t *testing.T) {
+	dir := t.TempDir()
+	v := openVolume(t, dir)
+	one, two := contentOf("one"), contentOf("two")
+	md := metadata(one, two)
+	replace(t, v, md, from(t, one, two))
+	write(t, tarFile(dir, one), "other")
+	if err := v.Verify(t.Context(), two.id); err != nil {
+		t.Error(err)
+	}
+	err := v.Verify(t.Context(), one.id)
+	if err == nil || !strings.Contains(err.Error(), "expected layer contents to have SHA '"+one.id+"'; found 'sha256:") {
+		t.Errorf("error %v", err)
+	}
+	replace(t, v, md, from(t, one))
+	holds(t, v, md, one, two)
+}

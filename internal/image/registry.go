@@ -57,8 +57,10 @@ func NewRegistry(o RegistryOptions) (*Registry, error) {
 		// Three tries within two seconds: enough for a restart behind a balancer, short enough to wait for.
 		backoff: remote.Backoff{Duration: 300 * time.Millisecond, Factor: 4, Jitter: 0.1, Steps: 3}}
 	for _, h := range o.Insecure {
-		host, err := normaliseHost(strings.TrimPrefix(strings.TrimPrefix(h, "http://"), "https://"))
-		if err != nil || h == "" || strings.Contains(host, "/") {
+		// Platforms name a prefix of repositories too; it is the host that is spoken to by http.
+		bare, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(h, "http://"), "https://"), "/")
+		host, err := normaliseHost(bare)
+		if err != nil || bare == "" {
 			return nil, fmt.Errorf("insecure registry %q: want host or host:port", clip(h))
 		}
 		g.insecure = append(g.insecure, host)
