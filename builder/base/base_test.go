@@ -174,10 +174,11 @@ func TestMakeRefuses(t *testing.T) {
 		{"somebody's directory", precious, Options{Kind: Run}, "not empty and not an OCI layout"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := Make(t.Context(), filepath.Join(t.TempDir(), tt.dir), tt.o)
-			if filepath.IsAbs(tt.dir) {
-				_, err = Make(t.Context(), tt.dir, tt.o)
+			dir := tt.dir
+			if !filepath.IsAbs(dir) {
+				dir = filepath.Join(t.TempDir(), dir)
 			}
+			_, err := Make(t.Context(), dir, tt.o)
 			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "s3cret") {
 				t.Errorf("error %v, want %q in it", err, tt.want)
 			}
