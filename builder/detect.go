@@ -113,7 +113,7 @@ func (l *detectLog) add(g GroupVerdict) {
 		if i, ok := l.seen[v.key()]; !ok {
 			l.seen[v.key()] = len(l.verdicts)
 			l.verdicts = append(l.verdicts, v)
-		} else if l.verdicts[i].Kind == EventDetectSkip {
+		} else if !l.verdicts[i].ran() {
 			l.verdicts[i] = v // it ran after all, in another group
 		}
 	}

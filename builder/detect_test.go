@@ -132,6 +132,8 @@ func TestDetectRefuses(t *testing.T) {
 		{name: "an optional one goes wrong and no other passes", bps: []bp{{ref: "a@1", detect: "exit 1"}, {ref: "b@1", detect: no}}, groups: []string{"a@1? b@1"}, code: 21, want: "a@1: bin/detect exited"},
 		{name: "target", bps: []bp{{ref: "a@1", toml: "[[targets]]\nos = \"linux\"\narch = \"s390x\""}}, groups: []string{"a@1"}, code: 20,
 			want: "a@1: it is made for linux/s390x, the run image is linux/amd64 (debian 13)"},
+		{name: "not for the target, and optional elsewhere it goes wrong", bps: []bp{{ref: "a@1", detect: "exit 1", toml: "[[targets]]\nos = \"windows\""}}, groups: []string{"a@1", "a@1?"}, code: 21,
+			want: "a@1: bin/detect exited with status 1"},
 		{name: "bionic", bps: []bp{{ref: "a@1", toml: "[[stacks]]\nid = \"io.buildpacks.stacks.bionic\""}}, groups: []string{"a@1"}, code: 20, want: "ubuntu 18.04"},
 		{name: "execution environment", bps: []bp{{ref: "a@1", api: "0.12", keys: `exec-env = ["test"]`}}, groups: []string{"a@1"}, code: 20,
 			want: "a@1: it is for test, this build is for production"},

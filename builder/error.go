@@ -112,6 +112,11 @@ type Verdict struct {
 	Reason    string    `json:"reason,omitempty"`
 }
 
+// ran tells whether bin/detect was executed: a buildpack that is not for the run image fails without a status.
+func (v Verdict) ran() bool {
+	return v.Kind != EventDetectSkip && (v.Kind != EventDetectFail || v.Code == statusFail)
+}
+
 // A GroupVerdict is one group that was tried, with the reason of its failure.
 type GroupVerdict struct {
 	Buildpacks []Verdict `json:"buildpacks"`
