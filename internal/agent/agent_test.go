@@ -207,7 +207,7 @@ func TestDaemonIsDead(t *testing.T) {
 		a := startAgent(t, first)
 		dir := t.TempDir()
 		beat := filepath.Join(dir, "beat")
-		script := `setsid sh -c '(while :; do echo x >> "$1"; sleep 0.01; done) & exit 0' sh "$1" & sleep 0.1; test -s "$1"`
+		script := `setsid sh -c '(while :; do echo x >> "$1"; sleep 0.01; done) & exit 0' sh "$1" & i=0; until test -s "$1"; do i=$((i + 1)); [ $i -lt 200 ] || exit 1; sleep 0.05; done`
 		if _, _, err := runText(t, a.Agent, shell(script, beat)); err != nil {
 			t.Fatal(err)
 		}
