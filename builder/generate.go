@@ -173,7 +173,7 @@ func (g *generation) analyzed(base string, extend bool) cnb.Analyzed {
 		run = *out.RunImage
 	}
 	if base != "" && (base != run.Image || !g.in.PlatformAPI.AtLeast(0, 12)) {
-		if !slices.ContainsFunc(g.in.RunImages, func(n cnb.RunImageName) bool { return namesImage(n, base) }) {
+		if !slices.ContainsFunc(g.in.RunImages, func(n cnb.RunImageName) bool { return NamesRunImage(n, base) }) {
 			g.emit(Event{Kind: EventWarning, Text: fmt.Sprintf("new runtime base image '%s' not found in run metadata", base)})
 		}
 		out.RunImage = &cnb.RunImage{Reference: base, Image: base, Extend: extend}
@@ -186,8 +186,8 @@ func (g *generation) analyzed(base string, extend bool) cnb.Analyzed {
 	return out
 }
 
-// namesImage tells whether ref is the image or one of its mirrors, whatever its digest.
-func namesImage(n cnb.RunImageName, ref string) bool {
+// NamesRunImage tells whether ref is the run image n or one of its mirrors, whatever ref's digest (platform, "run.toml").
+func NamesRunImage(n cnb.RunImageName, ref string) bool {
 	ref = tagged(ref)
 	return slices.ContainsFunc(append([]string{n.Image}, n.Mirrors...), func(s string) bool { return tagged(s) == ref })
 }

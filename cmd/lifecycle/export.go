@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 
@@ -271,27 +270,12 @@ func (c *command) runImageForExport(a cnb.Analyzed) (cnb.RunImageName, error) {
 	}
 	if a.RunImage != nil && c.API.AtLeast(0, 12) {
 		for _, r := range runs {
-			if namesImage(r, a.RunImage.Image) {
+			if builder.NamesRunImage(r, a.RunImage.Image) {
 				return r, nil
 			}
 		}
 	}
 	return runs[0], nil
-}
-
-// namesImage reports whether name is the run image or one of its mirrors; a digest of name does not count.
-func namesImage(r cnb.RunImageName, name string) bool {
-	want, err := image.ParseRef(name)
-	if err != nil || !want.IsName() {
-		return name != "" && (name == r.Image || slices.Contains(r.Mirrors, name))
-	}
-	for _, n := range append([]string{r.Image}, r.Mirrors...) {
-		have, err := image.ParseRef(n)
-		if err == nil && have.IsName() && have.SameRepository(want) && (have.Tag() == want.Tag() || want.Digest() != "") {
-			return true
-		}
-	}
-	return false
 }
 
 // sink keeps new layers in a directory; those of the previous image are found there.

@@ -144,7 +144,7 @@ func (c *command) runImageReadable(ctx context.Context, name string) error {
 		return err
 	}
 	for _, r := range runs {
-		if !namesImage(r, name) {
+		if !builder.NamesRunImage(r, name) {
 			continue
 		}
 		if err := c.images.readable(ctx, name); err != nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -111,7 +112,7 @@ func (m *images) inEngine(ctx context.Context, ref image.Ref) (*image.Image, err
 	if err != nil {
 		return nil, err
 	}
-	whole := wholeImage{images: m, ref: ref}
+	whole := &wholeImage{images: m, ref: ref}
 	if info.ContainerStore {
 		return whole.image(ctx)
 	}
@@ -132,14 +133,18 @@ func absent(err error) bool {
 	return ok && re.Reason == image.ReasonNotFound
 }
 
-// wholeImage saves an image out of the engine when a layer of it is wanted: once.
+// wholeImage saves an image out of the engine when a layer of it is wanted: once. It is safe for concurrent use,
+// because with -parallel the image and the cache are written side by side.
 type wholeImage struct {
 	*images
+	mu  sync.Mutex
 	ref image.Ref
 	img *image.Image
 }
 
 func (w *wholeImage) image(ctx context.Context) (*image.Image, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.img != nil {
 		return w.img, nil
 	}

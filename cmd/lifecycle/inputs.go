@@ -32,7 +32,7 @@ const (
 	lifecycleDir = "/cnb/lifecycle"
 	kanikoDir    = "/kaniko"
 
-	placeholder = "<layers>" // in defaults below the layers directory, which a flag may move
+	inLayers = "<layers>" // the beginning of paths below the layers directory until flags are read, which may move it
 )
 
 // Inputs is everything that a platform can say to a phase: by flag, else by environment, else by default. A phase
@@ -113,7 +113,7 @@ func (l *list) Set(s string) error {
 
 // fromEnvironment is the inputs before flags are read.
 func fromEnvironment(api cnb.API, env environment) *Inputs {
-	below := func(name string) string { return placeholder + "/" + name }
+	below := func(name string) string { return inLayers + "/" + name }
 	i := &Inputs{
 		API: api, env: env,
 		App: env.or("CNB_APP_DIR", "/workspace"), Layers: env.or("CNB_LAYERS_DIR", "/layers"),
@@ -148,9 +148,9 @@ func fromEnvironment(api cnb.API, env environment) *Inputs {
 
 // settle puts the layers directory into the paths below it and makes directories absolute.
 func (i *Inputs) settle() error {
-	orderMoves := i.Order == placeholder+"/order.toml"
+	orderMoves := i.Order == inLayers+"/order.toml"
 	for _, p := range []*string{&i.Analyzed, &i.Extended, &i.Generated, &i.Group, &i.Order, &i.Plan, &i.ProjectMetadata, &i.Report} {
-		if rest, ok := strings.CutPrefix(*p, placeholder); ok {
+		if rest, ok := strings.CutPrefix(*p, inLayers); ok {
 			*p = i.Layers + rest
 		}
 	}
