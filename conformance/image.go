@@ -71,6 +71,7 @@ func (p *registryPair) seed(r *root) error {
 	}
 	for _, name := range names {
 		spec := r.c.image(name)
+		spec.Labels = maps.Clone(spec.Labels) // the case is shared by its runs
 		for key, value := range spec.Labels {
 			value, err := r.expand(value)
 			if err != nil {
