@@ -46,6 +46,7 @@ func allowed() map[string][]string {
 		"internal/lifecycle":                     {"builder/cnb"},
 		"internal/lifecycle/mklifecycle":         {"internal/image", "internal/lifecycle"},
 		"internal/layerstore":                    {"builder/cnb"},
+		"internal/rootfs":                        {},
 		"internal/source":                        {"builder/cnb"},
 		"internal/cloud":                         {},
 		"internal/image":                         {"builder/cnb", "internal/cloud", "internal/layerstore"},
