@@ -129,7 +129,7 @@ demo: setup builder ## build three real apps, start each image, ask it for a pag
 
 .PHONY: test
 test: setup builder ## all tests, skipping nothing (RACE=1, or CI=true: with the race detector)
-	$(RACED) go test $(if $(RACE_ON),-race) -timeout 20m $(TESTFLAGS) ./...
+	$(RACED) go test $(if $(RACE_ON),-race) -timeout 40m $(TESTFLAGS) ./...
 
 .PHONY: check
 check: ## formatting, vet, modernisation, staticcheck

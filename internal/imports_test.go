@@ -43,6 +43,7 @@ func allowed() map[string][]string {
 		"internal/container/containertest":       {"internal/container"},
 		"internal/container/containertest/guest": {},
 		"internal/container/docker":              {"internal/container", "internal/image"},
+		"internal/container/oci":                 {"internal/container", "internal/rootfs"},
 		"internal/lifecycle":                     {"builder/cnb"},
 		"internal/lifecycle/mklifecycle":         {"internal/image", "internal/lifecycle"},
 		"internal/layerstore":                    {"builder/cnb"},

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -31,7 +33,7 @@ func (s Spec) Check() error {
 		return fmt.Errorf("container: working directory %q is not absolute", s.Dir)
 	}
 	for _, m := range s.Mounts {
-		if err := m.check(); err != nil {
+		if err := m.Check(); err != nil {
 			return err
 		}
 	}
@@ -46,7 +48,8 @@ func (s Spec) Check() error {
 	return s.checkNetwork()
 }
 
-func (m Mount) check() error {
+// Check says what is wrong with one mount.
+func (m Mount) Check() error {
 	if !path.IsAbs(m.Target) || path.Clean(m.Target) == "/" {
 		return fmt.Errorf("container: mount target %q is not an absolute path below /", m.Target)
 	}
@@ -92,4 +95,40 @@ func (s Spec) checkNetwork() error {
 		}
 	}
 	return nil
+}
+
+// engineSockets are where engines listen: who can write to one is root.
+var engineSockets = []string{"/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock", "/run/crio/crio.sock"}
+
+// CheckMounts refuses an engine's socket, one of sockets or a known one, and
+// every directory above one.
+func CheckMounts(ms []Mount, sockets ...string) error {
+	for _, m := range ms {
+		if m.Volume {
+			continue
+		}
+		source := realPath(m.Source)
+		for _, s := range slices.Concat(engineSockets, sockets) {
+			if within(realPath(s), source) {
+				return fmt.Errorf("container: refused to mount %s: it holds the container engine's socket %s, which would make the container root on this machine", m.Source, s)
+			}
+		}
+	}
+	return nil
+}
+
+// realPath follows links as far as the path exists.
+func realPath(p string) string {
+	p = filepath.Clean(p)
+	if real, err := filepath.EvalSymlinks(p); err == nil {
+		return real
+	}
+	if dir := filepath.Dir(p); dir != p {
+		return filepath.Join(realPath(dir), filepath.Base(p))
+	}
+	return p
+}
+
+func within(path, dir string) bool {
+	return path == dir || dir == "/" || strings.HasPrefix(path, dir+"/")
 }

@@ -46,6 +46,13 @@ type Prepared interface {
 	Close() error
 }
 
+// Wirer is a Prepared whose network can come up after the start, where its
+// Spec says so (Network.Later).
+type Wirer interface {
+	// Wire connects the container. It may be called once, while it runs.
+	Wire(ctx context.Context) error
+}
+
 // Sweeper is a Runtime that finds what a crashed Slipway left behind.
 type Sweeper interface {
 	// Sweep removes the containers whose owner is provably dead and returns
@@ -176,6 +183,13 @@ type Network struct {
 	Mode string // "bridge" (also ""), "none", "host" or a network's name
 	// ExtraHosts are "name:ip" lines for its hosts file.
 	ExtraHosts []string
+	// Later leaves a network of its own unconnected until Wirer.Wire. A runtime
+	// whose containers are no Wirer connects at once.
+	Later bool
+	// Public refuses private, link-local and metadata addresses, but for name
+	// servers and what the runtime was told to allow. Runtimes that cannot do so
+	// connect to everything.
+	Public bool
 }
 
 // Port publishes a port of the container on the host.

@@ -3,7 +3,10 @@ package container
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // ErrNoImage is wrapped when the engine does not have the image.
@@ -70,6 +73,47 @@ func (e *StartError) Error() string {
 		return fmt.Sprintf("start a container of %s: %s", e.Image, e.Reason)
 	}
 	return fmt.Sprintf("start %s in a container of %s: %s", e.Path, e.Image, e.Reason)
+}
+
+// NewStartError finds in what an OCI runtime (or an engine above it) said of a
+// start that failed the one reason that helps.
+func NewStartError(s Spec, text string) *StartError {
+	e := &StartError{Image: s.Image, Reason: text}
+	if len(s.Argv) > 0 {
+		e.Path = s.Argv[0]
+	}
+	has := func(s string) bool { return strings.Contains(text, s) }
+	switch {
+	case has("chdir to cwd"):
+		e.Reason = fmt.Sprintf("working directory %s: %s", s.Dir, lastPart(text))
+	case has("executable file not found") || has("no such file or directory"):
+		e.Reason = "no such file in the image, or its interpreter is missing"
+	case has("permission denied"):
+		e.Reason = "permission denied: it is not executable, or the user may not reach it"
+	case has("is a directory"):
+		e.Reason = "it is a directory"
+	case has("exec format error"):
+		e.Reason = "not a program of this machine's architecture"
+	}
+	return e
+}
+
+// lastPart is what the innermost runtime said.
+func lastPart(text string) string {
+	text = strings.TrimSuffix(strings.TrimSpace(text), ": unknown")
+	if i := strings.LastIndex(text, ": "); i >= 0 {
+		return text[i+2:]
+	}
+	return text
+}
+
+// SignalName is the name ("SIGKILL") of the signal that an exit code, as shells
+// and engines write it, stands for; empty where it stands for none.
+func SignalName(code int) string {
+	if code <= 128 || code > 128+64 {
+		return ""
+	}
+	return unix.SignalName(unix.Signal(code - 128))
 }
 
 // Bytes writes a size as people read it: "512 MiB", "1.5 GiB".

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -102,7 +101,7 @@ func (r *Runtime) request(s container.Spec) (client.ContainerCreateOptions, erro
 	if cfg.Labels == nil {
 		cfg.Labels = map[string]string{}
 	}
-	cfg.Labels[ownerLabel] = r.owner.String()
+	cfg.Labels[container.OwnerLabel] = r.owner.String()
 	if err := publish(cfg, host, s.Ports); err != nil {
 		return client.ContainerCreateOptions{}, err
 	}
@@ -192,45 +191,13 @@ func enginePort(p container.Port) (network.Port, error) {
 	return port, nil
 }
 
-// sockets are where engines listen: who can write to one is root.
-func (r *Runtime) sockets() []string {
-	s := []string{"/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock", "/run/crio/crio.sock"}
-	if p, ok := strings.CutPrefix(r.host, "unix://"); ok {
-		s = append(s, p)
-	}
-	return s
-}
-
-// checkMounts refuses an engine's socket and every directory above one.
+// checkMounts refuses engines' sockets, our own engine's too.
 func (r *Runtime) checkMounts(ms []container.Mount) error {
-	for _, m := range ms {
-		if m.Volume {
-			continue
-		}
-		source := realPath(m.Source)
-		for _, s := range r.sockets() {
-			if within(realPath(s), source) {
-				return fmt.Errorf("container: refused to mount %s: it holds the container engine's socket %s, which would make the container root on this machine", m.Source, s)
-			}
-		}
+	var own []string
+	if p, ok := strings.CutPrefix(r.host, "unix://"); ok {
+		own = append(own, p)
 	}
-	return nil
-}
-
-// realPath follows links as far as the path exists.
-func realPath(p string) string {
-	p = filepath.Clean(p)
-	if real, err := filepath.EvalSymlinks(p); err == nil {
-		return real
-	}
-	if dir := filepath.Dir(p); dir != p {
-		return filepath.Join(realPath(dir), filepath.Base(p))
-	}
-	return p
-}
-
-func within(path, dir string) bool {
-	return path == dir || dir == "/" || strings.HasPrefix(path, dir+"/")
+	return container.CheckMounts(ms, own...)
 }
 
 // trim takes the client's words off an engine's error.

@@ -37,7 +37,7 @@ func (r *Runtime) Detach(ctx context.Context, s container.Spec) (*Detached, erro
 	if err != nil {
 		return nil, err
 	}
-	delete(opts.Config.Labels, ownerLabel)
+	delete(opts.Config.Labels, container.OwnerLabel)
 	opts.Config.OpenStdin, opts.Config.StdinOnce = false, false
 	opts.Config.AttachStdin, opts.Config.AttachStdout, opts.Config.AttachStderr = false, false, false
 	opts.HostConfig.LogConfig = api.LogConfig{} // the engine's own choice

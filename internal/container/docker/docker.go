@@ -32,7 +32,7 @@ const (
 type Runtime struct {
 	api   *client.Client
 	host  string
-	owner owner
+	owner container.Owner
 
 	wg   sync.WaitGroup // removals in the background
 	mu   sync.Mutex
@@ -81,7 +81,7 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 		}
 		return nil, diagnose(host, o.Origin, err)
 	}
-	return &Runtime{api: api, host: host, owner: self()}, nil
+	return &Runtime{api: api, host: host, owner: container.Self()}, nil
 }
 
 func (t TLS) client() (*http.Client, error) {

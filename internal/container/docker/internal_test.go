@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/slipway-build/slipway/internal/container"
 )
@@ -115,47 +114,6 @@ func TestNoEngine(t *testing.T) {
 	}
 }
 
-func TestOwner(t *testing.T) {
-	me := self()
-	if again, err := parseOwner(me.String()); err != nil || again != me {
-		t.Errorf("%q came back as %+v, %v", me, again, err)
-	}
-	changed := func(f func(*owner)) owner { o := me; f(&o); return o }
-	for name, test := range map[string]struct {
-		o    owner
-		dead bool
-	}{
-		"itself":               {me, false},
-		"pid used again":       {changed(func(o *owner) { o.start-- }), true},
-		"absent pid":           {changed(func(o *owner) { o.pid = 1 << 30 }), true},
-		"before the last boot": {changed(func(o *owner) { o.boot = "other" }), true},
-		"another machine":      {changed(func(o *owner) { o.machine, o.boot = "other", "other" }), false},
-		"another container":    {changed(func(o *owner) { o.pidns, o.pid = "other", 1<<30 }), false},
-		"unknown start":        {changed(func(o *owner) { o.start, o.pid = 0, 1<<30 }), false},
-		"unknown boot":         {changed(func(o *owner) { o.boot = "unknown" }), false},
-	} {
-		if got := me.dead(test.o); got != test.dead {
-			t.Errorf("%s: dead is %v", name, got)
-		}
-	}
-}
-
-func FuzzParseOwner(f *testing.F) {
-	f.Add(self().String())
-	f.Add("v1 m b pid:[4026531836] 1 2")
-	f.Add("v1      ")
-	f.Add("v1 m b n -1 2")
-	f.Fuzz(func(t *testing.T, s string) {
-		o, err := parseOwner(s)
-		if err != nil {
-			return
-		}
-		if again, err := parseOwner(o.String()); err != nil || again != o || o.pid <= 0 {
-			t.Errorf("%q: %+v, then %+v, %v", s, o, again, err)
-		}
-	})
-}
-
 func FuzzParseContext(f *testing.F) {
 	f.Add([]byte(`{"Endpoints": {"docker": {"Host": "unix:///x", "SkipTLSVerify": true}}}`))
 	f.Add([]byte(`{"Endpoints": null}`))
@@ -170,7 +128,7 @@ func FuzzParseContext(f *testing.F) {
 
 // TestRequest: the safe choice is what a Spec that says nothing gets.
 func TestRequest(t *testing.T) {
-	r := &Runtime{owner: self()}
+	r := &Runtime{owner: container.Self()}
 	o, err := r.request(container.Spec{Image: "x", Argv: []string{"/a", "b"}, Limits: container.Limits{Memory: 1 << 30}, Ports: []container.Port{{Container: 80}}})
 	if err != nil {
 		t.Fatal(err)
@@ -182,7 +140,7 @@ func TestRequest(t *testing.T) {
 	if h.MemorySwap != h.Memory || h.LogConfig.Type != "none" || h.Init == nil || *h.Init || h.AutoRemove || len(h.Binds) != 0 {
 		t.Errorf("host: %+v", h)
 	}
-	if c.User != "0:0" || c.Entrypoint[0] != "/a" || c.Cmd[0] != "b" || c.Labels[ownerLabel] == "" {
+	if c.User != "0:0" || c.Entrypoint[0] != "/a" || c.Cmd[0] != "b" || c.Labels[container.OwnerLabel] == "" {
 		t.Errorf("config: %+v", c)
 	}
 	for port, bs := range h.PortBindings {
@@ -208,48 +166,5 @@ func TestNeverTheSocket(t *testing.T) {
 		if err := r.checkMounts([]container.Mount{{Source: source, Target: "/x"}}); (err == nil) != ok {
 			t.Errorf("%s: %v", source, err)
 		}
-	}
-}
-
-// The count is looked for until it appears, and at until its file is gone.
-func TestSawKill(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "memory.oom_control")
-	saw := make(chan bool)
-	look := func(ctx context.Context) { saw <- sawKill(ctx, []string{"/nowhere", file}) }
-
-	ctx, cancel := context.WithCancel(t.Context())
-	go look(ctx)
-	cancel()
-	if <-saw {
-		t.Error("a kill without a file")
-	}
-	go look(t.Context())
-	time.Sleep(2 * memoryEvery)
-	write(t, file+".new", "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n")
-	f, err := os.OpenFile(file+".new", os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := os.Rename(f.Name(), file); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(2 * memoryEvery)
-	if _, err := f.WriteAt([]byte("oom_kill 1\n"), int64(len("oom_kill_disable 0\nunder_oom 0\n"))); err != nil {
-		t.Fatal(err)
-	}
-	if !<-saw {
-		t.Error("a kill was not seen")
-	}
-	if _, err := f.WriteAt([]byte("oom_kill 0\n"), int64(len("oom_kill_disable 0\nunder_oom 0\n"))); err != nil {
-		t.Fatal(err)
-	}
-	go look(t.Context())
-	time.Sleep(2 * memoryEvery)
-	if err := f.Truncate(0); err != nil { // as near to gone as a file of a disk comes
-		t.Fatal(err)
-	}
-	if <-saw {
-		t.Error("a kill in a file that went")
 	}
 }

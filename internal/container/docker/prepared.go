@@ -200,7 +200,7 @@ func (p *Prepared) sawOOM(ctx context.Context) bool {
 // Sweep is container.Sweeper's.
 func (r *Runtime) Sweep(ctx context.Context) ([]string, error) {
 	list, err := r.api.ContainerList(ctx, client.ContainerListOptions{
-		All: true, Filters: client.Filters{}.Add("label", ownerLabel),
+		All: true, Filters: client.Filters{}.Add("label", container.OwnerLabel),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list Slipway's containers: %w", trim(err))
@@ -208,8 +208,8 @@ func (r *Runtime) Sweep(ctx context.Context) ([]string, error) {
 	var removed []string
 	var errs []error
 	for _, c := range list.Items {
-		o, err := parseOwner(c.Labels[ownerLabel])
-		if err != nil || !r.owner.dead(o) {
+		o, err := container.ParseOwner(c.Labels[container.OwnerLabel])
+		if err != nil || !r.owner.Dead(o) {
 			continue // not provably a dead Slipway's: not ours to remove
 		}
 		if err := r.remove(ctx, c.ID); err != nil {

@@ -11,7 +11,6 @@ import (
 
 	api "github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
-	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/internal/container"
 )
@@ -38,7 +37,7 @@ func (p *Prepared) Run(ctx context.Context, s container.Streams) (err error) {
 	if err == nil {
 		defer p.watchMemory(run)()
 		if err = p.start(run); err == nil {
-			defer p.watch(run, stop, s)()
+			defer p.spec.Guard(run, stop, s.Resize, p.written, p.resize)()
 			if e := p.started(run, s); e != nil {
 				stop(e) // it runs: from here on it must be ended
 			}
@@ -127,37 +126,14 @@ func (p *Prepared) start(ctx context.Context) error {
 // startError turns the engine's chain of runtimes' errors into one reason.
 func (p *Prepared) startError(err error) error {
 	text := trim(err).Error()
-	e := &container.StartError{Image: p.spec.Image, Reason: text}
-	if len(p.spec.Argv) > 0 {
-		e.Path = p.spec.Argv[0]
-	}
 	has := func(s string) bool { return strings.Contains(text, s) }
 	switch {
 	case has("port is already allocated") || has("address already in use"):
 		return fmt.Errorf("publish ports %s of a container: taken by another program on this machine; choose other host ports", hostPorts(p.spec.Ports))
 	case has("network") && has("not found"):
 		return fmt.Errorf("start a container on network %q: there is no such network; `docker network ls` lists them", p.spec.Network.Mode)
-	case has("chdir to cwd"):
-		e.Reason = fmt.Sprintf("working directory %s: %s", p.spec.Dir, lastPart(text))
-	case has("executable file not found") || has("no such file or directory"):
-		e.Reason = "no such file in the image, or its interpreter is missing"
-	case has("permission denied"):
-		e.Reason = "permission denied: it is not executable, or the user may not reach it"
-	case has("is a directory"):
-		e.Reason = "it is a directory"
-	case has("exec format error"):
-		e.Reason = "not a program of this machine's architecture"
 	}
-	return e
-}
-
-// lastPart is what the innermost runtime said.
-func lastPart(text string) string {
-	text = strings.TrimSuffix(strings.TrimSpace(text), ": unknown")
-	if i := strings.LastIndex(text, ": "); i >= 0 {
-		return text[i+2:]
-	}
-	return text
+	return container.NewStartError(p.spec, text)
 }
 
 func hostPorts(ports []container.Port) string {
@@ -245,7 +221,7 @@ func (p *Prepared) verdict(ctx context.Context, code int) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	e := &container.ExitError{Code: code, Signal: signal(code), Memory: p.spec.Limits.Memory}
+	e := &container.ExitError{Code: code, Signal: container.SignalName(code), Memory: p.spec.Limits.Memory}
 	// On a busy machine the event of a kill at the limit, where we have not seen
 	// the kill ourselves, comes after that of the end; it is waited for longest
 	// where it is likeliest.
@@ -268,15 +244,6 @@ func (p *Prepared) remember(s container.State) {
 	p.mu.Lock()
 	p.last = &s
 	p.mu.Unlock()
-}
-
-// signal is the name of the signal that code, as shells and engines write it,
-// stands for.
-func signal(code int) string {
-	if code <= 128 || code > 128+64 {
-		return ""
-	}
-	return unix.SignalName(unix.Signal(code - 128))
 }
 
 // terminate asks pid 1 to end and gives it Grace.

@@ -133,19 +133,8 @@ func (s *stream) lastWords(gone <-chan struct{}) {
 // goroutine until its Read returns (see container.Streams).
 func (s *stream) close() {
 	s.conn.Close()
-	type deadliner interface{ SetReadDeadline(time.Time) error }
-	wait := 5 * time.Millisecond // for readers that are just about to be done
-	switch r := s.stdin.(type) {
-	case nil:
-	case *io.PipeReader:
-		_ = r.CloseWithError(io.ErrClosedPipe)
-		wait = time.Second
-	case deadliner:
-		if r.SetReadDeadline(time.Unix(1, 0)) == nil {
-			defer func() { _ = r.SetReadDeadline(time.Time{}) }()
-			wait = time.Second
-		}
-	}
+	wait, restore := container.Interrupt(s.stdin)
+	defer restore()
 	select {
 	case <-s.inDone:
 	case <-time.After(wait):

@@ -1,4 +1,4 @@
-package docker
+package container
 
 import (
 	"bytes"
@@ -11,16 +11,12 @@ import (
 	"syscall"
 )
 
-const (
-	// BuildLabel carries the build's id when the caller gave one.
-	BuildLabel = "build.slipway.id"
-	// ownerLabel says which process a container belongs to; its presence makes
-	// a container ours.
-	ownerLabel = "build.slipway.owner"
-)
+// OwnerLabel says which process a container belongs to (Owner.String); its
+// presence makes a container ours.
+const OwnerLabel = "build.slipway.owner"
 
-// owner is one process of one boot of one machine: enough to prove it dead.
-type owner struct {
+// Owner is one process of one boot of one machine: enough to prove it dead.
+type Owner struct {
 	machine string // machine-id, or the host's name
 	boot    string
 	pidns   string // pids of another namespace mean nothing to us
@@ -30,29 +26,30 @@ type owner struct {
 
 const ownerVersion = "v1"
 
-func (o owner) String() string {
+// String is the owner as ParseOwner reads it.
+func (o Owner) String() string {
 	return fmt.Sprintf("%s %s %s %s %d %d", ownerVersion, o.machine, o.boot, o.pidns, o.pid, o.start)
 }
 
-// parseOwner reads a label's value, which anybody who may talk to the engine
+// ParseOwner reads a label's value, which anybody who may talk to the engine
 // can have written.
-func parseOwner(s string) (owner, error) {
+func ParseOwner(s string) (Owner, error) {
 	f := strings.Split(s, " ")
 	if len(f) != 6 || f[0] != ownerVersion || f[1] == "" || f[2] == "" || f[3] == "" {
-		return owner{}, fmt.Errorf("%s %q is not one of ours", ownerLabel, s)
+		return Owner{}, fmt.Errorf("%s %q is not one of ours", OwnerLabel, s)
 	}
 	pid, err1 := strconv.Atoi(f[4])
 	start, err2 := strconv.ParseUint(f[5], 10, 64)
 	if err := errors.Join(err1, err2); err != nil || pid <= 0 {
-		return owner{}, fmt.Errorf("%s %q: bad process", ownerLabel, s)
+		return Owner{}, fmt.Errorf("%s %q: bad process", OwnerLabel, s)
 	}
-	return owner{machine: f[1], boot: f[2], pidns: f[3], pid: pid, start: start}, nil
+	return Owner{machine: f[1], boot: f[2], pidns: f[3], pid: pid, start: start}, nil
 }
 
-// self is this process. Where /proc does not say, the fields are "unknown" and
+// Self is this process. Where /proc does not say, the fields are "unknown" and
 // nobody will ever judge us dead.
-func self() owner {
-	o := owner{machine: "unknown", boot: "unknown", pidns: "unknown", pid: os.Getpid()}
+func Self() Owner {
+	o := Owner{machine: "unknown", boot: "unknown", pidns: "unknown", pid: os.Getpid()}
 	if b, err := os.ReadFile("/etc/machine-id"); err == nil && len(bytes.TrimSpace(b)) > 0 {
 		o.machine = token(string(b))
 	} else if name, err := os.Hostname(); err == nil {
@@ -89,8 +86,8 @@ func startTime(pid int) (uint64, error) {
 	return strconv.ParseUint(f[19], 10, 64)
 }
 
-// dead reports whether o is provably gone, seen from me.
-func (me owner) dead(o owner) bool {
+// Dead reports whether o is provably gone, seen from me.
+func (me Owner) Dead(o Owner) bool {
 	if o.machine != me.machine || o.boot == "unknown" || o.machine == "unknown" || o.start == 0 {
 		return false
 	}

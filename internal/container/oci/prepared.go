@@ -1,0 +1,244 @@
+package oci
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/containerd/go-runc"
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/internal/container"
+	"github.com/slipway-build/slipway/internal/rootfs"
+)
+
+// cleanTimeout bounds kill and removal, which go on after a cancel.
+const cleanTimeout = 30 * time.Second
+
+// Prepared is a bundle whose root filesystem is mounted. Its process does not exist yet.
+type Prepared struct {
+	r      *Runtime
+	id     string
+	spec   container.Spec
+	net    *network // nil without a network of its own
+	unlock func()   // the store's
+
+	ran  atomic.Bool
+	once sync.Once
+	gone error // of the removal
+
+	mu    sync.Mutex
+	pidfd int // of the first process, -1 before it exists
+	last  *container.State
+	done  chan struct{} // closed when Run has nothing more to do with the container; nil before Run
+}
+
+// ID is the container's name for the runtime binary.
+func (p *Prepared) ID() string { return p.id }
+
+func (p *Prepared) path(name string) string { return filepath.Join(p.r.containers(), p.id, name) }
+
+func (r *Runtime) prepare(ctx context.Context, s container.Spec) (_ *Prepared, err error) {
+	fail := func(err error) (*Prepared, error) {
+		return nil, fmt.Errorf("create a container of %s: %w", s.Image, err)
+	}
+	if ctx.Err() != nil {
+		return fail(context.Cause(ctx))
+	}
+	if err := r.check(s); err != nil {
+		return nil, err
+	}
+	unlock, err := r.store.Lock()
+	if err != nil {
+		return fail(err)
+	}
+	image, err := r.store.Image(s.Image)
+	if err != nil {
+		unlock()
+		if errors.Is(err, rootfs.ErrNoImage) {
+			err = container.ErrNoImage
+		}
+		return fail(err)
+	}
+	p := &Prepared{r: r, id: s.Name, spec: s, unlock: unlock, pidfd: -1}
+	if p.id == "" {
+		p.id = newID()
+	}
+	if err := os.Mkdir(p.path(""), 0o711); err != nil {
+		unlock()
+		if errors.Is(err, fs.ErrExist) {
+			err = fmt.Errorf("there is a container named %s already", p.id)
+		}
+		return fail(err)
+	}
+	if err := p.build(ctx, image); err != nil {
+		return fail(errors.Join(err, p.Close()))
+	}
+	return p, nil
+}
+
+// check refuses what this runtime cannot do before anything is made.
+func (r *Runtime) check(s container.Spec) error {
+	if err := s.Check(); err != nil {
+		return err
+	}
+	if err := container.CheckMounts(s.Mounts); err != nil {
+		return err
+	}
+	switch s.Network.Mode {
+	case "", "bridge", "none", "host":
+	default:
+		return fmt.Errorf("container: network %q: without Docker there are bridge, none and host", s.Network.Mode)
+	}
+	for _, m := range s.Mounts {
+		if m.Volume {
+			continue
+		}
+		if _, err := os.Stat(m.Source); err != nil {
+			return fmt.Errorf("container: mount %s: %w", m.Source, errors.Unwrap(err))
+		}
+	}
+	return nil
+}
+
+// build fills the container's directory: the mounted root, the network namespace, the files, config.json.
+func (p *Prepared) build(ctx context.Context, image *rootfs.Image) error {
+	b, err := json.Marshal(record{Owner: p.r.owner.String(), Labels: p.spec.Labels})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(p.path("record.json"), b, 0o600); err != nil {
+		return err
+	}
+	for _, d := range []string{"rootfs", "upper", "work"} {
+		if err := errors.Join(os.Mkdir(p.path(d), 0o755), os.Chmod(p.path(d), 0o755)); err != nil {
+			return err
+		}
+	}
+	for _, m := range p.spec.Mounts {
+		if m.Volume {
+			if err := os.MkdirAll(filepath.Join(p.r.volumes(), m.Source), 0o755); err != nil {
+				return err
+			}
+		}
+	}
+	o := rootfs.Overlay{Lower: image.Lower, Upper: p.path("upper"), Work: p.path("work")}
+	if err := o.Mount(p.path("rootfs")); err != nil {
+		return err
+	}
+	if err := p.makeNetwork(ctx); err != nil {
+		return err
+	}
+	if err := p.writeFiles(); err != nil {
+		return err
+	}
+	user, err := p.user(image.Config.Config)
+	if err != nil {
+		return err
+	}
+	spec, err := p.configure(image.Config, user)
+	if err != nil {
+		return err
+	}
+	if b, err = json.Marshal(spec); err != nil {
+		return err
+	}
+	if err := os.WriteFile(p.path("config.json"), b, 0o600); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// State is container.Prepared's.
+func (p *Prepared) State(context.Context) (container.State, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.last != nil {
+		return *p.last, nil
+	}
+	return container.State{Running: p.pidfd >= 0, OutOfMemory: p.pidfd >= 0 && p.killed()}, nil
+}
+
+// Close removes the container, killing what runs in it.
+func (p *Prepared) Close() error {
+	p.once.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), cleanTimeout)
+		defer cancel()
+		p.mu.Lock()
+		done := p.done
+		p.mu.Unlock()
+		if done != nil {
+			p.kill(ctx)
+			select {
+			case <-done:
+			case <-ctx.Done():
+			}
+		}
+		p.gone = errors.Join(p.net.close(), p.r.remove(ctx, p.id, false))
+		p.unlock()
+	})
+	return p.gone
+}
+
+// kill ends the first process, and with it all others. Before it exists it is the binary that is asked, until there
+// is nothing of the container or its Run is over.
+func (p *Prepared) kill(ctx context.Context) {
+	for {
+		p.mu.Lock()
+		fd, done := p.pidfd, p.done
+		if fd >= 0 {
+			_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // ESRCH: it has ended
+		}
+		p.mu.Unlock()
+		if fd < 0 && exists(filepath.Join(p.r.state(), p.id)) {
+			_ = p.r.runc(p.path("kill.log")).Delete(ctx, p.id, &runc.DeleteOpts{Force: true})
+		}
+		if done == nil {
+			return
+		}
+		select {
+		case <-done:
+			return
+		case <-ctx.Done():
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// remove takes away everything of a container whose processes are gone, or that a dead Slipway has left running.
+func (r *Runtime) remove(ctx context.Context, id string, left bool) error {
+	dir := filepath.Join(r.containers(), id)
+	var errs []error
+	if exists(filepath.Join(r.state(), id)) {
+		if err := r.runc(filepath.Join(dir, "delete.log")).Delete(ctx, id, &runc.DeleteOpts{Force: true}); err != nil && exists(filepath.Join(r.state(), id)) {
+			errs = append(errs, fmt.Errorf("remove container %s: %w", id, err))
+		}
+	}
+	if left {
+		errs = append(errs, removeLink(dir))
+	}
+	for _, m := range []string{"rootfs", "netns"} {
+		if exists(filepath.Join(dir, m)) {
+			errs = append(errs, rootfs.Unmount(filepath.Join(dir, m)))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err // what is still mounted must not be walked into
+	}
+	// The record goes first: what is half removed is nobody's container any more.
+	if err := os.Remove(filepath.Join(dir, "record.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(dir)
+}
