@@ -113,8 +113,12 @@ builder: build buildpacks base ## the builder image slipway/builder, from builde
 	fi
 
 # Node comes from nodejs.org, or from the npm registry where only that can be reached.
+.PHONY: setup-demo
+setup-demo: ## what make demo needs: for root runc and no Docker, else as setup
+	@go run ./internal/setup --state "$(STATE)" --demo
+
 .PHONY: demo
-demo: setup builder ## build three real apps, start each image, ask it for a page
+demo: setup-demo builder ## build three real apps, start each image, ask it for a page
 	@mirror="$${BP_NODE_MIRROR-}"; \
 	if [[ -z "$$mirror" ]] && ! curl -fsI --max-time 10 -o /dev/null https://nodejs.org/dist/index.json; then \
 		echo "nodejs.org cannot be reached from here: Node comes from the npm registry (BP_NODE_MIRROR=npm:)"; mirror=npm:; \

@@ -58,7 +58,8 @@ func allowed() map[string][]string {
 		// package knows the seam only.
 		"internal/platform": {
 			"builder", "builder/base", "builder/cnb", "internal/agent", "internal/cache", "internal/container",
-			"internal/container/docker", "internal/image", "internal/layerstore", "internal/lifecycle", "internal/source",
+			"internal/container/docker", "internal/container/oci", "internal/image", "internal/layerstore", "internal/lifecycle",
+			"internal/rootfs", "internal/source",
 		},
 
 		"conformance":   {}, // looks at any lifecycle, from outside
@@ -67,8 +68,8 @@ func allowed() map[string][]string {
 		"cmd/launcher":  {"builder/launch"},
 		"cmd/lifecycle": {"builder", "builder/cnb", "internal/agent", "internal/cache", "internal/container/docker", "internal/image", "internal/layerstore"},
 		"cmd/slipway": {
-			"builder", "builder/base", "builder/cnb", "internal/container", "internal/container/docker", "internal/image",
-			"internal/layerstore", "internal/platform", "internal/source",
+			"builder", "builder/base", "builder/cnb", "internal/container", "internal/container/docker", "internal/container/oci",
+			"internal/image", "internal/layerstore", "internal/platform", "internal/source",
 		},
 	}
 }

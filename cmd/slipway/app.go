@@ -23,6 +23,8 @@ type app struct {
 	format                     string   // --output-format
 	insecure                   []string // --insecure-registry
 	caCerts                    []string // --ca-cert
+	runtime                    string   // --runtime
+	allow                      []string // --allow-network
 
 	settings *settings // the configuration file, once read
 }
@@ -165,6 +167,8 @@ func group(use, short string, cmds ...*cobra.Command) *cobra.Command {
 // registryFlags are for commands that talk to registries.
 func (a *app) registryFlags(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&a.insecure, "insecure-registry", nil, "registry (host or host:port) that may be reached by plain http; repeatable")
+	cmd.Flags().StringVar(&a.runtime, "runtime", "", "what runs containers: auto, oci (runc or crun, without a daemon), oci:NAME or docker")
+	cmd.Flags().StringArrayVar(&a.allow, "allow-network", nil, "private `NETWORK` (address/bits) that builds may reach although the oci runtime keeps them from private addresses; repeatable")
 	cmd.Flags().StringArrayVar(&a.caCerts, "ca-cert", nil, "PEM `FILE` of a certificate authority to trust besides the host's, here and in the build; repeatable")
 }
 

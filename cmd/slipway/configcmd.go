@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/platform"
 )
 
 // A setting is one key of the configuration: how it is shown, set and forgotten.
@@ -52,6 +53,26 @@ func settingTable() []setting {
 				s.InsecureRegistries = without(s.InsecureRegistries, v)
 				return nil
 			},
+		},
+		{
+			"runtime", "auto|oci|oci:NAME|docker", "what runs containers: an OCI runtime without a daemon, or Docker",
+			func(s *settings) []string { return some(s.Runtime) },
+			func(s *settings, v []string) error { return one(&s.Runtime, v, platform.ParseRuntime) },
+			func(s *settings, _ []string) error { s.Runtime = ""; return nil },
+		},
+		{
+			"allow-networks", "NETWORK...", "private networks that builds may reach with the oci runtime",
+			func(s *settings) []string { return s.AllowNetworks },
+			func(s *settings, v []string) error {
+				for _, n := range v {
+					if err := platform.ParseNetwork(n); err != nil {
+						return err
+					}
+				}
+				s.AllowNetworks = slices.Compact(slices.Sorted(slices.Values(v)))
+				return nil
+			},
+			func(s *settings, v []string) error { s.AllowNetworks = without(s.AllowNetworks, v); return nil },
 		},
 		{
 			"run-image-mirrors", "IMAGE MIRROR...", "where else a run image can be had",

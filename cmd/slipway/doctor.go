@@ -71,9 +71,14 @@ to be bad. It changes nothing. The exit code is 1 only where no build can work.`
 // all looks at everything, the engine first.
 func (x *examination) all(ctx context.Context) {
 	x.add("slipway", noted, "%s", version)
+	withoutDaemon := x.oci(ctx)
 	rt, err := docker.New(ctx, docker.FromEnv(x.a.environ, x.a.getenv("HOME")))
 	if err != nil {
-		x.add("docker", broken, "%w", err)
+		if withoutDaemon {
+			x.add("docker", noted, "%w", err).Advice = "builds do not need it; slipway run --detach, and images in Docker, do"
+		} else {
+			x.add("docker", broken, "%w", err)
+		}
 		x.dockerAccess()
 	} else {
 		defer rt.Close()

@@ -261,11 +261,10 @@ func layerSizes(ctx context.Context, m *platform.Machine, img *image.Image) (out
 		}
 		return out
 	}
-	rt, ok := m.Runtime.(*docker.Runtime)
-	if !ok {
+	if m.Docker == nil {
 		return nil
 	}
-	steps, err := rt.History(ctx, img.EngineID)
+	steps, err := m.Docker.History(ctx, img.EngineID)
 	if err != nil {
 		return nil
 	}

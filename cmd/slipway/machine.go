@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -52,7 +54,9 @@ func (a *app) machine(ctx context.Context) (*platform.Machine, error) {
 			CA: trust.Bundle, Env: a.environ, DockerConfig: filepath.Join(a.dockerConfig(), "config.json"),
 			Insecure: slices.Concat(s.InsecureRegistries, a.insecure), UserAgent: "slipway/" + version,
 		},
-		Docker: docker.FromEnv(a.environ, a.getenv("HOME")),
+		Docker:  docker.FromEnv(a.environ, a.getenv("HOME")),
+		Runtime: firstOf(a.runtime, a.getenv("SLIPWAY_RUNTIME"), s.Runtime),
+		Allow:   slices.Concat(s.AllowNetworks, a.allow, a.proxyAddresses()),
 	})
 }
 
@@ -155,6 +159,36 @@ func (a *app) proxy() []string {
 		}
 	}
 	return out
+}
+
+// proxyAddresses are where this host's proxies are, which builds have to reach. A name that nobody knows is the
+// build's to complain of.
+func (a *app) proxyAddresses() (out []string) {
+	for _, kv := range a.proxy() {
+		name, value, _ := strings.Cut(kv, "=")
+		if strings.EqualFold(name, "no_proxy") {
+			continue
+		}
+		if !strings.Contains(value, "://") {
+			value = "http://" + value
+		}
+		u, err := url.Parse(value)
+		if err != nil {
+			continue
+		}
+		addresses, _ := net.LookupHost(u.Hostname())
+		out = append(out, addresses...)
+	}
+	return out
+}
+
+func firstOf(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
 }
 
 // resolver finds image arguments for commands that read images.

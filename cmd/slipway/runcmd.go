@@ -130,11 +130,19 @@ func (a *app) start(ctx context.Context, m *platform.Machine, arg string, o runO
 	if m.Runtime == nil {
 		return m.NoRuntime
 	}
+	if o.detach && m.Docker == nil {
+		return errors.New("--detach needs Docker, which keeps containers running: leave it out, or install Docker (apt-get install docker.io) and start it")
+	}
 	img, err := resolver(m, o.policy).Resolve(ctx, arg)
 	if err != nil {
 		return err
 	}
-	id, err := image.EnsureEngine(ctx, m.Engine, img, image.LoadOptions{Store: m.Store})
+	var id string
+	if o.detach {
+		id, err = image.EnsureEngine(ctx, m.Engine, img, image.LoadOptions{Store: m.Store})
+	} else {
+		id, err = m.Bring(ctx, img)
+	}
 	if err != nil {
 		return err
 	}

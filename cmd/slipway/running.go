@@ -124,11 +124,7 @@ func (a *app) leave(ctx context.Context, m *platform.Machine, arg string, spec c
 	if spec.Name == "" {
 		spec.Name = appName(arg)
 	}
-	rt, ok := m.Runtime.(*docker.Runtime)
-	if !ok {
-		return errors.New("--detach: this container runtime cannot leave containers running")
-	}
-	app, err := rt.Detach(ctx, spec)
+	app, err := m.Docker.Detach(ctx, spec)
 	if err != nil {
 		return appExit(err)
 	}

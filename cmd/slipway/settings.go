@@ -24,6 +24,8 @@ type settings struct {
 	DefaultBuilder     string              `toml:"default-builder,omitempty" json:"default-builder,omitempty"`
 	PullPolicy         string              `toml:"pull-policy,omitempty" json:"pull-policy,omitempty"`
 	InsecureRegistries []string            `toml:"insecure-registries,omitempty" json:"insecure-registries,omitempty"`
+	Runtime            string              `toml:"runtime,omitempty" json:"runtime,omitempty"`
+	AllowNetworks      []string            `toml:"allow-networks,omitempty" json:"allow-networks,omitempty"`
 	RunImageMirrors    map[string][]string `toml:"run-image-mirrors,omitempty" json:"run-image-mirrors,omitempty"`
 }
 

@@ -98,7 +98,11 @@ func heading(p platform.Phase) string {
 func (p *plainView) describe(e platform.Event) []string {
 	switch e.Kind {
 	case platform.EventPhaseStart:
-		return []string{p.paint.head.Render("===> " + heading(e.Phase))}
+		lines := []string{p.paint.head.Render("===> " + heading(e.Phase))}
+		if e.Text != "" {
+			lines = append(lines, p.ifVerbose("Containers: %s", clean(e.Text, false))...)
+		}
+		return lines
 	case platform.EventPhaseEnd:
 		if p.verbose {
 			return []string{p.paint.faint.Render(fmt.Sprintf("%s took %s", e.Phase, timeText(e.Elapsed)))}

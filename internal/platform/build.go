@@ -132,7 +132,11 @@ func newJob(m *Machine, o Options, ui UI) (*job, error) {
 // phase runs one phase and tells the UI when it starts and ends.
 func (j *job) phase(ctx context.Context, p Phase, run func(context.Context) error) error {
 	started := time.Now()
-	j.ui.Event(Event{Kind: EventPhaseStart, Phase: p})
+	start := Event{Kind: EventPhaseStart, Phase: p}
+	if p == PhasePrepare {
+		start.Text = j.m.Why
+	}
+	j.ui.Event(start)
 	err := run(ctx)
 	j.timings[p] = time.Since(started)
 	if err == nil {
@@ -215,7 +219,12 @@ func (j *job) restore(ctx context.Context) error {
 		PlatformAPI: platformAPI, Dirs: j.dirs, Group: j.detected.Group, Previous: j.analyzed.Metadata,
 		HasCache: true, Cache: j.cache.metadata,
 	}
-	return j.collector.Restore(ctx, r)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return j.collector.Restore(gctx, r) })
+	if w, ok := j.prepared.(container.Wirer); ok {
+		g.Go(func() error { return w.Wire(gctx) })
+	}
+	return g.Wait()
 }
 
 func (j *job) build(ctx context.Context) (err error) {

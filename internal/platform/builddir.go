@@ -100,9 +100,11 @@ func lockDir(dir string) (*os.File, error) {
 // nobody holds. A directory that is a moment old may be on its way to being locked.
 func (m *Machine) sweep(ctx context.Context, c *collectorBox) error {
 	var errs []error
-	if s, ok := m.Runtime.(container.Sweeper); ok {
-		_, err := s.Sweep(ctx)
-		errs = append(errs, err)
+	for _, rt := range m.runtimes() {
+		if s, ok := rt.(container.Sweeper); ok {
+			_, err := s.Sweep(ctx)
+			errs = append(errs, err)
+		}
 	}
 	dirs, err := os.ReadDir(m.builds())
 	errs = append(errs, err)

@@ -114,11 +114,28 @@ func newYard() (y *yard, err error) {
 
 func (y *yard) borrowed() bool { return os.Getenv(yardVariable) != "" }
 
+// runtimeVariable names the runtime that the tests use.
+const runtimeVariable = "SLIPWAY_TEST_RUNTIME"
+
+// testRuntime is Docker unless the environment says otherwise: see TestWithoutDaemon.
+func testRuntime() string {
+	if r := os.Getenv(runtimeVariable); r != "" {
+		return r
+	}
+	return platform.RuntimeDocker
+}
+
+// dockerOptions are the engine that the environment names.
+func dockerOptions() docker.Options {
+	home, _ := os.UserHomeDir()
+	return docker.FromEnv(os.Environ(), home)
+}
+
 // machine opens a machine with a state directory of its own.
 func machine(state string, tools platform.Tools, registry image.RegistryOptions) (*platform.Machine, error) {
-	home, _ := os.UserHomeDir()
 	return platform.Open(context.Background(), platform.Settings{
-		State: state, Tools: tools, Version: "0.0.0-test", Registry: registry, Docker: docker.FromEnv(os.Environ(), home),
+		State: state, Tools: tools, Version: "0.0.0-test", Registry: registry, Docker: dockerOptions(),
+		Runtime: testRuntime(),
 	})
 }
 
@@ -274,8 +291,17 @@ func (y *yard) find(t testing.TB, arg string) *image.Image {
 }
 
 // run starts a built image that is in Docker and gives its output.
-func (y *yard) run(t testing.TB, id string, s container.Spec) string {
+func (y *yard) run(t testing.TB, name string, s container.Spec) string {
 	t.Helper()
+	r := image.Resolver{Images: y.machine.Images, Engine: y.machine.Engine, Policy: image.PullNever}
+	img, err := r.Resolve(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := y.machine.Bring(t.Context(), img)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var out bytes.Buffer
 	s.Image, s.ImageUser, s.Network = id, true, container.Network{Mode: "none"}
 	s.Stdout, s.Stderr = &out, &out

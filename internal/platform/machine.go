@@ -1,15 +1,17 @@
 package platform
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"os"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/slipway-build/slipway/internal/container"
+	"github.com/slipway-build/slipway/internal/container/docker"
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/layerstore"
+	"github.com/slipway-build/slipway/internal/rootfs"
 )
 
 // A Machine is what builds stand on: directories of this host, the stores, and the runtime. It is made
@@ -22,11 +24,17 @@ type Machine struct {
 	Images *image.Images
 	// Registry reads and writes images in registries.
 	Registry *image.Registry
-	// Runtime runs containers, Engine is its image store. Both are nil where there is no Docker; NoRuntime
-	// then says why, for the one line that a user sees.
+	// Runtime runs containers. It is nil where there can be none; NoRuntime then says why, for the one line that a
+	// user sees. Why says which one was taken, and for what reason.
 	Runtime   container.Runtime
-	Engine    image.Engine
 	NoRuntime error
+	Why       string
+	// Docker is the Docker Engine and Engine its images, nil where there is none or it was left alone; with it the
+	// Runtime need not be Docker's.
+	Docker *docker.Runtime
+	Engine image.Engine
+	// Roots has the unpacked images of a Runtime without an engine; nil for Docker's.
+	Roots *rootfs.Store
 	// Tools are our own binaries for the container's platform.
 	Tools Tools
 	// Version is Slipway's own, for labels and reports.
@@ -59,7 +67,18 @@ func (m *Machine) runtime() (container.Runtime, error) {
 	if m.NoRuntime != nil {
 		return nil, m.NoRuntime
 	}
-	return nil, errors.New("no container runtime: install Docker (apt-get install docker.io) and start it")
+	return nil, errNothing
+}
+
+// Bring makes sure that the Runtime has an image, and returns what a container.Spec calls it.
+func (m *Machine) Bring(ctx context.Context, img *image.Image) (string, error) {
+	if m.Roots != nil {
+		return m.Roots.Add(ctx, img)
+	}
+	if _, err := m.runtime(); err != nil {
+		return "", err
+	}
+	return image.EnsureEngine(ctx, m.Engine, img, image.LoadOptions{Store: m.Store})
 }
 
 // resolver finds images for one build.

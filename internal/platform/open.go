@@ -2,13 +2,18 @@ package platform
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"github.com/slipway-build/slipway/internal/container"
 	"github.com/slipway-build/slipway/internal/container/docker"
+	"github.com/slipway-build/slipway/internal/container/oci"
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/layerstore"
+	"github.com/slipway-build/slipway/internal/rootfs"
 )
 
 // Settings say where a Machine keeps its things and whom it may talk to. They are filled in by cmd from
@@ -21,7 +26,37 @@ type Settings struct {
 	Docker   docker.Options
 	// NoDocker leaves Docker alone although there is one.
 	NoDocker bool
+	// Runtime chooses what runs containers: see ParseRuntime.
+	Runtime string
+	// Allow are private networks (CIDR or an address) that builds may reach where the Runtime keeps them from
+	// private addresses.
+	Allow []string
 }
+
+// Values of Settings.Runtime.
+const (
+	RuntimeAuto   = "auto"   // an OCI runtime where its needs are met, else Docker; also ""
+	RuntimeDocker = "docker" // the Docker Engine
+	RuntimeOCI    = "oci"    // runc or crun, with no daemon; "oci:NAME" another one
+)
+
+// ParseRuntime checks a value of Settings.Runtime.
+func ParseRuntime(s string) error {
+	name, isOCI := strings.CutPrefix(s, RuntimeOCI+":")
+	if s == "" || s == RuntimeAuto || s == RuntimeDocker || s == RuntimeOCI || isOCI && name != "" && !strings.HasPrefix(name, "-") {
+		return nil
+	}
+	return fmt.Errorf("runtime %q is neither auto, docker, oci nor oci:NAME", s)
+}
+
+// ParseNetwork checks one of Settings.Allow.
+func ParseNetwork(s string) error {
+	_, err := oci.ParseNetwork(s)
+	return err
+}
+
+// errNothing is what a user sees who has neither.
+var errNothing = errors.New("no container runtime: as root install runc (apt-get install runc), or install Docker (apt-get install docker.io) and start it")
 
 // Open makes a Machine. That Docker cannot be reached is not an error here: what needs it will say so.
 // Close the Machine in the end.
@@ -43,22 +78,78 @@ func Open(ctx context.Context, s Settings) (*Machine, error) {
 	if m.Registry, err = image.NewRegistry(s.Registry); err != nil {
 		return nil, err
 	}
+	if err := ParseRuntime(s.Runtime); err != nil {
+		return nil, err
+	}
+	var noDocker error
 	if s.NoDocker {
-		return m, nil
+		noDocker = errors.New("Docker is left alone")
+	} else if m.Docker, noDocker = docker.New(ctx, s.Docker); noDocker == nil {
+		m.Engine = m.Docker.Images()
+	} else {
+		m.Docker = nil
 	}
-	rt, err := docker.New(ctx, s.Docker)
+	return m, m.choose(s, noDocker)
+}
+
+// choose takes a runtime. That there is none is no error.
+func (m *Machine) choose(s Settings, noDocker error) error {
+	var noOCI error
+	if s.Runtime != RuntimeDocker {
+		_, binary, _ := strings.Cut(s.Runtime, ":")
+		if _, noOCI = oci.Find(binary); noOCI == nil {
+			return m.useOCI(s, binary)
+		}
+	}
+	switch {
+	case strings.HasPrefix(s.Runtime, RuntimeOCI):
+		m.NoRuntime = noOCI
+	case noDocker == nil:
+		m.Runtime, m.Why = m.Docker, "the Docker Engine at "+m.Docker.Host()
+		if noOCI != nil {
+			m.Why += " (" + noOCI.Error() + ")"
+		}
+	case noOCI != nil && os.Geteuid() == 0 && !s.NoDocker && errors.As(noDocker, new(*docker.UnavailableError)):
+		m.NoRuntime = fmt.Errorf("%w (%w)", errNothing, noDocker)
+	case s.NoDocker:
+		m.NoRuntime = errNothing
+	default:
+		m.NoRuntime = noDocker
+	}
+	return nil
+}
+
+func (m *Machine) useOCI(s Settings, binary string) (err error) {
+	if m.Roots, err = rootfs.OpenStore(filepath.Join(m.State, "rootfs")); err != nil {
+		return err
+	}
+	rt, err := oci.New(oci.Options{Dir: filepath.Join(m.State, "oci"), Store: m.Roots, Binary: binary, Allow: s.Allow})
 	if err != nil {
-		m.NoRuntime = err
-		return m, nil
+		return err
 	}
-	m.Runtime, m.Engine = rt, rt.Images()
-	return m, nil
+	m.Runtime, m.Why = rt, "OCI runtime "+rt.Binary()+", without a daemon"
+	if s.Runtime == "" || s.Runtime == RuntimeAuto {
+		m.Why += ": we are root and it is there"
+	}
+	return nil
 }
 
 // Close waits for removals that still go on.
 func (m *Machine) Close() error {
-	if m.Runtime == nil {
-		return nil
+	var errs []error
+	for _, rt := range m.runtimes() {
+		errs = append(errs, rt.Close())
 	}
-	return m.Runtime.Close()
+	return errors.Join(errs...)
+}
+
+// runtimes is the Runtime, and Docker where it is there besides.
+func (m *Machine) runtimes() (out []container.Runtime) {
+	if m.Runtime != nil {
+		out = append(out, m.Runtime)
+	}
+	if m.Docker != nil && m.Runtime != container.Runtime(m.Docker) {
+		out = append(out, m.Docker)
+	}
+	return out
 }

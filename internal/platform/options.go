@@ -150,7 +150,7 @@ type EventKind string
 
 // The kinds of Event.
 const (
-	EventPhaseStart EventKind = "phase-start" // Phase begins
+	EventPhaseStart EventKind = "phase-start" // Phase begins; with prepare, Text says which runtime was taken and why
 	EventPhaseEnd   EventKind = "phase-end"   // Phase ended after Elapsed
 	EventEngine     EventKind = "engine"      // Engine holds an event of package builder
 	EventNote       EventKind = "note"        // Text is for people

@@ -181,7 +181,7 @@ func (j *job) findBuilder(ctx context.Context) error {
 		return err
 	}
 	j.builder = b
-	if b.EngineID, err = image.EnsureEngine(ctx, j.m.Engine, img, image.LoadOptions{Store: j.m.Store}); err != nil {
+	if b.EngineID, err = j.m.Bring(ctx, img); err != nil {
 		return fmt.Errorf("builder %s: %w", j.o.Builder, err)
 	}
 	return nil
@@ -313,8 +313,9 @@ func (j *job) prepareBox(ctx context.Context) error {
 	}
 	spec := container.Spec{
 		Image: j.builder.EngineID, Argv: []string{agentPath, "agent"}, Env: j.o.Proxy, Dir: "/",
-		UID: j.dirs.UID, GID: j.dirs.GID, Mounts: mounts, Network: container.Network{Mode: j.o.Network},
-		Limits: container.Limits{Memory: j.limits.Memory, CPUs: j.limits.CPUs, PIDs: j.limits.PIDs, Disk: j.limits.Disk},
+		UID: j.dirs.UID, GID: j.dirs.GID, Mounts: mounts, // Detect needs no network, and a build none of our neighbours: where the runtime can, see container.Network.
+		Network: container.Network{Mode: j.o.Network, Later: true, Public: true},
+		Limits:  container.Limits{Memory: j.limits.Memory, CPUs: j.limits.CPUs, PIDs: j.limits.PIDs, Disk: j.limits.Disk},
 		DiskUsage: func(ctx context.Context) (int64, error) {
 			select {
 			case <-j.opened:

@@ -70,6 +70,9 @@ func checkOwner(t *testing.T, dir string, uid int) {
 		if err != nil {
 			return err
 		}
+		if e.Name() == "rootfs" && e.IsDir() {
+			return fs.SkipDir // images' files, of whom the images say; root's alone to enter
+		}
 		fi, err := e.Info()
 		if err != nil {
 			return err

@@ -12,18 +12,21 @@ import (
 // A need is a file or command that must be there, and the Debian package that brings it.
 type need struct{ command, file, pkg, why string }
 
-func needs(race bool) []need {
+func needs(race, withoutDocker bool) []need {
 	list := []need{
 		{command: "git", pkg: "git", why: "versions and sources"},
 		{command: "curl", pkg: "curl", why: "the demo's requests"},
+		{command: "runc", pkg: "runc", why: "containers without a daemon, for root"},
 		{command: "zip", pkg: "zip", why: "sources as zip files in tests"},
 		{command: "xz", pkg: "xz-utils", why: "archives"},
 		{file: "/etc/ssl/certs/ca-certificates.crt", pkg: "ca-certificates", why: "TLS"},
 		{command: "mmdebstrap", pkg: "mmdebstrap", why: "base images"},
 		{file: "/usr/share/keyrings/debian-archive-keyring.gpg", pkg: "debian-archive-keyring", why: "base images"},
-		{command: "docker-registry", pkg: "docker-registry", why: "a real registry in tests"},
-		{file: "/bin/bash-static", pkg: "bash-static", why: "the small builder of tests"},
-		{file: "/bin/busybox", pkg: "busybox-static", why: "the small builder of tests"},
+	}
+	if !withoutDocker { // for tests
+		list = append(list, need{command: "docker-registry", pkg: "docker-registry", why: "a real registry in tests"},
+			need{file: "/bin/bash-static", pkg: "bash-static", why: "the small builder of tests"},
+			need{file: "/bin/busybox", pkg: "busybox-static", why: "the small builder of tests"})
 	}
 	if os.Geteuid() != 0 {
 		list = append(list, need{command: "newuidmap", pkg: "uidmap", why: "base images as an ordinary user"})
@@ -44,18 +47,21 @@ func (n need) met() bool {
 }
 
 // install asks apt for the packages that are missing.
-func (m *machine) install(ctx context.Context, race bool) error {
+func (m *machine) install(ctx context.Context, needs []need, docker bool) error {
 	var pkgs []string
-	for _, n := range needs(race) {
+	for _, n := range needs {
 		if !n.met() {
 			pkgs = append(pkgs, n.pkg)
 		}
 	}
-	if address, _ := m.dockerAddress(); address == defaultSocket && ping(ctx, address).state == down && found("dockerd") == "" {
+	if address, _ := m.dockerAddress(); docker && address == defaultSocket && ping(ctx, address).state == down && found("dockerd") == "" {
 		pkgs = append(pkgs, "docker.io", "iptables")
 		if strings.HasPrefix(readAll("/sys/module/apparmor/parameters/enabled"), "Y") && found("apparmor_parser") == "" {
 			pkgs = append(pkgs, "apparmor") // only recommended by docker.io, but with such a kernel no container starts without
 		}
+	}
+	if docker && found("docker") == "" && !strings.Contains(readAll("/etc/os-release"), `VERSION_ID="12"`) {
+		pkgs = append(pkgs, "docker-cli") // part of docker.io in Debian 12 only
 	}
 	if len(pkgs) == 0 {
 		return nil

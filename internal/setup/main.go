@@ -30,6 +30,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	flags.SetOutput(stderr)
 	state := flags.String("state", ".state", "directory for the engine's log and pid file, where we start one")
 	race := flags.Bool("race", false, "also install what the race detector needs")
+	demo := flags.Bool("demo", false, "only what building and running apps needs: for root an OCI runtime, and no Docker")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
@@ -37,7 +38,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	}
 	dir, err := filepath.Abs(*state)
 	if err == nil {
-		err = newMachine(dir, env, stdout).prepare(ctx, *race)
+		err = newMachine(dir, env, stdout).prepare(ctx, *race, *demo && os.Geteuid() == 0)
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "setup:", err)
@@ -69,9 +70,13 @@ func newMachine(state string, env []string, out io.Writer) *machine {
 	return m
 }
 
-func (m *machine) prepare(ctx context.Context, race bool) error {
-	if err := m.install(ctx, race); err != nil {
+func (m *machine) prepare(ctx context.Context, race, withoutDocker bool) error {
+	if err := m.install(ctx, needs(race, withoutDocker), !withoutDocker); err != nil {
 		return err
+	}
+	if withoutDocker {
+		m.say("ready, containers run with %s and no daemon", found("runc"))
+		return nil
 	}
 	if err := m.subordinateIDs(ctx); err != nil {
 		return err

@@ -31,17 +31,25 @@ type egress struct{ allow []netip.Prefix }
 func newEgress(allow []string) (egress, error) {
 	var e egress
 	for _, s := range allow {
-		p, err := netip.ParsePrefix(s)
+		p, err := ParseNetwork(s)
 		if err != nil {
-			a, aerr := netip.ParseAddr(s)
-			if aerr != nil {
-				return e, fmt.Errorf("network to allow %q is neither an address nor address/bits", s)
-			}
-			p = netip.PrefixFrom(a, a.BitLen())
+			return e, err
 		}
-		e.allow = append(e.allow, p.Masked())
+		e.allow = append(e.allow, p)
 	}
 	return e, nil
+}
+
+// ParseNetwork reads an address, or a network as address/bits.
+func ParseNetwork(s string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(s); err == nil {
+		return p.Masked(), nil
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil || a.Zone() != "" {
+		return netip.Prefix{}, fmt.Errorf("network %q is neither an address nor address/bits", s)
+	}
+	return netip.PrefixFrom(a, a.BitLen()), nil
 }
 
 // guard puts rules into a namespace, in whose container nobody may change them: public addresses, name servers, what

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -278,4 +279,16 @@ func openFirewall() error {
 // linkRule is a rule as iptables lists it.
 func linkRule(rule []string) string {
 	return "-A FORWARD " + strings.Join(rule, " ") + "\n"
+}
+
+// NetworkReady says whether the kernel has what a container's own network needs, without changing anything.
+func NetworkReady() error {
+	c, err := nftables.New()
+	if err == nil {
+		_, err = c.ListTables()
+	}
+	if err != nil {
+		return fmt.Errorf("the kernel's nf_tables cannot be used: %w", err)
+	}
+	return nil
 }

@@ -1,0 +1,82 @@
+package platform_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/platform"
+)
+
+// withoutDaemon are the tests that are run again with an OCI runtime: those about what a build may do, what comes of
+// it, and what is left. TestSame* compare with images that Docker has.
+const withoutDaemon = "^(TestSameEverywhere|TestSameAfterCancel|TestCanary|TestLeavesNothing|TestSideBySide|TestSemantics.*|TestPlaceAndOwner|TestTrust|TestUsersOwn)$"
+
+// TestWithoutDaemon runs tests of this binary with the oci runtime, which needs root. An ordinary user is told so.
+func TestWithoutDaemon(t *testing.T) {
+	y := open(t)
+	if os.Geteuid() != 0 {
+		m, err := platform.Open(t.Context(), platform.Settings{State: t.TempDir(), Tools: y.tools(), NoDocker: true, Runtime: platform.RuntimeOCI})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		if m.Runtime != nil || m.NoRuntime == nil || !strings.Contains(m.NoRuntime.Error(), "root") {
+			t.Errorf("runtime %v, reason %v", m.Runtime, m.NoRuntime)
+		}
+		return
+	}
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.timeout=15m", "-test.run", withoutDaemon)
+	cmd.Env = append(os.Environ(), runtimeVariable+"="+platform.RuntimeOCI)
+	out, err := cmd.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestSameEverywhere")) {
+		t.Errorf("without a daemon: %v\n%s", err, out)
+	}
+}
+
+// TestChoice: which runtime is taken, and what is said where there is none.
+func TestChoice(t *testing.T) {
+	t.Parallel()
+	y := open(t)
+	for _, tc := range []struct {
+		runtime  string
+		noDocker bool
+		root     string // what root gets: oci, docker, or the reason why nothing
+		ordinary string
+	}{
+		{"", false, "oci", "docker"},
+		{"auto", true, "oci", "no container runtime"},
+		{"oci", true, "oci", "needs root"},
+		{"docker", false, "docker", "docker"},
+		{"docker", true, "no container runtime", "no container runtime"},
+		{"oci:absent", false, `"absent" is not there`, "needs root"},
+	} {
+		m, err := platform.Open(t.Context(), platform.Settings{State: t.TempDir(), Tools: y.tools(), Docker: dockerOptions(), NoDocker: tc.noDocker, Runtime: tc.runtime, Registry: image.RegistryOptions{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := tc.ordinary
+		if os.Geteuid() == 0 {
+			want = tc.root
+		}
+		got := "oci"
+		switch {
+		case m.Runtime == nil:
+			got = m.NoRuntime.Error()
+		case m.Roots == nil:
+			got = "docker"
+		}
+		if !strings.Contains(got, want) || strings.Contains(got, "\n") || m.Runtime != nil && m.Why == "" {
+			t.Errorf("runtime %q, no Docker %v: got %q (%s), want %q", tc.runtime, tc.noDocker, got, m.Why, want)
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := platform.Open(t.Context(), platform.Settings{State: t.TempDir(), Runtime: "podman"}); err == nil {
+		t.Error("an unknown runtime is no error")
+	}
+}
