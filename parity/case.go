@@ -16,6 +16,9 @@ type testCase struct {
 	buildpacks []pack
 	files      map[string]string      // below the place; '!' behind the name makes one executable
 	prepare    func(app string) error // what files cannot say
+	demo       string                 // an app of fixtures/apps, with the buildpack of bin/buildpacks that builds it
+	with       []string               // further buildpacks of bin/buildpacks
+	varies     []string               // layers that no two builds make alike, whoever builds: compared by name
 	args, env  []string
 	oci        bool   // the run image is an OCI image
 	newName    bool   // the second build has another name and -previous-image
@@ -124,6 +127,19 @@ func cases() []testCase {
 	}
 	return append(all, outputCases()...)
 }
+
+// demoCases are the apps of the demo, built by the buildpacks that we ship. They need the network, and some minutes.
+func demoCases() []testCase {
+	return []testCase{
+		{name: "demo app static", demo: "static", with: []string{"procfile"}},
+		// npm's and Go's own caches hold the times of requests and of compilations.
+		{name: "demo app node", demo: "node", with: []string{"procfile"}, varies: []string{"npm-cache"}},
+		{name: "demo app go", demo: "go", with: []string{"procfile"}, varies: []string{"build-cache", "modules"}},
+	}
+}
+
+// demoPack is the buildpack of a demo app.
+var demoPack = map[string]string{"static": "static", "node": "nodejs", "go": "go"}
 
 // Of the oldest API, with what was taken away later.
 var old = pack{id: "old", api: "0.7", build: `

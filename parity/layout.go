@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/pelletier/go-toml/v2"
 )
 
 // layOut makes all directories of a build anew, except the cache.
@@ -45,6 +47,11 @@ func (p *place) layOut(c testCase, round int) error {
 		files[dir+"/bin/build!"] = "#!/bin/bash\nset -euo pipefail\numask 022\nL=$1\n" + b.build + "\n"
 		fmt.Fprintf(&order, "[[order.group]]\nid = %q\nversion = \"1.2.3\"\noptional = %v\n", b.id, b.optional)
 	}
+	if c.demo != "" {
+		if err := p.layOutDemo(c, files, &order); err != nil {
+			return err
+		}
+	}
 	files["order.toml"] = order.String()
 	maps.Copy(files, c.files)
 	for f, text := range files {
@@ -79,4 +86,38 @@ func (p *place) layOut(c testCase, round int) error {
 		}
 		return os.Chmod(at, fi.Mode()) // a change of owner takes setuid away
 	})
+}
+
+// passedOn are the variables by which tools find certificates and mirrors here: a build's environment has no other way.
+var passedOn = []string{"SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "GOPROXY", "GOSUMDB", "BP_NODE_MIRROR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
+
+// layOutDemo copies an app of ours and its buildpacks, the most particular one first.
+func (p *place) layOutDemo(c testCase, files map[string]string, order *strings.Builder) error {
+	if err := os.CopyFS(p.path("app"), os.DirFS(filepath.Join("fixtures", "apps", c.demo))); err != nil {
+		return err
+	}
+	for i, name := range append([]string{demoPack[c.demo]}, c.with...) {
+		from := filepath.Join("bin", "buildpacks", name)
+		text, err := os.ReadFile(filepath.Join(from, "buildpack.toml"))
+		if err != nil {
+			return fmt.Errorf("%w (make buildpacks makes it)", err)
+		}
+		var d struct {
+			Buildpack struct{ ID, Version string }
+		}
+		if err := toml.Unmarshal(text, &d); err != nil {
+			return err
+		}
+		to := p.path("buildpacks", strings.ReplaceAll(d.Buildpack.ID, "/", "_"), d.Buildpack.Version)
+		if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+			return err
+		}
+		fmt.Fprintf(order, "[[order.group]]\nid = %q\nversion = %q\noptional = %v\n", d.Buildpack.ID, d.Buildpack.Version, i > 0)
+	}
+	for _, name := range passedOn {
+		if v := os.Getenv(name); v != "" {
+			files["platform/env/"+name] = v
+		}
+	}
+	return nil
 }

@@ -2,7 +2,7 @@
 // and labels of the image, what the cache holds, and what buildpacks see of an earlier build. Each case is built
 // twice in all four orders of the two lifecycles, so that each has to reuse what the other left.
 //
-// It knows lifecycles by their command line only. It needs root, because a creator drops privileges, and no network.
+// It knows lifecycles by their command line only. It needs root, because a creator drops privileges, and no network but for the demo apps.
 package main
 
 import (
@@ -25,6 +25,7 @@ type options struct {
 	ours, other string
 	only        string
 	logs        string
+	apps        bool
 }
 
 func run(args []string, getenv func(string) string, stdout, stderr io.Writer) int {
@@ -56,6 +57,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	f.StringVar(&o.ours, "lifecycle", "bin/lifecycle", "directory of our lifecycle")
 	f.StringVar(&o.other, "with", getenv("PARITY_LIFECYCLE"), "directory of the other lifecycle ($PARITY_LIFECYCLE), with lifecycle and launcher in it")
 	f.StringVar(&o.only, "only", "", "cases whose names contain this")
+	f.BoolVar(&o.apps, "apps", false, "also the demo apps, with bin/buildpacks; this needs the network")
 	f.StringVar(&o.logs, "logs", "", "directory for the output of all builds")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -95,7 +97,11 @@ func compareAll(ctx context.Context, o options, out io.Writer) (different bool, 
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
 	equal, known, n := 0, 0, 0
-	for _, c := range cases() {
+	all := cases()
+	if o.apps {
+		all = append(all, demoCases()...)
+	}
+	for _, c := range all {
 		if !strings.Contains(c.name, o.only) {
 			continue
 		}

@@ -216,7 +216,23 @@ func (p *place) build(ctx context.Context, c testCase, order string, round int, 
 		return r, err
 	}
 	r.lines = append(append(r.lines, lines...), cache...)
+	for _, layer := range c.varies {
+		r.lines = byName(r.lines, layer)
+	}
 	return r, nil
+}
+
+// byName puts a layer's name in the place of its diffID, wherever it is said.
+func byName(lines []string, layer string) []string {
+	at := regexp.MustCompile(`\.layers\.` + regexp.QuoteMeta(layer) + `\.sha = "(sha256:[0-9a-f]{64})"`)
+	for _, l := range slices.Clone(lines) {
+		if m := at.FindStringSubmatch(l); m != nil {
+			for i := range lines {
+				lines[i] = strings.ReplaceAll(lines[i], m[1], layer)
+			}
+		}
+	}
+	return lines
 }
 
 // wholeFloat is 1.0, which is what an integer may come back as: metadata goes through JSON, which has one kind of number.

@@ -36,17 +36,17 @@ func (x *examination) oci(ctx context.Context) bool {
 		f.Text += ", " + first
 	}
 	if b, err := os.ReadFile("/proc/filesystems"); err == nil && !strings.Contains(string(b), "\toverlay\n") {
-		x.add("overlay", warning, "the kernel has not loaded overlayfs").Advice = "modprobe overlay"
+		x.add("oci overlay", warning, "the kernel has not loaded overlayfs").Advice = "modprobe overlay"
 	}
 	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
-		x.add("cgroups", healthy, "v2, used directly")
+		x.add("oci cgroups", healthy, "v2, used directly")
 	} else if _, err := os.Stat("/sys/fs/cgroup/memory"); err == nil {
-		x.add("cgroups", healthy, "v1, used directly")
+		x.add("oci cgroups", healthy, "v1, used directly")
 	} else {
 		f.State, f.Advice = warning, "no control groups are mounted below /sys/fs/cgroup: limits cannot be held"
 	}
 	if err := oci.NetworkReady(); err != nil {
-		x.add("network", warning, "%w", err).Advice = "builds work with --network host or none only"
+		x.add("oci network", warning, "%w", err).Advice = "builds work with --network host or none only"
 	}
 	return true
 }
