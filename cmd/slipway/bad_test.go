@@ -163,7 +163,7 @@ func (y *yard) work(t *testing.T) *work {
 // environ is what slipway sees: nothing of the machine but where Docker is.
 func (w *work) environ(more ...string) []string {
 	env := []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Dir(w.home), "SLIPWAY_HOME=" + w.home, "SLIPWAY_RUNTIME=docker",
+		"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Dir(w.home), "SLIPWAY_HOME=" + w.home, "SLIPWAY_RUNTIME=" + testRuntime(),
 		"DOCKER_CONFIG=" + filepath.Join(filepath.Dir(w.home), "docker"),
 	}
 	if h, ok := os.LookupEnv("DOCKER_HOST"); ok {

@@ -80,7 +80,7 @@ func (s *stage) name(what string) string { return s.run + "/" + what }
 
 // environ is the environment of the command.
 func (s *stage) environ() []string {
-	return append(os.Environ(), "SLIPWAY_RUNTIME=docker", "SLIPWAY_HOME="+s.path("home"), "SLIPWAY_TOOLS="+s.path("tools"))
+	return append(os.Environ(), "SLIPWAY_RUNTIME="+testRuntime(), "SLIPWAY_HOME="+s.path("home"), "SLIPWAY_TOOLS="+s.path("tools"))
 }
 
 // base writes a base image as an OCI layout: directories, a user, no program. Newer, foreign (of another
@@ -158,4 +158,12 @@ func check(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// testRuntime is what the tests' builds run with: Docker, or what SLIPWAY_TEST_RUNTIME says.
+func testRuntime() string {
+	if r := os.Getenv("SLIPWAY_TEST_RUNTIME"); r != "" {
+		return r
+	}
+	return "docker"
 }
