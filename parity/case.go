@@ -134,7 +134,7 @@ func demoCases() []testCase {
 		{name: "demo app static", demo: "static", with: []string{"procfile"}},
 		// npm's and Go's own caches hold the times of requests and of compilations.
 		{name: "demo app node", demo: "node", with: []string{"procfile"}, varies: []string{"npm-cache"}},
-		{name: "demo app go", demo: "go", with: []string{"procfile"}, varies: []string{"build-cache", "modules"}},
+		{name: "demo app go", demo: "go", with: []string{"procfile"}, varies: []string{"build-cache"}},
 	}
 }
 

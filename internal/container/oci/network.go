@@ -235,8 +235,24 @@ func removeLink(dir string) error {
 	return deleteLink(string(b))
 }
 
+var forwarding struct {
+	sync.Mutex
+	done bool
+}
+
 // hostRules has this machine forward what comes from containers, once per process.
-var hostRules = sync.OnceValue(func() error {
+func hostRules() error {
+	forwarding.Lock()
+	defer forwarding.Unlock()
+	if forwarding.done {
+		return nil
+	}
+	err := forwardPackets()
+	forwarding.done = err == nil
+	return err
+}
+
+func forwardPackets() error {
 	const forward = "/proc/sys/net/ipv4/ip_forward"
 	if b, err := os.ReadFile(forward); err == nil && strings.TrimSpace(string(b)) != "1" {
 		if err := os.WriteFile(forward, []byte("1"), 0o644); err != nil {
@@ -247,7 +263,7 @@ var hostRules = sync.OnceValue(func() error {
 		return fmt.Errorf("translate addresses: %w", err)
 	}
 	return openFirewall()
-})
+}
 
 // openFirewall lets containers' packets through a host firewall made with iptables that drops what it forwards, as
 // Docker's does. Without iptables there is none.

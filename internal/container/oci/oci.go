@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/containerd/go-runc"
 
@@ -181,7 +182,28 @@ func (r *Runtime) Sweep(ctx context.Context) ([]string, error) {
 		}
 		removed = append(removed, id)
 	})
-	return removed, errors.Join(append(errs, err)...)
+	return removed, errors.Join(append(errs, err, r.sweepUnnamed(ctx))...)
+}
+
+// unnamedFor is how long a container's directory may have no record: on its way in or out it has none for a moment.
+const unnamedFor = time.Hour
+
+// sweepUnnamed removes directories that a Slipway left which was killed before it had written the record, or after it
+// had removed it.
+func (r *Runtime) sweepUnnamed(ctx context.Context) error {
+	dirs, err := os.ReadDir(r.containers())
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, d := range dirs {
+		fi, err := d.Info()
+		if err != nil || time.Since(fi.ModTime()) < unnamedFor || exists(filepath.Join(r.containers(), d.Name(), "record.json")) {
+			continue
+		}
+		errs = append(errs, r.remove(ctx, d.Name(), true))
+	}
+	return errors.Join(errs...)
 }
 
 // Labelled lists the containers, of any state, that carry a label with that value.

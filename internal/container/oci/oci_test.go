@@ -363,6 +363,18 @@ func TestSweep(t *testing.T) {
 	if err := p.Close(); err != nil {
 		t.Error(err)
 	}
+	// And what was left before it had a record.
+	unnamed := filepath.Join(o.Dir, "containers", "unnamed")
+	past := time.Now().Add(-2 * time.Hour)
+	if err := errors.Join(os.MkdirAll(filepath.Join(unnamed, "rootfs"), 0o700), os.Chtimes(unnamed, past, past)); err != nil {
+		t.Fatal(err)
+	}
+	if err := (rootfs.Overlay{Lower: []string{"/usr", "/etc"}}).Mount(filepath.Join(unnamed, "rootfs")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rt.Sweep(t.Context()); err != nil {
+		t.Error(err)
+	}
 	if h := holdings(t, o.Dir); h.mounts+h.dirs != 0 {
 		t.Errorf("left: %+v", h)
 	}
