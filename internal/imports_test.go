@@ -57,7 +57,7 @@ func allowed() map[string][]string {
 		// package knows the seam only.
 		"internal/platform": {
 			"builder", "builder/base", "builder/cnb", "internal/agent", "internal/cache", "internal/container",
-			"internal/container/docker", "internal/image", "internal/layerstore", "internal/lifecycle", "internal/source",
+			"internal/container/docker", "internal/image", "internal/layerstore", "internal/lifecycle", "internal/rootfs", "internal/source",
 		},
 
 		"conformance":   {}, // looks at any lifecycle, from outside

@@ -21,6 +21,8 @@ type Settings struct {
 	Docker   docker.Options
 	// NoDocker leaves Docker alone although there is one.
 	NoDocker bool
+	// Copy is Machine.Copy.
+	Copy bool
 }
 
 // Open makes a Machine. That Docker cannot be reached is not an error here: what needs it will say so.
@@ -33,7 +35,7 @@ func Open(ctx context.Context, s Settings) (*Machine, error) {
 	if err := os.MkdirAll(state, 0o755); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
-	m := &Machine{State: state, Tools: s.Tools, Version: s.Version}
+	m := &Machine{State: state, Tools: s.Tools, Version: s.Version, Copy: s.Copy}
 	if m.Store, err = layerstore.Open(filepath.Join(state, "images")); err != nil {
 		return nil, err
 	}
