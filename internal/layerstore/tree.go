@@ -242,7 +242,7 @@ func (s *Store) removeTree(name string) (bool, error) {
 	// In two steps, so that half a tree never has a tree's name.
 	old, err := os.MkdirTemp(s.treeDir(), oldTree)
 	if err == nil {
-		err = os.Rename(dir, old)
+		err = os.Rename(dir, filepath.Join(old, "tree"))
 	}
 	if err == nil {
 		err = os.RemoveAll(old)

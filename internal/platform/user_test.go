@@ -70,6 +70,9 @@ func checkOwner(t *testing.T, dir string, uid int) {
 		if err != nil {
 			return err
 		}
+		if uid == 0 && e.Name() == "trees" { // layers as builds see them, with their owner; nobody else reaches the store
+			return fs.SkipDir
+		}
 		fi, err := e.Info()
 		if err != nil {
 			return err
