@@ -14,6 +14,12 @@ type Sink interface {
 	Layer(ctx context.Context, l Layer, previous string) (LayerResult, error)
 }
 
+// A KnowingSink is a Sink that finds a layer it has by its diffID alone.
+type KnowingSink interface {
+	Sink
+	Known(ctx context.Context, diffID string) (r LayerResult, known bool, err error)
+}
+
 // A LayerResult is a layer after it has been written: its identity in an image's config (DiffID) and, where the
 // Sink compresses, in its manifest (Digest, Size).
 type LayerResult struct {
@@ -47,6 +53,9 @@ type ExportInput struct {
 	// Cache tells that cache layers are wanted too; PreviousCache is what the cache holds.
 	Cache         bool
 	PreviousCache cnb.CacheMetadata
+	// Unchanged are layers, by Layer.ID, whose files the caller knows to be those of a diffID, and UnpackedLayer.Exact.
+	// A KnowingSink that has it is asked for it instead of being given the files.
+	Unchanged map[string]string
 	// Extended are the layers of the extended run image, lowest first; Compose wants its config.
 	Extended    []ExtendedLayer
 	Launcher    Launcher

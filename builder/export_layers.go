@@ -42,6 +42,7 @@ type layerJob struct {
 	data      cnb.LayerMetadataFile
 	previous  string // diffID in the previous image
 	cached    string // diffID in the cache
+	unchanged string // diffID where the contents are those that were restored
 	forImage  bool
 	kept      bool // no contents: previous is the layer
 	app       bool
@@ -98,7 +99,7 @@ func (e *exporter) planBuildpack(bp BuiltBuildpack) error {
 		job := e.newJob(Layer{
 			ID:        id,
 			CreatedBy: fmt.Sprintf(createdByBuildpack, l.Name, string(bp.ID)+"@"+bp.Version),
-			parts:     e.tree(string(bp.ID.Dir()), string(l.Name)),
+			parts:     layerTree(e.Dirs, bp.ID.Dir(), string(l.Name)),
 		})
 		job.buildpack, job.name = bp.Ref, string(l.Name)
 		job.data = cnb.LayerMetadataFile{Build: l.Types.Build, Launch: l.Types.Launch, Cache: l.Types.Cache}
@@ -107,6 +108,9 @@ func (e *exporter) planBuildpack(bp BuiltBuildpack) error {
 		}
 		old, hasOld := previous[job.name]
 		job.previous, job.cached = old.SHA, cached[job.name].SHA
+		if l.Contents {
+			job.unchanged = e.Unchanged[id]
+		}
 		if l.Types.Launch {
 			switch {
 			case l.Contents:
@@ -152,11 +156,11 @@ func (e *exporter) newJob(l Layer) *layerJob {
 	return job
 }
 
-// tree is the parts of a directory below <layers>, with its parents.
-func (e *exporter) tree(below ...string) []layerPart {
-	name := path.Join(e.Dirs.Layers, path.Join(below...))
-	return append(parentsOf(e.Dirs, name), treePart{
-		anchor: e.Dirs.Host(e.Dirs.Layers), below: below, name: name, uid: e.Dirs.UID, gid: e.Dirs.GID,
+// layerTree is the parts of a directory below <layers>, with its parents.
+func layerTree(d Dirs, below ...string) []layerPart {
+	name := path.Join(d.Layers, path.Join(below...))
+	return append(parentsOf(d, name), treePart{
+		anchor: d.Host(d.Layers), below: below, name: name, uid: d.UID, gid: d.GID,
 	})
 }
 
@@ -168,7 +172,7 @@ func (e *exporter) imageJob(l Layer, previous string) *layerJob {
 }
 
 func (e *exporter) sbomJob(kind string) *layerJob {
-	job := e.newJob(Layer{ID: engineLayer + kind + ".sbom", CreatedBy: createdBySBOM, parts: e.tree("sbom", kind)})
+	job := e.newJob(Layer{ID: engineLayer + kind + ".sbom", CreatedBy: createdBySBOM, parts: layerTree(e.Dirs, "sbom", kind)})
 	job.forImage = true
 	if e.Previous.BOM != nil {
 		job.previous = e.Previous.BOM.SHA
@@ -283,10 +287,28 @@ func (j *layerJob) run(ctx context.Context, sink Sink) {
 	if !validDiffID(previous) {
 		previous = ""
 	}
+	if j.fromSink(ctx, sink, previous) {
+		return
+	}
 	j.result, j.err = sink.Layer(ctx, j.layer, previous)
 	if j.err == nil && !validDiffID(j.result.DiffID) {
 		j.err = fmt.Errorf("layer %s was stored without a diffID", j.layer.ID)
 	}
+}
+
+// fromSink settles a layer that did not change with what the sink has of it.
+func (j *layerJob) fromSink(ctx context.Context, sink Sink, previous string) bool {
+	s, ok := sink.(KnowingSink)
+	if !ok || !validDiffID(j.unchanged) {
+		return false
+	}
+	res, known, err := s.Known(ctx, j.unchanged)
+	if err != nil || !known { // asked again, by the layer's bytes
+		return false
+	}
+	res.DiffID, res.Reused = j.unchanged, j.unchanged == previous
+	j.result = res
+	return true
 }
 
 // finish reports a job that is done.

@@ -29,6 +29,8 @@ type RestoreInput struct {
 	// SBOMTree tells to take the previous image's SBOM files from <layers>/sbom, where ExtractSBOM put them, and
 	// to remove what is there in the end. SBOM is not used then.
 	SBOMTree bool
+	// InPlace are layers whose contents are below <layers> already, as UnpackCached left them: they are not extracted.
+	InPlace []PlacedLayer
 	// SkipLayers restores store.toml and nothing else (platform, "skip-layers").
 	SkipLayers bool
 	Limits     Limits
@@ -114,18 +116,58 @@ func (r *restorer) buildpack(ref cnb.Ref) error {
 	if r.SkipLayers {
 		return nil
 	}
-	app, cached := layersOf(r.Previous.Buildpacks, ref.ID), layersOf(r.cached.Buildpacks, ref.ID)
-	found := r.choose(app, cached)
-	for _, name := range sortedKeys(found) {
-		if _, err := cnb.ParseLayerName(name); err != nil {
-			r.warn(ref, name, fmt.Sprintf("layer %.100q is not restored: %v", name, err))
+	for _, s := range restoreSteps(r.PlatformAPI, ref.ID, r.Previous, r.cached) {
+		if s.warning != "" {
+			r.warn(ref, s.layer, s.warning)
 			continue
 		}
-		if err := r.layer(ref, name, found[name], cached[name]); err != nil {
+		if err := r.write(ref.ID, s.layer+".toml", s.text); err != nil {
 			return err
+		}
+		r.emit(Event{Kind: EventLayerRestoredMetadata, Buildpack: ref, Layer: s.layer, Text: s.from})
+		if s.sha != "" {
+			r.jobs = append(r.jobs, &restoreJob{buildpack: ref, layer: s.layer, sha: s.sha, done: make(chan struct{})})
 		}
 	}
 	return nil
+}
+
+// A restoreStep is what Restore does about one layer.
+type restoreStep struct {
+	layer   string
+	from    string
+	text    []byte // of <layer>.toml
+	sha     string // of the contents that come from the cache; "" for none
+	warning string // why nothing of it is restored
+}
+
+// restoreSteps is what becomes of a buildpack's layers, in order.
+func restoreSteps(api cnb.API, id cnb.ID, previous cnb.LayersMetadata, cache cnb.CacheMetadata) (steps []restoreStep) {
+	app, cached := layersOf(previous.Buildpacks, id), layersOf(cache.Buildpacks, id)
+	found := chooseLayers(api, app, cached)
+	for _, name := range sortedKeys(found) {
+		l, c := found[name], cached[name]
+		s := restoreStep{layer: name, from: l.from}
+		if _, err := cnb.ParseLayerName(name); err != nil {
+			s.warning = fmt.Sprintf("layer %.100q is not restored: %v", name, err)
+			steps = append(steps, s)
+			continue
+		}
+		if c.Cache && c.SHA != l.SHA {
+			continue // the cache holds other contents than the metadata is about: the buildpack has to see nothing of it
+		}
+		data, _ := l.Data.(map[string]any)
+		text, err := cnb.EncodeLayer(cnb.LayerTOML{Metadata: data})
+		if err != nil {
+			s.warning = fmt.Sprintf("layer %s:%s is not restored: its metadata is not TOML: %v", id, name, err)
+		}
+		s.text = text
+		if c.Cache {
+			s.sha = c.SHA
+		}
+		steps = append(steps, s)
+	}
+	return steps
 }
 
 // A restorable is a layer whose metadata comes back, and from where.
@@ -134,9 +176,9 @@ type restorable struct {
 	from string
 }
 
-// choose tells which layers' metadata is restored: the table of layer types in the spec, and from Platform API
+// chooseLayers tells which layers' metadata is restored: the table of layer types in the spec, and from Platform API
 // 0.14 on also launch layers that the cache alone knows.
-func (r *restorer) choose(app, cached map[string]cnb.LayerMetadata) map[string]restorable {
+func chooseLayers(api cnb.API, app, cached map[string]cnb.LayerMetadata) map[string]restorable {
 	out := map[string]restorable{}
 	for name, l := range app {
 		inCache := cached[name].Cache
@@ -152,34 +194,12 @@ func (r *restorer) choose(app, cached map[string]cnb.LayerMetadata) map[string]r
 		if !l.Cache {
 			continue
 		}
-		if _, inApp := app[name]; l.Launch && (inApp || !r.PlatformAPI.AtLeast(0, 14)) {
+		if _, inApp := app[name]; l.Launch && (inApp || !api.AtLeast(0, 14)) {
 			continue
 		}
 		out[name] = restorable{l, "cache"}
 	}
 	return out
-}
-
-// layer writes <layer>.toml, unless the cache holds other contents than the metadata is about: then the
-// buildpack has to see nothing of the layer.
-func (r *restorer) layer(ref cnb.Ref, name string, l restorable, cached cnb.LayerMetadata) error {
-	if cached.Cache && cached.SHA != l.SHA {
-		return nil
-	}
-	data, _ := l.Data.(map[string]any)
-	text, err := cnb.EncodeLayer(cnb.LayerTOML{Metadata: data})
-	if err != nil {
-		r.warn(ref, name, fmt.Sprintf("layer %s:%s is not restored: its metadata is not TOML: %v", ref.ID, name, err))
-		return nil
-	}
-	if err := r.write(ref.ID, name+".toml", text); err != nil {
-		return err
-	}
-	r.emit(Event{Kind: EventLayerRestoredMetadata, Buildpack: ref, Layer: name, Text: l.from})
-	if cached.Cache {
-		r.jobs = append(r.jobs, &restoreJob{buildpack: ref, layer: name, sha: cached.SHA, done: make(chan struct{})})
-	}
-	return nil
 }
 
 func (r *restorer) warn(ref cnb.Ref, layer, text string) {

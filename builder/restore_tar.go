@@ -20,37 +20,47 @@ const errNoSpace = syscall.ENOSPC
 // extractLayer puts the contents of a cached layer in place and returns their size. What is left behind by an
 // error is the caller's to remove.
 func (r *restorer) extractLayer(ctx context.Context, j *restoreJob) (int64, error) {
+	dir := path.Join(j.buildpack.ID.Dir(), j.layer)
+	if bytes, ok := r.inPlace(j, dir); ok {
+		return bytes, nil
+	}
 	if !validDiffID(j.sha) {
-		return 0, fmt.Errorf("the cache's metadata has no valid diffID for it")
+		return 0, errNoDiffID
 	}
 	rc, err := r.Cache.Open(ctx, j.sha)
 	if err != nil {
 		return 0, err
 	}
 	defer rc.Close()
-	dir := path.Join(j.buildpack.ID.Dir(), j.layer)
 	if err := r.root.RemoveAll(dir); err != nil {
 		return 0, err
 	}
-	if err := r.root.Mkdir(dir, 0o700); err != nil {
+	return unpackLayer(ctx, r.Dirs, r.root, dir, j.sha, rc, r.Limits)
+}
+
+var errNoDiffID = errors.New("the cache's metadata has no valid diffID for it")
+
+// unpackLayer extracts the tar rc, which diffID names, into dir, which it makes, below root, which is <layers>.
+func unpackLayer(ctx context.Context, d Dirs, root *os.Root, dir, diffID string, rc io.Reader, limits Limits) (int64, error) {
+	if err := root.Mkdir(dir, 0o700); err != nil {
 		return 0, err
 	}
-	layer, err := r.root.OpenRoot(dir)
+	layer, err := root.OpenRoot(dir)
 	if err != nil {
 		return 0, err
 	}
 	defer layer.Close()
 	x := &extraction{
-		dirs:   r.Dirs,
+		dirs:   d,
 		root:   layer,
-		prefix: path.Join(r.Dirs.Layers, dir),
-		limits: r.Limits.orDefault(),
+		prefix: path.Join(d.Layers, dir),
+		limits: limits.orDefault(),
 		made:   map[string]bool{"": true},
 		modes:  []dirMode{{"", 0o755}},
 		buf:    make([]byte, 256<<10),
 	}
 	defer x.closeParent()
-	if err := verified(ctx, rc, j.sha, func(r io.Reader) error { return x.all(ctx, r) }); err != nil {
+	if err := verified(ctx, rc, diffID, func(r io.Reader) error { return x.all(ctx, r) }); err != nil {
 		return 0, err
 	}
 	return x.bytes, x.finish()

@@ -206,7 +206,9 @@ func (a *app) pruneCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.print(p, func(w io.Writer) { fmt.Fprintf(w, "Removed %d blobs, %s\n", p.Blobs, bytesText(p.Bytes)) })
+				return a.print(p, func(w io.Writer) {
+					fmt.Fprintf(w, "Removed %d blobs and %d unpacked layers, %s\n", p.Blobs, p.Trees, bytesText(p.Bytes))
+				})
 			})
 		},
 	}

@@ -49,7 +49,7 @@ func (a *app) machine(ctx context.Context) (*platform.Machine, error) {
 		return nil, err
 	}
 	return platform.Open(ctx, platform.Settings{
-		State: state, Tools: t, Version: version,
+		State: state, Tools: t, Version: version, Copy: a.getenv("SLIPWAY_RESTORE") == "copy",
 		Registry: image.RegistryOptions{
 			CA: trust.Bundle, Env: a.environ, DockerConfig: filepath.Join(a.dockerConfig(), "config.json"),
 			Insecure: slices.Concat(s.InsecureRegistries, a.insecure), UserAgent: "slipway/" + version,

@@ -171,6 +171,7 @@ type round struct {
 	bp       BuildpackFile
 	launcher string
 	previous *builder.Exported
+	place    bool // what is restored is put in place before, and said to be unchanged afterwards
 }
 
 // build runs every phase through both helpers, and returns the buildpack's output too.
@@ -203,6 +204,20 @@ func (r round) build(t *testing.T) (*builder.Exported, string) {
 	if r.previous != nil {
 		req.Previous, req.HasCache, req.Cache = r.previous.Metadata, true, *r.previous.Cache
 		in.Previous, in.PreviousCache = r.previous.Metadata, *r.previous.Cache
+	}
+	if r.place { // there is one layer: its tree takes the place of the layers directory
+		if err := os.Remove(d.Host(d.Layers)); err != nil {
+			t.Fatal(err)
+		}
+		in.Unchanged = map[string]string{}
+		for _, l := range builder.CachedLayers(api, detected.Group, req.Previous, req.Cache) {
+			u, err := c.UnpackCached(ctx, d, l, builder.Limits{})
+			if err != nil || !u.Exact {
+				t.Fatalf("unpack %s: %+v, %v", l.ID(), u, err)
+			}
+			in.Unchanged[l.ID()] = l.DiffID
+			req.InPlace = append(req.InPlace, builder.PlacedLayer{CachedLayer: l, Bytes: u.Bytes})
+		}
 	}
 	if err := c.Restore(ctx, req); err != nil {
 		t.Fatal(err)
@@ -250,13 +265,15 @@ printf '[[processes]]\ntype = "web"\ncommand = ["run"]\ndefault = true\n' > "$1/
 		}
 	}
 	r.previous = first
-	second, log := r.build(t)
-	if !strings.Contains(log, "restored: contents") || len(r.host.layers) != 0 {
-		t.Errorf("rebuild: layers %v were sent, log\n%s", r.host.layers, log)
-	}
-	for i := range second.Layers {
-		if second.Layers[i].DiffID != first.Layers[i].DiffID || !second.Layers[i].Reused {
-			t.Errorf("layer %s changed", second.Layers[i].ID)
+	for _, r.place = range []bool{false, true} {
+		second, log := r.build(t)
+		if !strings.Contains(log, "restored: contents") || len(r.host.layers) != 0 {
+			t.Errorf("rebuild, in place %v: layers %v were sent, log\n%s", r.place, r.host.layers, log)
+		}
+		for i := range second.Layers {
+			if second.Layers[i].LayerResult != (builder.LayerResult{DiffID: first.Layers[i].DiffID, Digest: first.Layers[i].Digest, Size: first.Layers[i].Size, Reused: true}) {
+				t.Errorf("in place %v: layer %s changed: %+v", r.place, second.Layers[i].ID, second.Layers[i])
+			}
 		}
 	}
 }

@@ -90,6 +90,8 @@ type RestoreRequest struct {
 	Cache       cnb.CacheMetadata  `json:"cache"` // of the cache where HasCache
 	SkipLayers  bool               `json:"skip-layers,omitempty"`
 	Limits      builder.Limits     `json:"limits"`
+	// InPlace are layers that Unpack made and that are seen below <layers> already.
+	InPlace []builder.PlacedLayer `json:"in-place,omitempty"`
 }
 
 // Restore is builder.Restore in the collector. Cached layers and the previous image's SBOM layer (Previous.BOM) come
@@ -108,6 +110,7 @@ type exportRequest struct {
 	Cache         bool                `json:"cache,omitempty"`
 	PreviousCache cnb.CacheMetadata   `json:"previous-cache"`
 	Launcher      builder.Launcher    `json:"launcher"`
+	Unchanged     map[string]string   `json:"unchanged,omitempty"`
 	ProcessType   cnb.ProcessType     `json:"process-type,omitempty"`
 	ExecEnv       string              `json:"exec-env,omitempty"`
 	Project       cnb.ProjectMetadata `json:"project"`
@@ -124,7 +127,7 @@ func (c *Collector) Export(ctx context.Context, in builder.ExportInput) (*builde
 	var raw json.RawMessage
 	err = c.call(ctx, "export", exportRequest{
 		PlatformAPI: in.PlatformAPI, Dirs: in.Dirs, Group: in.Group, Built: built, Previous: in.Previous,
-		Cache: in.Cache, PreviousCache: in.PreviousCache, Launcher: in.Launcher, ProcessType: in.ProcessType,
+		Cache: in.Cache, PreviousCache: in.PreviousCache, Unchanged: in.Unchanged, Launcher: in.Launcher, ProcessType: in.ProcessType,
 		ExecEnv: in.ExecEnv, Project: in.Project, Limits: in.Limits,
 	}, &raw)
 	if err != nil {

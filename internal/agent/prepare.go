@@ -46,10 +46,11 @@ type Usage struct {
 	Files int64 `json:"files"` // inodes
 }
 
-// Usage measures the directories below root, a build's Dirs.Root. It may be asked while the build runs.
-func (c *Collector) Usage(ctx context.Context, root string) (Usage, error) {
+// Usage measures the directories dirs, of which those that do not exist count nothing. It may be asked while the build
+// runs. What is mounted below them is left out, and a directory that is one of dirs counts once.
+func (c *Collector) Usage(ctx context.Context, dirs ...string) (Usage, error) {
 	var u Usage
-	err := c.call(ctx, "usage", root, &u)
+	err := c.call(ctx, "usage", dirs, &u)
 	return u, err
 }
 

@@ -123,6 +123,9 @@ func TestUsageAndRemove(t *testing.T) {
 	if grown := u.Bytes - empty.Bytes; err != nil || grown < 1<<20 || grown > 1<<20+64<<10 || u.Files-empty.Files != 5 {
 		t.Errorf("usage %+v after %+v, %v", u, empty, err)
 	}
+	if twice, err := c.Usage(t.Context(), d.Root, app, filepath.Join(d.Root, "nothing")); err != nil || twice.Files != u.Files-1 {
+		t.Errorf("with a directory of its own in it: %+v, before %+v, %v", twice, u, err)
+	}
 	for i := range 100 { // empty files take no blocks, but there is an end to inodes
 		if err := os.WriteFile(filepath.Join(app, "empty"+strconv.Itoa(i)), nil, 0o644); err != nil {
 			t.Fatal(err)

@@ -41,7 +41,10 @@ func ServeAgent(r io.Reader, w io.WriteCloser, root string, env []string) error 
 	s := &runServer{keeper: k, null: null}
 	conn, theirs, err := wire.Open(context.Background(), r, w, hello, wire.Options{
 		Limits: helperLimits,
-		Handle: map[string]wire.Handler{"run": handler(s.run)},
+		Handle: map[string]wire.Handler{
+			"run":      handler(s.run),
+			"identify": handler(func(_ context.Context, _ *wire.Call, path string) (any, error) { return Identify(path) }),
+		},
 		Encode: encodeError,
 	})
 	if err != nil {

@@ -123,8 +123,8 @@ func (s *collectorServer) handlers() map[string]wire.Handler {
 		"ping":    handler(func(context.Context, *wire.Call, any) (any, error) { return nil, nil }),
 		"catalog": handler(s.setCatalog),
 		"prepare": handler(func(_ context.Context, _ *wire.Call, p Preparation) (any, error) { return nil, prepare(p) }),
-		"usage": handler(func(ctx context.Context, _ *wire.Call, root string) (any, error) {
-			return measure(ctx, root)
+		"usage": handler(func(ctx context.Context, _ *wire.Call, dirs []string) (any, error) {
+			return measure(ctx, dirs)
 		}),
 		"remove": handler(func(ctx context.Context, _ *wire.Call, dir string) (any, error) { return nil, remove(ctx, dir) }),
 		"copy":   handler(sendFiles),
@@ -135,6 +135,7 @@ func (s *collectorServer) handlers() map[string]wire.Handler {
 			return descriptor(ctx, path)
 		}),
 		"unpack":  handler(func(ctx context.Context, _ *wire.Call, r unpackRequest) (any, error) { return nil, unpack(ctx, r) }),
+		"tree":    handler(s.tree),
 		"detect":  handler(s.detect),
 		"restore": handler(s.restore),
 		"build":   handler(s.build),
@@ -197,7 +198,7 @@ func (s *collectorServer) restore(ctx context.Context, _ *wire.Call, r RestoreRe
 	blobs := hostCache{conn: s.conn}
 	in := builder.RestoreInput{
 		PlatformAPI: r.PlatformAPI, Dirs: r.Dirs, Group: r.Group, Previous: r.Previous,
-		SkipLayers: r.SkipLayers, Limits: r.Limits, Emit: s.emit(ctx),
+		SkipLayers: r.SkipLayers, InPlace: r.InPlace, Limits: r.Limits, Emit: s.emit(ctx),
 	}
 	if r.HasCache {
 		blobs.meta = r.Cache
@@ -218,7 +219,7 @@ func (s *collectorServer) export(ctx context.Context, _ *wire.Call, r exportRequ
 	}
 	return builder.Export(ctx, builder.ExportInput{
 		PlatformAPI: r.PlatformAPI, Dirs: r.Dirs, Group: r.Group, Built: &built, Previous: r.Previous,
-		Cache: r.Cache, PreviousCache: r.PreviousCache, Launcher: r.Launcher, ProcessType: r.ProcessType,
+		Cache: r.Cache, PreviousCache: r.PreviousCache, Unchanged: r.Unchanged, Launcher: r.Launcher, ProcessType: r.ProcessType,
 		ExecEnv: r.ExecEnv, Project: r.Project, Limits: r.Limits, Emit: s.emit(ctx),
 	}, hostSink{s.conn})
 }

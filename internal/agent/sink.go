@@ -27,7 +27,7 @@ func (s hostSink) Layer(ctx context.Context, l builder.Layer, previous string) (
 	if !isDiffID(previous) { // none, or nonsense from a label
 		return s.send(ctx, l, "")
 	}
-	old, known, err := s.known(ctx, previous)
+	old, known, err := s.Known(ctx, previous)
 	if err != nil || !known {
 		return s.sendOr(ctx, l, previous, err)
 	}
@@ -40,7 +40,7 @@ func (s hostSink) Layer(ctx context.Context, l builder.Layer, previous string) (
 		old.DiffID, old.Reused = diffID, true
 		return old, nil
 	}
-	if now, known, err := s.known(ctx, diffID); err != nil || known {
+	if now, known, err := s.Known(ctx, diffID); err != nil || known {
 		now.DiffID, now.Reused = diffID, false // new to this image
 		return now, err
 	}
@@ -54,7 +54,8 @@ func (s hostSink) sendOr(ctx context.Context, l builder.Layer, previous string, 
 	return s.send(ctx, l, previous)
 }
 
-func (s hostSink) known(ctx context.Context, diffID string) (builder.LayerResult, bool, error) {
+// Known asks the host for a layer. It makes hostSink a builder.KnowingSink.
+func (s hostSink) Known(ctx context.Context, diffID string) (builder.LayerResult, bool, error) {
 	body, err := encode(diffID)
 	if err != nil {
 		return builder.LayerResult{}, false, err

@@ -22,23 +22,53 @@ const leastFile = 4096
 
 const openDir = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK
 
-// measure sums a tree that may change while it is read. It follows no link and opens nothing but directories.
-func measure(ctx context.Context, root string) (Usage, error) {
+// measure sums trees that may change while they are read. It follows no link, opens nothing but directories and does
+// not go where another file system is mounted.
+func measure(ctx context.Context, dirs []string) (Usage, error) {
 	m := &meter{ctx: ctx, seen: map[[2]uint64]bool{}}
-	fd, err := unix.Open(root, openDir, 0)
-	if err != nil {
-		return Usage{}, fmt.Errorf("measure %s: %w", root, err)
+	var fds []int
+	for _, dir := range dirs {
+		fd, err := unix.Open(dir, openDir, 0)
+		if errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		var st unix.Stat_t
+		if err == nil {
+			fds = append(fds, fd)
+			err = unix.Fstat(fd, &st)
+		}
+		if err != nil {
+			closeAll(fds)
+			return Usage{}, fmt.Errorf("measure %s: %w", dir, err)
+		}
+		m.seen[[2]uint64{st.Dev, st.Ino}] = true
 	}
-	if err := m.dir(fd, root, 0); err != nil {
-		return Usage{}, fmt.Errorf("measure %s: %w", root, err)
+	for i, fd := range fds {
+		var st unix.Stat_t
+		err := unix.Fstat(fd, &st)
+		m.dev = st.Dev
+		if err == nil {
+			err = m.dir(fd, "a build's directory", 0)
+		}
+		if err != nil {
+			closeAll(fds[i+1:])
+			return Usage{}, fmt.Errorf("measure %s: %w", dirs, err)
+		}
 	}
 	return m.sum, nil
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
 }
 
 type meter struct {
 	ctx  context.Context // of this one measurement
 	sum  Usage
-	seen map[[2]uint64]bool // files with several names, counted once
+	dev  uint64             // of the file system that is measured
+	seen map[[2]uint64]bool // files with several names, and the trees' own directories: counted once
 }
 
 // dir adds an open directory's contents and closes it.
@@ -70,10 +100,13 @@ func (m *meter) entry(fd int, name string, depth int) error {
 		return nil // gone
 	}
 	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
-	if key := [2]uint64{uint64(st.Dev), st.Ino}; !isDir && st.Nlink > 1 {
-		if m.seen[key] {
-			return nil
-		}
+	key := [2]uint64{st.Dev, st.Ino}
+	switch {
+	case m.seen[key]:
+		return nil
+	case isDir && st.Dev != m.dev: // a mount
+		return nil
+	case !isDir && st.Nlink > 1:
 		m.seen[key] = true
 	}
 	m.sum.Files++

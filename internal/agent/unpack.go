@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/internal/agent/wire"
 	"github.com/slipway-build/slipway/internal/layerstore"
 	"github.com/slipway-build/slipway/internal/source"
 )
@@ -39,6 +40,29 @@ func unpack(ctx context.Context, r unpackRequest) error {
 		return fmt.Errorf("unpack layer %s: %w", r.DiffID, err)
 	}
 	return builder.ExtractPackage(ctx, tar, r.DiffID, r.Dest)
+}
+
+// treeRequest asks for the contents of a cached layer in directories of their own.
+type treeRequest struct {
+	Dirs   builder.Dirs        `json:"dirs"`
+	Layer  builder.CachedLayer `json:"layer"`
+	Limits builder.Limits      `json:"limits"`
+}
+
+// UnpackCached is builder.UnpackCached in the collector. The layer comes from Host.Blob.
+func (c *Collector) UnpackCached(ctx context.Context, d builder.Dirs, l builder.CachedLayer, limits builder.Limits) (builder.UnpackedLayer, error) {
+	var out builder.UnpackedLayer
+	err := c.call(ctx, "tree", treeRequest{d, l, limits}, &out)
+	return out, err
+}
+
+func (s *collectorServer) tree(ctx context.Context, _ *wire.Call, r treeRequest) (any, error) {
+	rc, err := hostCache{conn: s.conn}.Open(ctx, r.Layer.DiffID)
+	if err != nil {
+		return nil, err
+	}
+	defer rc.Close()
+	return builder.UnpackCached(ctx, r.Dirs, r.Layer, rc, r.Limits)
 }
 
 // Descriptor is source.Descriptor in the collector: the project.toml of the source at path, nil where there is none.

@@ -56,6 +56,9 @@ func (m Mount) Check() error {
 	if !m.Volume && !path.IsAbs(m.Source) {
 		return fmt.Errorf("container: mount source %q is not an absolute path", m.Source)
 	}
+	if m.Volume && m.Slave {
+		return fmt.Errorf("container: volume %s has no mounts below it to show", m.Source)
+	}
 	if m.Volume && (m.Source == "" || strings.ContainsAny(m.Source, "/:,")) {
 		return fmt.Errorf("container: %q is not a volume name", m.Source)
 	}

@@ -176,6 +176,9 @@ type Mount struct {
 	Source, Target string
 	ReadOnly       bool
 	Volume         bool // Source is a volume's name
+	// Slave shows what is mounted on Source or below it later in the container too, and nothing the other way. Source
+	// has to be a mount that is shared, where the engine finds it; else the container does not start.
+	Slave bool
 }
 
 // Network says what it can reach.

@@ -13,12 +13,13 @@ import (
 // Pruned says what Prune removed.
 type Pruned struct {
 	Blobs int
+	Trees int
 	Bytes int64
 }
 
 // Prune removes what nothing refers to: blobs that are in no cache and not in keep and were not used for
-// the time given, memos of such blobs, and leavings of processes that died. A use is a write, or a look
-// by Has, Known, Layer or Path; builds that run meanwhile are safe as long as unused is longer than a build.
+// the time given, memos of such blobs, unpacked layers that were not used for that time, and leavings of processes
+// that died. A use is a write, or a look by Has, Known, Layer, Path or Tree; builds that run meanwhile are safe as long as unused is longer than a build.
 func (s *Store) Prune(keep map[string]bool, unused time.Duration) (Pruned, error) {
 	unlock, err := s.Lock("blobs", true)
 	if err != nil {
@@ -48,16 +49,31 @@ func (s *Store) Prune(keep map[string]bool, unused time.Duration) (Pruned, error
 		p.Bytes += info.Size()
 	}
 	s.pruneMemos()
-	return p, s.pruneStaging()
+	return p, errors.Join(s.pruneTrees(before, &p), s.pruneStaging())
 }
 
 // cached is the set of blobs that some cache names.
 func (s *Store) cached() (map[string]bool, error) {
-	files, err := os.ReadDir(s.cacheDir())
+	caches, err := s.caches()
 	if err != nil {
 		return nil, fmt.Errorf("prune layer store: %w", err)
 	}
 	set := map[string]bool{}
+	for _, c := range caches {
+		for _, e := range c.Layers {
+			set[e.Digest] = true
+		}
+	}
+	return set, nil
+}
+
+// caches reads the index of every cache that can be read.
+func (s *Store) caches() ([]cacheFile, error) {
+	files, err := os.ReadDir(s.cacheDir())
+	if err != nil {
+		return nil, err
+	}
+	var caches []cacheFile
 	for _, f := range files {
 		if !strings.HasSuffix(f.Name(), ".json") {
 			continue
@@ -67,14 +83,11 @@ func (s *Store) cached() (map[string]bool, error) {
 			continue
 		}
 		var c cacheFile
-		if json.Unmarshal(b, &c) != nil {
-			continue
-		}
-		for _, e := range c.Layers {
-			set[e.Digest] = true
+		if json.Unmarshal(b, &c) == nil {
+			caches = append(caches, c)
 		}
 	}
-	return set, nil
+	return caches, nil
 }
 
 // pruneMemos removes memos whose blob is gone.

@@ -24,6 +24,7 @@ import (
 
 // Where our own files are seen in the build container.
 const (
+	layersPath  = "/layers"
 	agentPath   = "/cnb/slipway/lifecycle"
 	scratchPath = "/slipway"
 	bundlePath  = "/etc/ssl/certs/ca-certificates.crt"

@@ -97,10 +97,13 @@ type job struct {
 
 	boxing   *background // creates and starts the build container: sets prepared and box
 	box      *buildBox
+	stack    *stack // of the layers directory; nil where it is a plain one
 	previous *image.Image
 	clearing *background // removes the build's files while the image is written
 	analyzed cnb.Analyzed
 	cache    buildCache
+	ahead    *background // unpacks cached layers while detect runs
+	tidying  *background // removes unpacked layers that nobody will ask for
 
 	detected *builder.Detected
 	built    *builder.Built
@@ -165,6 +168,9 @@ func (j *job) analyze(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	if err := j.checkStack(ctx); err != nil {
+		return err
+	}
 	for _, w := range j.box.Hello().Warnings {
 		j.warn("builder %s: %s", j.o.Builder, w)
 	}
@@ -215,9 +221,13 @@ func (j *job) detect(ctx context.Context) (err error) {
 }
 
 func (j *job) restore(ctx context.Context) error {
+	placed, err := j.placeLayers(ctx)
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
 	r := agent.RestoreRequest{
 		PlatformAPI: platformAPI, Dirs: j.dirs, Group: j.detected.Group, Previous: j.analyzed.Metadata,
-		HasCache: true, Cache: j.cache.metadata,
+		HasCache: true, Cache: j.cache.metadata, InPlace: placed,
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return j.collector.Restore(gctx, r) })
@@ -228,6 +238,9 @@ func (j *job) restore(ctx context.Context) error {
 }
 
 func (j *job) build(ctx context.Context) (err error) {
+	if j.stack != nil {
+		j.tidying = inBackground(ctx, j.tidy)
+	}
 	j.built, err = j.collector.Build(ctx, builder.BuildInput{
 		PlatformAPI: platformAPI, Dirs: j.dirs, Group: j.detected.Group, Plan: j.detected.Plan,
 		Target: j.imageTarget(), StackID: j.stackID(), ExecEnv: j.o.ExecEnv, Env: j.box.Hello().Env,
@@ -364,6 +377,12 @@ func (j *job) cleanup(ctx context.Context) error {
 	if j.clearing != nil {
 		_ = j.clearing.wait() // what it could not remove is tried again
 	}
+	for _, b := range []*background{j.ahead, j.tidying} {
+		if b != nil {
+			b.end()
+		}
+	}
+	errs = append(errs, j.stack.close())
 	if j.collector != nil {
 		<-j.swept
 		errs = append(errs, removeCollected(ctx, j.collector, j.dir.path), j.collector.Close())

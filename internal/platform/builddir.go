@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/internal/container"
+	"github.com/slipway-build/slipway/internal/rootfs"
 )
 
 // A buildDir is the directory of one build below <State>/builds. Its lock is held as long as this process
@@ -68,9 +69,10 @@ func spread(dir string) {
 // remove deletes the directory; what the collector made is gone already.
 func (d *buildDir) remove() error { return errors.Join(os.RemoveAll(d.path), d.lock.Close()) }
 
-// collected are the parts of a build's directory that the collector makes: what runs in the build container, and
-// packaged buildpacks. Where we are not root their files are not ours, so it is the collector that removes them.
-func collected() []string { return []string{"root", "buildpacks"} }
+// collected are the parts of a build's directory that the collector makes: what runs in the build container, what is
+// mounted there, and packaged buildpacks. Where we are not root their files are not ours, so it is the collector that
+// removes them.
+func collected() []string { return []string{"root", "upper", "work", "buildpacks"} }
 
 func removeCollected(ctx context.Context, c *collectorBox, dir string) error {
 	var errs []error
@@ -117,7 +119,19 @@ func (m *Machine) sweep(ctx context.Context, c *collectorBox) error {
 		if err != nil {
 			continue
 		}
+		if err := unmountLeft(dir); err != nil {
+			errs = append(errs, err, lock.Close())
+			continue
+		}
 		errs = append(errs, removeCollected(ctx, c, dir), os.RemoveAll(dir), lock.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// unmountLeft takes off what a build has mounted in its directory.
+func unmountLeft(dir string) error {
+	if os.Geteuid() != 0 {
+		return nil // nor could that build
+	}
+	return rootfs.Unmount(filepath.Join(dir, "root", layersPath))
 }

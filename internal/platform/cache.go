@@ -38,6 +38,9 @@ func (j *job) openCache(ctx context.Context) error {
 		}
 	}
 	j.cache.metadata = j.cache.local.Metadata()
+	if j.stack != nil {
+		j.ahead = inBackground(ctx, j.unpackAhead)
+	}
 	return nil
 }
 

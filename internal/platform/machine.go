@@ -39,6 +39,8 @@ type Machine struct {
 	Tools Tools
 	// Version is Slipway's own, for labels and reports.
 	Version string
+	// Copy restores cached layers by copying also where they could be mounted. The result is the same.
+	Copy bool
 }
 
 // Tools are the static binaries that Slipway brings into containers and images. Lifecycle is agent and

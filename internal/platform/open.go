@@ -31,6 +31,8 @@ type Settings struct {
 	// Allow are private networks (CIDR or an address) that builds may reach where the Runtime keeps them from
 	// private addresses.
 	Allow []string
+	// Copy is Machine.Copy.
+	Copy bool
 }
 
 // Values of Settings.Runtime.
@@ -68,7 +70,7 @@ func Open(ctx context.Context, s Settings) (*Machine, error) {
 	if err := os.MkdirAll(state, 0o755); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
-	m := &Machine{State: state, Tools: s.Tools, Version: s.Version}
+	m := &Machine{State: state, Tools: s.Tools, Version: s.Version, Copy: s.Copy}
 	if m.Store, err = layerstore.Open(filepath.Join(state, "images")); err != nil {
 		return nil, err
 	}

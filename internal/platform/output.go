@@ -55,7 +55,7 @@ func (j *job) export(ctx context.Context) (err error) {
 
 	j.exported, err = j.collector.Export(ctx, builder.ExportInput{
 		PlatformAPI: platformAPI, Dirs: j.dirs, Group: j.detected.Group, Built: j.built,
-		Previous: j.analyzed.Metadata, Cache: true, PreviousCache: j.cache.metadata,
+		Previous: j.analyzed.Metadata, Cache: true, PreviousCache: j.cache.metadata, Unchanged: j.unchangedLayers(),
 		Launcher: builder.Launcher{
 			Path:     j.m.Tools.Launcher,
 			Metadata: cnb.LauncherMetadata{Version: j.m.Version},
@@ -73,7 +73,10 @@ func (j *job) export(ctx context.Context) (err error) {
 	// All that counts is in layers now: the build's files go while the image is written.
 	j.clearing = inBackground(ctx, func(ctx context.Context) error {
 		<-j.box.ended
-		return j.collector.Remove(ctx, j.dirs.Root)
+		if err := j.stack.close(); err != nil {
+			return err
+		}
+		return removeCollected(ctx, j.collector, j.dir.path)
 	})
 	if j.image, err = builder.Compose(builder.ComposeInput{
 		Run: j.run, RunReference: j.runReference(), RunImage: j.runName, Exported: j.exported,

@@ -100,6 +100,7 @@ func (j *job) prepare(ctx context.Context) (err error) {
 	}
 	if !soon {
 		j.dirs = j.directories()
+		j.stackLayers()
 	}
 	if err := j.collector.Prepare(ctx, j.preparation()); err != nil {
 		return err
@@ -143,7 +144,7 @@ func (j *job) openSource(ctx context.Context) ([]byte, error) {
 
 func (j *job) directories() builder.Dirs {
 	d := builder.Dirs{
-		Root: filepath.Join(j.dir.path, "root"), App: j.o.Workspace, Layers: "/layers", Platform: "/platform",
+		Root: filepath.Join(j.dir.path, "root"), App: j.o.Workspace, Layers: layersPath, Platform: "/platform",
 		BuildConfig: "/cnb/build-config", Scratch: scratchPath, UID: j.builder.uid, GID: j.builder.gid,
 	}
 	if j.o.UID != nil {
@@ -293,7 +294,7 @@ func (j *job) prepareBox(ctx context.Context) error {
 	}
 	mounts := []container.Mount{
 		{Source: j.dirs.Host(j.dirs.App), Target: j.dirs.App},
-		{Source: j.dirs.Host(j.dirs.Layers), Target: j.dirs.Layers},
+		{Source: j.dirs.Host(j.dirs.Layers), Target: j.dirs.Layers, Slave: j.stack != nil && !j.stack.refused},
 		{Source: j.dirs.Host(j.dirs.Platform), Target: j.dirs.Platform, ReadOnly: true},
 		{Source: j.dirs.Host(scratchPath), Target: scratchPath},
 		{Source: j.m.Tools.Lifecycle, Target: agentPath, ReadOnly: true},
@@ -322,7 +323,7 @@ func (j *job) prepareBox(ctx context.Context) error {
 			case <-ctx.Done():
 				return 0, context.Cause(ctx)
 			}
-			u, err := j.collector.Usage(ctx, j.dirs.Root)
+			u, err := j.collector.Usage(ctx, j.dirs.Root, filepath.Join(j.dir.path, "upper"))
 			return u.Bytes, err
 		},
 		Labels: map[string]string{"build.slipway.image": j.dest.refs[0].Familiar()},

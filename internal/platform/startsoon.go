@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 
+	"github.com/slipway-build/slipway/internal/container"
 	"github.com/slipway-build/slipway/internal/source"
 )
 
@@ -37,12 +38,23 @@ func (j *job) startSoon(ctx context.Context) error {
 			return fmt.Errorf("make directory %s of the build: %w", d, err)
 		}
 	}
+	j.stackLayers()
 	j.boxing = inBackground(ctx, j.startBox)
 	return nil
 }
 
 // startBox creates the build container and starts it. The box outlives the phase: it is bound to the build's context.
 func (j *job) startBox(ctx context.Context) error {
+	err := j.tryBox(ctx)
+	if j.stack != nil && ctx.Err() == nil && neverBegan(err) {
+		// The engine may not find a shared mount at our path. If it was something else, it says so again.
+		j.stack.refused = true
+		err = j.tryBox(ctx)
+	}
+	return err
+}
+
+func (j *job) tryBox(ctx context.Context) error {
 	if err := j.prepareBox(ctx); err != nil {
 		return err
 	}
@@ -52,4 +64,10 @@ func (j *job) startBox(ctx context.Context) error {
 	}
 	j.box, j.h.agent = box, box.Agent
 	return nil
+}
+
+// neverBegan says of a container that could not be started that its mounts may be the reason.
+func neverBegan(err error) bool {
+	_, start := errors.AsType[*container.StartError](err)
+	return start
 }

@@ -73,6 +73,9 @@ func checkOwner(t *testing.T, dir string, uid int) {
 		if e.Name() == "rootfs" && e.IsDir() {
 			return fs.SkipDir // images' files, of whom the images say; root's alone to enter
 		}
+		if uid == 0 && e.Name() == "trees" { // layers as builds see them, with their owner; nobody else reaches the store
+			return fs.SkipDir
+		}
 		fi, err := e.Info()
 		if err != nil {
 			return err

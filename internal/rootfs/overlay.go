@@ -197,13 +197,26 @@ func BindShared(source, dir string) error {
 // mounted there is no error.
 func Unmount(dir string) error {
 	for {
-		err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		switch {
-		case err == nil:
-		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
-			return nil // no mount
-		default:
-			return fmt.Errorf("unmount %s: %w", dir, err)
+		mounted, err := unmount(dir)
+		if err != nil || !mounted {
+			return err
 		}
 	}
+}
+
+// UnmountLast takes off what was mounted on dir last, in the same way.
+func UnmountLast(dir string) error {
+	_, err := unmount(dir)
+	return err
+}
+
+func unmount(dir string) (mounted bool, err error) {
+	err = unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
+		return false, nil
+	}
+	return false, fmt.Errorf("unmount %s: %w", dir, err)
 }

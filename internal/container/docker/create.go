@@ -145,6 +145,9 @@ func mounts(ms []container.Mount) []mount.Mount {
 		} else {
 			t.BindOptions = &mount.BindOptions{Propagation: mount.PropagationRPrivate}
 		}
+		if m.Slave {
+			t.BindOptions = &mount.BindOptions{Propagation: mount.PropagationRSlave}
+		}
 		out = append(out, t)
 	}
 	return out

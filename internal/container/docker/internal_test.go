@@ -150,6 +150,14 @@ func TestRequest(t *testing.T) {
 	}
 }
 
+// What is mounted on the host later shows in the container where that was asked for, and nothing goes the other way.
+func TestPropagation(t *testing.T) {
+	got := mounts([]container.Mount{{Source: "/a", Target: "/b"}, {Source: "/a", Target: "/c", Slave: true}, {Source: "v", Target: "/d", Volume: true}})
+	if got[0].BindOptions.Propagation != "rprivate" || got[1].BindOptions.Propagation != "rslave" || got[2].BindOptions != nil {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestNeverTheSocket(t *testing.T) {
 	dir := t.TempDir()
 	sock := filepath.Join(dir, "run", "engine.sock")

@@ -79,7 +79,13 @@ func (p *Prepared) configure(image *v1.ConfigFile, user specs.User) (*specs.Spec
 		if m.Volume {
 			source = filepath.Join(p.r.volumes(), m.Source)
 		}
-		spec.Mounts = append(spec.Mounts, bind(source, m.Target, m.ReadOnly))
+		to := bind(source, m.Target, m.ReadOnly)
+		if m.Slave {
+			to.Options = append(to.Options, "rslave")
+		} else {
+			to.Options = append(to.Options, "rprivate")
+		}
+		spec.Mounts = append(spec.Mounts, to)
 	}
 	spec.Linux.Seccomp, err = seccomp.GetDefaultProfile(spec)
 	if err != nil {
@@ -206,7 +212,7 @@ func kernelMounts() []specs.Mount {
 }
 
 func bind(source, target string, readOnly bool) specs.Mount {
-	m := specs.Mount{Destination: target, Type: "bind", Source: source, Options: []string{"rbind", "rprivate", "nodev"}}
+	m := specs.Mount{Destination: target, Type: "bind", Source: source, Options: []string{"rbind", "nodev"}}
 	if readOnly {
 		m.Options = append(m.Options, "ro")
 	}
