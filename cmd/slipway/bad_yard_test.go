@@ -123,6 +123,8 @@ func copied(to, from string, tool func(path, at string) error) error {
 		}
 		at := filepath.Join(to, rel)
 		switch {
+		case rel == "rootfs" || rel == "oci" || rel == "images/trees": // unpacked: not ours to copy, and made again
+			return filepath.SkipDir
 		case d.IsDir():
 			fi, err := d.Info()
 			if err != nil {
