@@ -137,7 +137,7 @@ func (a *app) root() *cobra.Command {
 		cmds []*cobra.Command
 	}{
 		{"app", []*cobra.Command{a.buildCommand(), a.runCommand()}},
-		{"image", []*cobra.Command{a.imagesCommand(), a.inspectCommand(), a.rebaseCommand(), a.sbomCommand(), a.builderCommand()}},
+		{"image", []*cobra.Command{a.imagesCommand(), a.cacheCommand(), a.inspectCommand(), a.rebaseCommand(), a.sbomCommand(), a.builderCommand()}},
 		{"self", []*cobra.Command{a.configCommand(), a.doctorCommand(), a.versionCommand(), a.completionCommand()}},
 	} {
 		for _, c := range g.cmds {

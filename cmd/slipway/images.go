@@ -202,7 +202,7 @@ func (a *app) pruneCommand() *cobra.Command {
 		Use: "prune", Short: "Remove what no name and no build cache needs", Args: wants(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withMachine(cmd.Context(), func(ctx context.Context, m *platform.Machine) error {
-				p, err := m.Images.Prune(ctx, unused)
+				p, err := m.Prune(ctx, unused)
 				if err != nil {
 					return err
 				}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -86,4 +87,14 @@ func (m *Machine) Bring(ctx context.Context, img *image.Image) (string, error) {
 // resolver finds images for one build.
 func (m *Machine) resolver(p v1.Platform, policy image.Policy) *image.Resolver {
 	return &image.Resolver{Images: m.Images, Registry: m.Registry, Engine: m.Engine, Policy: policy, Platform: p}
+}
+
+// Prune removes what nothing needs and nobody used for so long: blobs of images and caches, unpacked layers, unpacked
+// images.
+func (m *Machine) Prune(ctx context.Context, unused time.Duration) (layerstore.Pruned, error) {
+	p, err := m.Images.Prune(ctx, unused)
+	if err == nil && m.Roots != nil {
+		_, err = m.Roots.Prune(unused)
+	}
+	return p, err
 }
