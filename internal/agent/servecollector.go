@@ -135,6 +135,7 @@ func (s *collectorServer) handlers() map[string]wire.Handler {
 			return descriptor(ctx, path)
 		}),
 		"unpack":  handler(func(ctx context.Context, _ *wire.Call, r unpackRequest) (any, error) { return nil, unpack(ctx, r) }),
+		"same":    handler(func(ctx context.Context, _ *wire.Call, pairs []FilePair) (any, error) { return SameFiles(ctx, pairs) }),
 		"tree":    handler(s.tree),
 		"detect":  handler(s.detect),
 		"restore": handler(s.restore),

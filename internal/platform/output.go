@@ -55,7 +55,7 @@ func (j *job) export(ctx context.Context) (err error) {
 
 	j.exported, err = j.collector.Export(ctx, builder.ExportInput{
 		PlatformAPI: platformAPI, Dirs: j.dirs, Group: j.detected.Group, Built: j.built,
-		Previous: j.analyzed.Metadata, Cache: true, PreviousCache: j.cache.metadata, Unchanged: j.unchangedLayers(),
+		Previous: j.analyzed.Metadata, Cache: true, PreviousCache: j.cache.metadata, Unchanged: j.unchangedLayers(ctx),
 		Launcher: builder.Launcher{
 			Path:     j.m.Tools.Launcher,
 			Metadata: cnb.LauncherMetadata{Version: j.m.Version},

@@ -8,16 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
-
-	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/internal/agent"
 	"github.com/slipway-build/slipway/internal/layerstore"
 	"github.com/slipway-build/slipway/internal/rootfs"
+	"golang.org/x/sync/errgroup"
 )
 
 // A stack is a layers directory that restores without copying. What the build writes goes to upper, which is mounted
@@ -38,6 +35,7 @@ type stack struct {
 type placedTree struct {
 	builder.CachedLayer
 	*layerstore.Tree
+	dir string // what is the layers directory in the tree
 }
 
 // newStack begins a stack for the layers directory of d in the build's directory; nil where there can be none.
@@ -61,10 +59,10 @@ func newStack(build string, d builder.Dirs) *stack {
 }
 
 // mount puts the trees of layers below what is in upper.
-func (s *stack) mount(layers []placedTree, below func(t *layerstore.Tree) string) error {
+func (s *stack) mount(layers []placedTree) error {
 	o := rootfs.Overlay{Upper: s.upper, Work: s.work}
 	for _, l := range layers {
-		o.Lower = append(o.Lower, below(l.Tree))
+		o.Lower = append(o.Lower, l.dir)
 	}
 	if err := o.Mount(s.dir); err != nil {
 		return err
@@ -88,61 +86,6 @@ func (s *stack) empty() bool {
 	defer f.Close()
 	names, _ := f.Readdirnames(1)
 	return len(names) == 0
-}
-
-// unchanged is the layers of which nothing was written, by builder.Layer.ID, with their diffIDs. It looks at names in
-// upper only: overlayfs makes an entry of whatever is changed, down from the layers directory. No process of a
-// buildpack may run any more.
-func (s *stack) unchanged() map[string]string {
-	out := map[string]string{}
-	top, err := unix.Open(s.upper, openPlain, 0)
-	if err != nil || !s.plain(top) {
-		return nil
-	}
-	defer unix.Close(top)
-	for _, l := range s.placed {
-		if l.Exact && s.untouched(top, l.CachedLayer) {
-			out[l.ID()] = l.DiffID
-		}
-	}
-	return out
-}
-
-const openPlain = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
-
-// untouched says of one layer that upper has no entry for it: the buildpack's directory is there, since Restore has
-// written to it, and it is merged with those below.
-func (s *stack) untouched(top int, l builder.CachedLayer) bool {
-	dir, err := unix.Openat(top, l.Buildpack.Dir(), openPlain, 0)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(dir)
-	var st unix.Stat_t
-	err = unix.Fstatat(dir, l.Name, &st, unix.AT_SYMLINK_NOFOLLOW)
-	return errors.Is(err, unix.ENOENT) && s.plain(dir)
-}
-
-// plain says of a directory in upper that it is merged with those of its own path below, and that it has the owner and
-// mode that builder.UnpackedLayer.Exact speaks of.
-func (s *stack) plain(fd int) bool {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode != unix.S_IFDIR|0o755 || int(st.Uid) != s.uid || int(st.Gid) != s.gid {
-		return false
-	}
-	buf := make([]byte, 16<<10)
-	n, err := unix.Flistxattr(fd, buf)
-	if err != nil {
-		return false
-	}
-	for name := range strings.SplitSeq(string(buf[:n]), "\x00") {
-		switch attr, ok := strings.CutPrefix(name, "trusted.overlay."); {
-		case !ok, attr == "origin", attr == "impure", attr == "uuid":
-		default: // opaque, redirect, and what later kernels may think of
-			return false
-		}
-	}
-	return true
 }
 
 // close unmounts everything and gives the trees back. More than once is harmless.
@@ -289,15 +232,14 @@ func (j *job) placeLayers(ctx context.Context) ([]builder.PlacedLayer, error) {
 	var layers []placedTree
 	for _, l := range wanted {
 		if t := s.trees.get(l); t != nil && len(layers) < rootfs.MaxLower {
-			layers = append(layers, placedTree{l, t})
+			layers = append(layers, placedTree{l, t, builder.Dirs{Root: t.Root}.Host(j.dirs.Layers)})
 		}
 	}
 	// What a detect has left there is for Restore to remove or to trip over.
 	if len(layers) == 0 || !s.empty() {
 		return nil, nil
 	}
-	below := func(t *layerstore.Tree) string { return builder.Dirs{Root: t.Root}.Host(j.dirs.Layers) }
-	if err := s.mount(layers, below); err != nil {
+	if err := s.mount(layers); err != nil {
 		return nil, nil // an old kernel, or a file system that overlayfs does not write to
 	}
 	if !j.seesLayers(ctx) {
@@ -308,14 +250,6 @@ func (j *job) placeLayers(ctx context.Context) ([]builder.PlacedLayer, error) {
 		out = append(out, builder.PlacedLayer{CachedLayer: l.CachedLayer, Bytes: l.Bytes})
 	}
 	return out, nil
-}
-
-// unchangedLayers is what of the restored layers nobody has touched.
-func (j *job) unchangedLayers() map[string]string {
-	if j.stack == nil {
-		return nil
-	}
-	return j.stack.unchanged()
 }
 
 // tidy removes unpacked layers that nobody will ask for again.

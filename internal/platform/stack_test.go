@@ -21,6 +21,7 @@ import (
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/cnb"
+	"github.com/slipway-build/slipway/internal/agent"
 	"github.com/slipway-build/slipway/internal/layerstore"
 )
 
@@ -139,7 +140,7 @@ func (a *appState) build(t *testing.T, change func(layers string) []string) (out
 		t.Fatal(err)
 	}
 	if s != nil {
-		ex.Unchanged = s.unchanged()
+		ex.Unchanged = s.unchanged(t.Context(), agent.SameFiles)
 	}
 	var err error
 	if out.Exported, err = builder.Export(t.Context(), ex, sink); err != nil {
@@ -181,13 +182,13 @@ func (a *appState) place(t *testing.T, s *stack, d builder.Dirs) (out []builder.
 			t.Fatal(err)
 		}
 		s.trees.put(l, tree)
-		layers = append(layers, placedTree{l, tree})
+		layers = append(layers, placedTree{l, tree, filepath.Join(tree.Root, layersPath)})
 		out = append(out, builder.PlacedLayer{CachedLayer: l, Bytes: tree.Bytes})
 	}
 	if len(layers) == 0 {
 		return nil
 	}
-	if err := s.mount(layers, func(t *layerstore.Tree) string { return filepath.Join(t.Root, layersPath) }); err != nil {
+	if err := s.mount(layers); err != nil {
 		t.Fatal(err)
 	}
 	return out
@@ -291,7 +292,7 @@ func open(at string, flags int, do func(*os.File) error) error {
 func (v *vandal) step() error {
 	none := func(*os.File) error { return nil }
 	text := bytes.Repeat([]byte{byte('a' + v.rnd.IntN(26))}, v.rnd.IntN(3000))
-	switch v.rnd.IntN(24) {
+	switch v.rnd.IntN(28) {
 	case 0:
 		return os.RemoveAll(v.any())
 	case 1: // a file, over whatever is there
@@ -342,10 +343,55 @@ func (v *vandal) step() error {
 		return os.Chmod(filepath.Dir(v.layer()), []os.FileMode{0o755, 0o700, 0o750}[v.rnd.IntN(3)])
 	case 21:
 		return os.Chmod(v.layers, []os.FileMode{0o755, 0o700}[v.rnd.IntN(2)])
-	case 22:
+	case 22, 23: // a directory anew, as it was or nearly
+		return v.again(v.dir())
+	case 24: // twice the same
+		f := v.file()
+		return errors.Join(os.Rename(f, f+".x"), os.Rename(f+".x", f))
+	case 25:
+		d := v.dir()
+		return errors.Join(os.Rename(d, d+".x"), os.Rename(d+".x", d))
+	case 26:
 		return syscall.Mkfifo(filepath.Join(v.dir(), v.name()), 0o600)
 	}
 	return open(v.any(), os.O_RDONLY|syscall.O_NONBLOCK, none)
+}
+
+// accident happens once in n times, and never to a careful vandal.
+func (v *vandal) accident(n int) bool { return v.rnd != nil && v.rnd.IntN(n) == 0 }
+
+// again copies a directory and puts the copy in its place; sometimes something is lost or added on the way.
+func (v *vandal) again(dir string) error {
+	var errs []error
+	err := filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		to := dir + ".again" + strings.TrimPrefix(p, dir)
+		fi, err := e.Info()
+		if err != nil {
+			return err
+		}
+		switch {
+		case e.IsDir():
+			errs = append(errs, os.Mkdir(to, 0o700), os.Chmod(to, fi.Mode()))
+		case v.accident(40):
+		case e.Type() == fs.ModeSymlink:
+			target, err := os.Readlink(p)
+			errs = append(errs, err, os.Symlink(target, to))
+		case e.Type().IsRegular():
+			b, err := os.ReadFile(p)
+			if len(b) > 0 && v.accident(40) {
+				b[0]++
+			}
+			errs = append(errs, err, os.WriteFile(to, b, 0o600), os.Chmod(to, fi.Mode()))
+		}
+		return nil
+	})
+	if v.accident(10) {
+		errs = append(errs, os.WriteFile(filepath.Join(dir+".again", "one-more"), nil, 0o644))
+	}
+	return errors.Join(err, errors.Join(errs...), os.RemoveAll(dir), os.Rename(dir+".again", dir))
 }
 
 // syscallRename is rename(2), which takes an empty directory for a target as os.Rename does not.
@@ -417,8 +463,30 @@ func TestStackUnchanged(t *testing.T) {
 		"a file is read":    {func(l string) error { _, err := os.ReadFile(l + "/a_b/one/d0/e0/f0"); return err }, nil},
 		"a mode":            {func(l string) error { return os.Chmod(l+"/a_b/one/d0/e0/f0", 0o711) }, all[:1]},
 		"a file of another": {func(l string) error { return os.WriteFile(l+"/a_b/two/new", nil, 0o644) }, all[1:2]},
+		"the same bytes": {func(l string) error {
+			b, err := os.ReadFile(l + "/a_b/one/d0/e0/f0")
+			return errors.Join(err, os.WriteFile(l+"/a_b/one/d0/e0/f0", b, 0))
+		}, nil},
+		"the same directory": {func(l string) error {
+			return (&vandal{}).again(l + "/a_b/one/d1")
+		}, nil},
+		"the same layer": {func(l string) error {
+			return (&vandal{}).again(l + "/a_b/one")
+		}, nil},
+		"nearly the same bytes": {func(l string) error {
+			b, err := os.ReadFile(l + "/a_b/one/d0/e0/f0")
+			b[7]++
+			return errors.Join(err, os.WriteFile(l+"/a_b/one/d0/e0/f0", b, 0))
+		}, all[:1]},
+		"one file less": {func(l string) error { return os.Remove(l + "/a_b/one/d0/e0/f0") }, all[:1]},
+		"a smaller directory": {func(l string) error {
+			return errors.Join(os.RemoveAll(l+"/a_b/one/d1"), os.Mkdir(l+"/a_b/one/d1", 0o755))
+		}, all[:1]},
+		"directories swapped": {func(l string) error {
+			return errors.Join(os.Rename(l+"/a_b/one/d0", l+"/x"), os.Rename(l+"/a_b/one/d1", l+"/a_b/one/d0"), os.Rename(l+"/x", l+"/a_b/one/d1"))
+		}, all[:1]},
 		"metadata":          {func(l string) error { return os.WriteFile(l+"/a_b/two.toml", nil, 0o644) }, nil},
-		"a link to another": {func(l string) error { return os.Link(l+"/a_b/one/d0/e0/f0", l+"/c/three/new") }, []string{all[0], all[2]}},
+		"a link to another": {func(l string) error { return os.Link(l+"/a_b/one/d0/e0/f0", l+"/c/three/new") }, all[2:]},
 		"the buildpack's":   {func(l string) error { return os.Chmod(l+"/a_b", 0o711) }, all[:2]},
 		"the directory":     {func(l string) error { return os.Chmod(l, 0o711) }, all},
 		"away and back":     {func(l string) error { return errors.Join(os.Rename(l+"/c", l+"/d"), os.Rename(l+"/d", l+"/c")) }, all[2:]},
