@@ -103,8 +103,11 @@ func (o Overlay) options() []string {
 	if o.Upper == "" {
 		return nil
 	}
-	return []string{"upperdir=" + o.Upper, "workdir=" + o.Work, "redirect_dir=on", "index=off", "metacopy=off", "volatile"}
+	return []string{"upperdir=" + escape(o.Upper), "workdir=" + escape(o.Work), "redirect_dir=on", "index=off", "metacopy=off", "volatile"}
 }
+
+// escape is for the values in which the kernel takes a backslash for its own.
+func escape(path string) string { return strings.ReplaceAll(path, `\`, `\\`) }
 
 // said adds the kernel's own words to an error, where it has left some.
 func said(fs int, err error) error {
@@ -131,14 +134,14 @@ func (o Overlay) mountOld(dir string) error {
 	rel := func(p string) string { return strings.TrimPrefix(strings.TrimPrefix(p, base), "/") }
 	short := Overlay{}
 	for _, l := range o.Lower {
-		short.Lower = append(short.Lower, strings.NewReplacer(`\`, `\\`, `:`, `\:`).Replace(rel(l)))
+		short.Lower = append(short.Lower, strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`).Replace(rel(l)))
 	}
 	options := []string{"lowerdir=" + strings.Join(short.Lower, ":")}
 	flags := uintptr(unix.MS_NODEV)
 	if o.Upper == "" {
 		flags |= unix.MS_RDONLY
 	} else {
-		short.Upper, short.Work = rel(o.Upper), rel(o.Work)
+		short.Upper, short.Work = strings.ReplaceAll(rel(o.Upper), ",", `\,`), strings.ReplaceAll(rel(o.Work), ",", `\,`)
 		options = append(options, short.options()...)
 	}
 	text := strings.Join(options, ",")

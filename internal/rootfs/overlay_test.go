@@ -18,15 +18,18 @@ func TestOverlay(t *testing.T) {
 		}
 		return
 	}
-	for _, n := range []int{1, 2, 150, 400} {
+	for _, n := range []int{1, 2, 50, 400} {
 		for _, writable := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%d-%v", n, writable), func(t *testing.T) { overlay(t, n, writable) })
+			t.Run(fmt.Sprintf("%d-%v", n, writable), func(t *testing.T) { overlay(t, n, writable, rootfs.Overlay.Mount) })
+			if n > 1 && n < 100 {
+				t.Run(fmt.Sprintf("old-%d-%v", n, writable), func(t *testing.T) { overlay(t, n, writable, rootfs.Overlay.MountOld) })
+			}
 		}
 	}
 }
 
-func overlay(t *testing.T, n int, writable bool) {
-	base := t.TempDir()
+func overlay(t *testing.T, n int, writable bool, mount func(rootfs.Overlay, string) error) {
+	base := filepath.Join(t.TempDir(), `a, b: c\d`)
 	mkdir := func(name string) string {
 		dir := filepath.Join(base, name)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -48,7 +51,7 @@ func overlay(t *testing.T, n int, writable bool) {
 		o.Upper, o.Work = mkdir("upper"), mkdir("work")
 	}
 	dir := mkdir("merged")
-	if err := o.Mount(dir); err != nil {
+	if err := mount(o, dir); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {

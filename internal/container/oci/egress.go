@@ -54,12 +54,7 @@ func ParseNetwork(s string) (netip.Prefix, error) {
 
 // guard puts rules into a namespace, in whose container nobody may change them: public addresses, name servers, what
 // is allowed, and answers. The rest is refused at once, so that nothing waits for it.
-func (e egress) guard(path string) error {
-	ns, err := netns.GetFromPath(path)
-	if err != nil {
-		return err
-	}
-	defer ns.Close()
+func (e egress) guard(ns netns.NsHandle) error {
 	c, err := nftables.New(nftables.WithNetNSFd(int(ns)))
 	if err != nil {
 		return err

@@ -42,7 +42,7 @@ func netAddr(n int, host byte) netip.Addr {
 
 // network is a container's own one. Between make and wire it has the loopback interface only.
 type network struct {
-	ns              string // path of the namespace
+	ns              netns.NsHandle
 	link            string // our interface, once it is wired
 	n               int
 	outside, inside netip.Addr
@@ -54,13 +54,14 @@ func (p *Prepared) makeNetwork(ctx context.Context) error {
 	if p.spec.Network.Mode == "host" {
 		return nil
 	}
-	if err := makeNamespace(p.path("netns")); err != nil {
+	var err error
+	if p.netns, err = makeNamespace(); err != nil {
 		return fmt.Errorf("make a network: %w", err)
 	}
 	if p.spec.Network.Mode == "none" {
 		return nil
 	}
-	n := &network{ns: p.path("netns")}
+	n := &network{ns: netns.NsHandle(p.netns.Fd())}
 	if err := n.reserve(p.path("link")); err != nil {
 		return fmt.Errorf("make a network: %w", err)
 	}
@@ -90,27 +91,28 @@ func (p *Prepared) Wire(context.Context) error {
 	return nil
 }
 
-// makeNamespace makes a network namespace that the path holds.
-func makeNamespace(path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	f.Close()
-	done := make(chan error, 1)
+// makeNamespace makes a network namespace, which lives as long as the file is open or a process is in it: a Slipway
+// that is killed leaves none.
+func makeNamespace() (f *os.File, err error) {
+	done := make(chan struct{})
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends, and only the path holds its namespace
-		done <- func() error {
-			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-				return err
-			}
-			if err := loopbackUp(); err != nil {
-				return err
-			}
-			return unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, "")
-		}()
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread ends, and only the file holds its namespace
+		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return
+		}
+		if err = loopbackUp(); err == nil {
+			f, err = os.Open("/proc/thread-self/ns/net")
+		}
 	}()
-	return <-done
+	<-done
+	return f, err
+}
+
+// netnsPath is where the binary finds the namespace. A path below our own directory will not do: runc takes none with
+// a comma.
+func (p *Prepared) netnsPath() string {
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), p.netns.Fd())
 }
 
 // loopbackUp raises lo in the thread's namespace.
@@ -130,11 +132,6 @@ func loopbackUp() error {
 
 // reserve makes the pair of interfaces, which takes a net that nobody has; its name is written down for who cleans up.
 func (n *network) reserve(record string) error {
-	ns, err := netns.GetFromPath(n.ns)
-	if err != nil {
-		return err
-	}
-	defer ns.Close()
 	start := rand.IntN(netCount)
 	for i := range 64 {
 		n.n = (start + i) % netCount
@@ -144,7 +141,7 @@ func (n *network) reserve(record string) error {
 		}
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = name
-		err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(ns)})
+		err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(n.ns)})
 		switch {
 		case err == nil:
 			n.link, n.outside, n.inside = name, netAddr(n.n, 1), netAddr(n.n, 2)
@@ -177,12 +174,7 @@ func (n *network) wire() error {
 
 // up raises the container's side.
 func (n *network) up() error {
-	ns, err := netns.GetFromPath(n.ns)
-	if err != nil {
-		return err
-	}
-	defer ns.Close()
-	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	h, err := netlink.NewHandleAt(n.ns, unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
 	}

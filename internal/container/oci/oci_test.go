@@ -34,7 +34,10 @@ import (
 // place is where a test's runtimes keep their things, with the suite's image in it.
 func place(t testing.TB) (o oci.Options, id string) {
 	t.Helper()
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), `a, b: c\d`) // what lists of options and runc's own take for ends
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	s, err := rootfs.OpenStore(filepath.Join(dir, "rootfs"))
 	if err != nil {
 		t.Fatal(err)

@@ -27,7 +27,8 @@ type Prepared struct {
 	r      *Runtime
 	id     string
 	spec   container.Spec
-	net    *network // nil without a network of its own
+	netns  *os.File // nil with the host's network
+	net    *network // nil where there is no way out
 	unlock func()   // the store's
 
 	ran  atomic.Bool
@@ -185,6 +186,9 @@ func (p *Prepared) Close() error {
 			}
 		}
 		p.gone = errors.Join(p.net.close(), p.r.remove(ctx, p.id, false))
+		if p.netns != nil {
+			p.netns.Close()
+		}
 		p.unlock()
 	})
 	return p.gone
@@ -228,10 +232,8 @@ func (r *Runtime) remove(ctx context.Context, id string, left bool) error {
 	if left {
 		errs = append(errs, removeLink(dir))
 	}
-	for _, m := range []string{"rootfs", "netns"} {
-		if exists(filepath.Join(dir, m)) {
-			errs = append(errs, rootfs.Unmount(filepath.Join(dir, m)))
-		}
+	if root := filepath.Join(dir, "rootfs"); exists(root) {
+		errs = append(errs, rootfs.Unmount(root))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err // what is still mounted must not be walked into

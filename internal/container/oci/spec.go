@@ -63,7 +63,7 @@ func (p *Prepared) configure(image *v1.ConfigFile, user specs.User) (*specs.Spec
 		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 	}
 	if s.Network.Mode != "host" {
-		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: p.path("netns")})
+		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: p.netnsPath()})
 	}
 	spec.Mounts = append(spec.Mounts, kernelMounts()...)
 	spec.Mounts = append(spec.Mounts, p.fileMounts()...)
