@@ -35,11 +35,11 @@ func TestMedianAndRatio(t *testing.T) {
 func TestTableTellsOursFirst(t *testing.T) {
 	var b bytes.Buffer
 	writeTable(&b, "A case", []*row{
-		{name: "slipway", times: []time.Duration{time.Second, 3 * time.Second, 2 * time.Second}},
+		{name: "slipway", ours: true, times: []time.Duration{time.Second, 3 * time.Second, 2 * time.Second}},
 		{name: "pack", times: []time.Duration{2 * time.Second, 6 * time.Second, 4 * time.Second}},
 		{name: "was left out"},
 	})
-	for _, want := range []string{"A case", "2.000 s", "1.000 s .. 3.000 s", "0.50 x"} {
+	for _, want := range []string{"A case", "slipway takes", "2.000 s", "1.000 s .. 3.000 s", "0.50 x"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}

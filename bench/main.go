@@ -68,7 +68,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	f.StringVar(&o.registry, "registry", or("REGISTRY", ""), "registry on this machine, host:port ($REGISTRY); by default docker-registry is started on a free port")
 	f.StringVar(&o.state, "state", or("SLIPWAY_HOME", ""), "Slipway's state with the base images in it ($SLIPWAY_HOME)")
 	f.StringVar(&o.mirror, "node-mirror", or("BP_NODE_MIRROR", "npm:"), "where the nodejs buildpack finds Node ($BP_NODE_MIRROR)")
-	f.StringVar(&o.cases, "cases", "abc", "which cases: a no-op rebuild, b rebuild with modules, c first publish")
+	f.StringVar(&o.cases, "cases", "abcd", "which cases: a no-op rebuild, b rebuild with modules, c first publish, d large layers")
 	f.IntVar(&o.runs, "runs", 5, "timed runs of each")
 	if err := f.Parse(args); err != nil {
 		return o, err

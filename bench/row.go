@@ -9,9 +9,10 @@ import (
 	"time"
 )
 
-// A row is one way of doing a case's work, and what its timed runs took. The first row of a case is ours.
+// A row is one way of doing a case's work, and what its timed runs took.
 type row struct {
 	name string
+	ours bool
 	// run does it once. round tells runs apart where each needs a name of its own; the first, 0, is not counted.
 	run   func(ctx context.Context, round int) error
 	times []time.Duration
@@ -73,20 +74,32 @@ func seconds(d time.Duration) string {
 	return fmt.Sprintf("%.3f s", d.Seconds())
 }
 
-// writeTable prints the rows of one case: median, spread, and ours as a multiple of each.
+// writeTable prints the rows of one case: median, spread, and each of ours as a multiple of the others.
 func writeTable(w io.Writer, title string, rows []*row) {
 	fmt.Fprintf(w, "\n%s\n", title)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "  \tmedian\tspread\tours takes")
-	for i, r := range rows {
+	fmt.Fprint(t, "  \tmedian\tspread")
+	for _, r := range rows {
+		if r.ours && len(r.times) > 0 {
+			fmt.Fprintf(t, "\t%s takes", r.name)
+		}
+	}
+	fmt.Fprintln(t)
+	for _, r := range rows {
 		if len(r.times) == 0 {
 			continue
 		}
-		times := ""
-		if i > 0 {
-			times = fmt.Sprintf("%.2f x", ratio(rows[0].times, r.times))
+		fmt.Fprintf(t, "  %s\t%s\t%s .. %s", r.name, seconds(median(r.times)), seconds(slices.Min(r.times)), seconds(slices.Max(r.times)))
+		for _, o := range rows {
+			switch {
+			case !o.ours || len(o.times) == 0:
+			case o == r:
+				fmt.Fprint(t, "\t")
+			default:
+				fmt.Fprintf(t, "\t%.2f x", ratio(o.times, r.times))
+			}
 		}
-		fmt.Fprintf(t, "  %s\t%s\t%s .. %s\t%s\n", r.name, seconds(median(r.times)), seconds(slices.Min(r.times)), seconds(slices.Max(r.times)), times)
+		fmt.Fprintln(t)
 	}
 	_ = t.Flush() // w's error is the terminal's
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/internal/container/docker"
+	"github.com/slipway-build/slipway/internal/container/oci"
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/platform"
 )
@@ -26,6 +27,7 @@ type yard struct {
 	registry *registry
 	builder  string
 	withPack bool
+	withOCI  bool   // slipway can do without Docker here
 	why      string // pack is left out
 
 	before  func(round int) error // of the case: makes what a round needs, untimed
@@ -51,15 +53,16 @@ func setUp(ctx context.Context, o options, dir string, getenv func(string) strin
 	if !y.withPack {
 		fmt.Fprintf(stderr, "bench: %s: only slipway and the machine are measured\n", y.why)
 	}
+	_, err := oci.Find("")
+	y.withOCI = err == nil
 	host := docker.FromEnv(os.Environ(), getenv("HOME"))
-	var err error
 	if y.runtime, err = docker.New(ctx, host); err != nil {
 		return nil, err
 	}
 	if y.registry, err = startRegistry(ctx, o.registry, filepath.Join(dir, "registry")); err != nil {
 		return y, err
 	}
-	y.machine, err = platform.Open(ctx, platform.Settings{State: o.state, Docker: host})
+	y.machine, err = platform.Open(ctx, platform.Settings{State: o.state, Docker: host, Runtime: platform.RuntimeDocker})
 	if err != nil {
 		return y, err
 	}
@@ -82,7 +85,12 @@ func (y *yard) makeBuilder(ctx context.Context) error {
 	if err := writeVendored(vendored); err != nil {
 		return err
 	}
+	libraries := filepath.Join(y.dir, "libraries")
+	if err := writeLibraries(libraries); err != nil {
+		return err
+	}
 	for _, b := range []struct{ id, dir string }{
+		{"bench/libraries", libraries},
 		{"slipway/nodejs", filepath.Join(y.buildpacks, "nodejs")},
 		{"bench/vendored", vendored},
 		{"sample/one-layer", filepath.Join(y.fixtures, "buildpacks", "one-layer")},
