@@ -85,7 +85,7 @@ func Open(ctx context.Context, s Settings) (*Machine, error) {
 	}
 	var noDocker error
 	if s.NoDocker {
-		noDocker = errors.New("Docker is left alone")
+		noDocker = errors.New("not to be used")
 	} else if m.Docker, noDocker = docker.New(ctx, s.Docker); noDocker == nil {
 		m.Engine = m.Docker.Images()
 	} else {
