@@ -62,7 +62,7 @@ func (p *Prepared) makeNetwork(ctx context.Context) error {
 		return nil
 	}
 	n := &network{ns: netns.NsHandle(p.netns.Fd())}
-	if err := n.reserve(p.path("link")); err != nil {
+	if err := n.reserve(p.path("link"), p.id); err != nil {
 		return fmt.Errorf("make a network: %w", err)
 	}
 	p.net = n
@@ -130,8 +130,9 @@ func loopbackUp() error {
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr)
 }
 
-// reserve makes the pair of interfaces, which takes a net that nobody has; its name is written down for who cleans up.
-func (n *network) reserve(record string) error {
+// reserve makes the pair of interfaces, which takes a net that nobody has; its name is written down for who cleans up,
+// and it says whose it is (ip link show: alias).
+func (n *network) reserve(record, owner string) error {
 	start := rand.IntN(netCount)
 	for i := range 64 {
 		n.n = (start + i) % netCount
@@ -141,11 +142,12 @@ func (n *network) reserve(record string) error {
 		}
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = name
-		err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(n.ns)})
+		link := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(n.ns)}
+		err := netlink.LinkAdd(link)
 		switch {
 		case err == nil:
 			n.link, n.outside, n.inside = name, netAddr(n.n, 1), netAddr(n.n, 2)
-			return nil
+			return netlink.LinkSetAlias(link, owner)
 		case !errors.Is(err, unix.EEXIST):
 			return err
 		}

@@ -114,13 +114,26 @@ func TestNoLeak(t *testing.T) {
 	o, id := place(t)
 	rt := connect(t, o)
 	idle := goleak.IgnoreCurrent()
-	before := holdings(t, o.Dir)
+	prefix := fmt.Sprintf("leak-%d-", os.Getpid())
+	before := holdings(t, o.Dir, prefix)
+	var links []string
 	for i := range 200 {
 		ctx, cancel := context.WithCancel(t.Context())
 		s := guest(id, "exit", strconv.Itoa(i%3))
+		s.Name = prefix + strconv.Itoa(i)
 		switch i % 4 {
 		case 1:
 			s.Network.Mode = "bridge"
+			s.Started = func(container.Info) {
+				b, err := os.ReadFile(filepath.Join(o.Dir, "containers", s.Name, "link"))
+				if err != nil {
+					t.Error(err)
+				}
+				if alias, err := os.ReadFile(filepath.Join("/sys/class/net", string(b), "ifalias")); err == nil && !strings.HasPrefix(string(alias), prefix) {
+					t.Errorf("interface %s says it is %q's", b, alias)
+				}
+				links = append(links, string(b))
+			}
 		case 2:
 			s.Argv[1] = "sleep"
 			time.AfterFunc(time.Duration(i)*time.Millisecond, cancel)
@@ -135,35 +148,38 @@ func TestNoLeak(t *testing.T) {
 	if err := rt.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if after := holdings(t, o.Dir); after != before {
+	if after := holdings(t, o.Dir, prefix); after != before {
 		t.Errorf("before %+v, after %+v", before, after)
+	}
+	if len(links) != 50 {
+		t.Errorf("%d interfaces were seen, want 50", len(links))
+	}
+	for _, l := range links {
+		// Another test's container may have got the same one of 32,768 since: then it is not ours.
+		if b, _ := os.ReadFile(filepath.Join("/sys/class/net", l, "ifalias")); strings.HasPrefix(string(b), prefix) {
+			t.Errorf("interface %s is left", l)
+		}
 	}
 	if err := goleak.Find(idle); err != nil {
 		t.Error(err)
 	}
 }
 
-type held struct{ mounts, groups, links, dirs, files int }
+type held struct{ mounts, groups, dirs, files int }
 
-// holdings counts what a container takes of the machine.
-func holdings(t *testing.T, dir string) held {
+// holdings counts what the containers of a directory, whose names begin with prefix, take of the machine.
+func holdings(t *testing.T, dir, prefix string) held {
 	t.Helper()
 	var h held
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.mounts = strings.Count(string(mounts), dir)
-	for _, pattern := range []string{"/sys/fs/cgroup/*/slipway/*", "/sys/fs/cgroup/slipway/*"} {
-		groups, _ := filepath.Glob(pattern)
-		for _, g := range groups {
-			if fi, err := os.Stat(g); err == nil && fi.IsDir() {
-				h.groups++
-			}
-		}
+	h.mounts = strings.Count(string(mounts), filepath.Base(filepath.Dir(filepath.Dir(filepath.Dir(dir))))) // the test's own name
+	for _, pattern := range []string{"/sys/fs/cgroup/*/slipway/", "/sys/fs/cgroup/slipway/"} {
+		groups, _ := filepath.Glob(pattern + prefix + "*")
+		h.groups += len(groups)
 	}
-	links, _ := filepath.Glob("/sys/class/net/slw*")
-	h.links = len(links)
 	for _, d := range []string{"containers", "state"} {
 		names, _ := os.ReadDir(filepath.Join(dir, d))
 		h.dirs += len(names)
@@ -378,7 +394,7 @@ func TestSweep(t *testing.T) {
 	if _, err := rt.Sweep(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if h := holdings(t, o.Dir); h.mounts+h.dirs != 0 {
+	if h := holdings(t, o.Dir, "unnamed"); h.mounts+h.dirs != 0 {
 		t.Errorf("left: %+v", h)
 	}
 }
