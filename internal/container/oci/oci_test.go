@@ -136,7 +136,11 @@ func TestNoLeak(t *testing.T) {
 			}
 		case 2:
 			s.Argv[1] = "sleep"
-			time.AfterFunc(time.Duration(i)*time.Millisecond, cancel)
+			if i%8 == 2 { // at any moment before the start, and surely after it
+				time.AfterFunc(time.Duration(i/4)*time.Millisecond, cancel)
+			} else {
+				s.Started = func(container.Info) { cancel() }
+			}
 		case 3:
 			s.Argv[0] = "/absent"
 		}

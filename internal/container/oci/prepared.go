@@ -185,6 +185,9 @@ func (p *Prepared) Close() error {
 			case <-ctx.Done():
 			}
 		}
+		p.mu.Lock()
+		p.closePidfd()
+		p.mu.Unlock()
 		p.gone = errors.Join(p.net.close(), p.r.remove(ctx, p.id, false))
 		if p.netns != nil {
 			p.netns.Close()

@@ -173,6 +173,7 @@ func (st *stream) lastWords() {
 // container.Streams); so does a writer that blocks.
 func (st *stream) close() {
 	st.childEnds()
+	st.lastWords() // the binary's own too, of a container that never began
 	st.closeOutputs()
 	st.in.Close()
 	wait, restore := container.Interrupt(st.stdin)
