@@ -1,0 +1,157 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/slipway-build/slipway/internal/build"
+)
+
+const buildColumns = `id, app_id, number, user_id, trigger, source, state, phase, buildpack, attempt, fence, worker, lease,
+	cancel_asked, cancel_reason, failure, result, created_at, started_at, ended_at`
+
+func scanBuild(r row) (b build.Build, err error) {
+	var trigger, source, failure, result string
+	err = r.Scan(&b.ID, &b.App, &b.Number, &b.User, &trigger, &source, &b.State, &b.Phase, &b.Buildpack, &b.Attempt, &b.Fence,
+		&b.Worker, instant{&b.Lease}, &b.CancelAsked, &b.CancelReason, &failure, &result,
+		instant{&b.CreatedAt}, instant{&b.StartedAt}, instant{&b.EndedAt})
+	for _, c := range []struct {
+		text string
+		into any
+	}{{trigger, &b.Trigger}, {source, &b.Source}, {failure, &b.Failure}, {result, &b.Result}} {
+		if err == nil && c.text != "" {
+			err = json.Unmarshal([]byte(c.text), c.into)
+		}
+	}
+	return b, err
+}
+
+// CreateBuild queues a build of an app; ID, Number, State and CreatedAt are set here. When it returns, the build is
+// durable. A build by webhook supersedes those of the same app and ref that still wait: they are returned, cancelled.
+func (s *Store) CreateBuild(ctx context.Context, b build.Build) (made build.Build, superseded []build.Build, err error) {
+	b.ID, b.State, b.CreatedAt = build.NewID(), build.Queued, s.now().UTC()
+	err = s.change(ctx, func(tx *sql.Tx) error {
+		err := tx.QueryRowContext(ctx, `UPDATE apps SET build_seq = build_seq + 1, queued = queued + 1 WHERE id = ? RETURNING build_seq`, b.App).Scan(&b.Number)
+		if err != nil {
+			return wrap(err)
+		}
+		if b.Trigger.Kind == build.TriggerWebhook {
+			old, err := collect(ctx, tx, scanBuild, `SELECT `+buildColumns+` FROM builds
+				WHERE app_id = ? AND state = 'queued' AND trigger_kind = ? AND ref = ? ORDER BY number`, b.App, b.Trigger.Kind, b.Trigger.Ref)
+			if err != nil {
+				return err
+			}
+			for _, o := range old {
+				reason := fmt.Sprintf("superseded by build %d of the same branch", b.Number)
+				if err := s.end(ctx, tx, &o, build.Cancelled, nil, reason); err != nil {
+					return err
+				}
+				superseded = append(superseded, o)
+			}
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO builds (id, app_id, number, user_id, trigger, trigger_kind, ref, session, source, state, created_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, b.ID, b.App, b.Number, b.User, build.JSON(b.Trigger), b.Trigger.Kind, b.Trigger.Ref,
+			b.Trigger.Session, build.JSON(b.Source), b.State, micros(b.CreatedAt))
+		if err != nil {
+			return wrap(err)
+		}
+		return nil
+	})
+	if err != nil {
+		return build.Build{}, nil, fmt.Errorf("queue a build: %w", err)
+	}
+	return b, superseded, nil
+}
+
+// Build finds a build of an app by id or number; the caller found the app as its actor sees it.
+func (s *Store) Build(ctx context.Context, app build.ID, idOrNumber string) (build.Build, error) {
+	b, err := scanBuild(s.r.QueryRowContext(ctx, `SELECT `+buildColumns+` FROM builds WHERE app_id = ?1 AND (id = ?2 OR number = CAST(?2 AS INTEGER) AND ?2 NOT LIKE '%-%')`, app, idOrNumber))
+	if err != nil {
+		return b, fmt.Errorf("build %.80q: %w", idOrNumber, wrap(err))
+	}
+	return b, nil
+}
+
+// BuildByID is the service's own look at a build.
+func (s *Store) BuildByID(ctx context.Context, id build.ID) (build.Build, error) {
+	return buildByID(ctx, s.r, id)
+}
+
+func buildByID(ctx context.Context, q querier, id build.ID) (build.Build, error) {
+	b, err := scanBuild(q.QueryRowContext(ctx, `SELECT `+buildColumns+` FROM builds WHERE id = ?`, id))
+	if err != nil {
+		return b, fmt.Errorf("build %s: %w", id, wrap(err))
+	}
+	return b, nil
+}
+
+// Builds lists builds of an app by number.
+func (s *Store) Builds(ctx context.Context, app build.ID, p Page) ([]build.Build, error) {
+	where, args := p.where("number")
+	return collect(ctx, s.r, scanBuild, `SELECT `+buildColumns+` FROM builds WHERE app_id = ? AND `+where, append([]any{app}, args...)...)
+}
+
+// Place says how many builds of the same app must end before a queued build starts, and how many other apps have
+// their turn before; 0, 0 when it is not queued.
+func (s *Store) Place(ctx context.Context, b build.Build) (same, others int, err error) {
+	err = s.r.QueryRowContext(ctx, `SELECT
+		(SELECT count(*) FROM builds WHERE app_id = ?1 AND state = 'queued' AND number < ?2) + (SELECT running FROM apps WHERE id = ?1),
+		(SELECT count(*) FROM apps WHERE queued > 0 AND running = 0 AND (last_claim, id) < (SELECT last_claim, id FROM apps WHERE id = ?1))
+		FROM builds WHERE id = ?3 AND state = 'queued'`, b.App, b.Number, b.ID).Scan(&same, &others)
+	if err = ignoreNone(err); err != nil {
+		return 0, 0, wrap(err)
+	}
+	return same, others, nil
+}
+
+func ignoreNone(err error) error {
+	if err == sql.ErrNoRows {
+		return nil
+	}
+	return err
+}
+
+// Counts says how many builds wait and run, and since when the oldest waits.
+type Counts struct {
+	Queued, Running int
+}
+
+// Counts counts over all apps.
+func (s *Store) Counts(ctx context.Context) (c Counts, err error) {
+	err = s.r.QueryRowContext(ctx, `SELECT coalesce(sum(queued), 0), coalesce(sum(running), 0) FROM apps`).Scan(&c.Queued, &c.Running)
+	return c, err
+}
+
+// end makes a build terminal, in a transaction. Reason is why it was cancelled.
+func (s *Store) end(ctx context.Context, tx *sql.Tx, b *build.Build, state build.State, f *build.Failure, reason string) error {
+	if !b.State.To(state) || !state.Terminal() {
+		return fmt.Errorf("build %s is %s and cannot be %s: %w", b.ID, b.State, state, build.ErrConflict)
+	}
+	counter := "queued"
+	if b.State == build.Running {
+		counter = "running"
+	}
+	if reason != "" {
+		b.CancelReason = reason
+	}
+	b.State, b.Failure, b.EndedAt, b.Lease = state, f, s.now().UTC(), time.Time{}
+	failure := ""
+	if f != nil {
+		failure = build.JSON(f)
+	}
+	result := ""
+	if b.Result != nil {
+		result = build.JSON(b.Result)
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE builds SET state = ?, failure = ?, result = ?, cancel_reason = ?, lease = 0, ended_at = ? WHERE id = ?`,
+		state, failure, result, b.CancelReason, micros(b.EndedAt), b.ID); err != nil {
+		return wrap(err)
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE apps SET `+counter+` = `+counter+` - 1 WHERE id = ?`, b.App); err != nil {
+		return wrap(err)
+	}
+	return nil
+}
