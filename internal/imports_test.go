@@ -67,6 +67,8 @@ func allowed() map[string][]string {
 		"internal/secret": {},
 		"internal/store":  {"internal/build", "internal/secret"},
 
+		"internal/transcript": {"builder", "internal/platform"},
+
 		"conformance":   {}, // looks at any lifecycle, from outside
 		"parity":        {}, // knows lifecycles by their command line only
 		"bench":         {"internal/container", "internal/container/docker", "internal/container/oci", "internal/image", "internal/platform"},
@@ -74,7 +76,7 @@ func allowed() map[string][]string {
 		"cmd/lifecycle": {"builder", "builder/cnb", "internal/agent", "internal/cache", "internal/container/docker", "internal/image", "internal/layerstore"},
 		"cmd/slipway": {
 			"builder", "builder/base", "builder/cnb", "internal/container", "internal/container/docker", "internal/container/oci",
-			"internal/image", "internal/layerstore", "internal/platform", "internal/source",
+			"internal/image", "internal/layerstore", "internal/platform", "internal/source", "internal/transcript",
 		},
 	}
 }

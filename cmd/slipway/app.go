@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-build/slipway/internal/transcript"
 )
 
 // app is one run of the command: its streams, its environment, and the flags that all commands share.
@@ -63,9 +65,9 @@ func (a *app) report(err error, code int, asJSON bool) {
 		return
 	}
 	paint := a.paint(a.stderr)
-	fmt.Fprintf(a.stderr, "%s%s\n", paint.bad.Render("ERROR: "), clean(f.Error, false))
+	fmt.Fprintf(a.stderr, "%s%s\n", paint.bad.Render("ERROR: "), transcript.Clean(f.Error, false))
 	for _, l := range f.Last {
-		fmt.Fprintf(a.stderr, "  | %s\n", clean(l, false))
+		fmt.Fprintf(a.stderr, "  | %s\n", transcript.Clean(l, false))
 	}
 }
 

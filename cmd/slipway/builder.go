@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/platform"
+	"github.com/slipway-build/slipway/internal/transcript"
 )
 
 func (a *app) builderCommand() *cobra.Command {
@@ -67,7 +68,7 @@ func (a *app) createBuilder(ctx context.Context, m *platform.Machine, o platform
 			return
 		}
 		paint := a.paint(out)
-		fmt.Fprintf(out, "%s\n  digest    %s\n  where     %s\n  time      %s\n", paint.good.Render(fmt.Sprintf("Successfully created builder image '%s'", o.Name)), w.Digest, builderPlace(o, m.Engine != nil), timeText(time.Since(started)))
+		fmt.Fprintf(out, "%s\n  digest    %s\n  where     %s\n  time      %s\n", paint.good.Render(fmt.Sprintf("Successfully created builder image '%s'", o.Name)), w.Digest, builderPlace(o, m.Engine != nil), transcript.Duration(time.Since(started)))
 	})
 }
 
@@ -171,7 +172,7 @@ func inspectBuilder(name string, img *image.Image) (*inspectedBuilder, error) {
 func (b *inspectedBuilder) human(w io.Writer) {
 	row := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(w, "%-12s %s\n", name, clean(value, false))
+			fmt.Fprintf(w, "%-12s %s\n", name, transcript.Clean(value, false))
 		}
 	}
 	row("Builder", b.Name)
@@ -215,7 +216,7 @@ func (b *inspectedBuilder) group(w io.Writer, g cnb.Group, depth int) {
 		if e.Optional {
 			optional = " (optional)"
 		}
-		fmt.Fprintf(w, "%s%s%s\n", strings.Repeat("  ", depth), clean(e.Ref.String(), false), optional)
+		fmt.Fprintf(w, "%s%s%s\n", strings.Repeat("  ", depth), transcript.Clean(e.Ref.String(), false), optional)
 		ref, info, ok := b.layers.Find(e.Ref)
 		if !ok || b.shown[ref] {
 			continue

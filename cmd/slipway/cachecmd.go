@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/layerstore"
 	"github.com/slipway-build/slipway/internal/platform"
+	"github.com/slipway-build/slipway/internal/transcript"
 )
 
 func (a *app) cacheCommand() *cobra.Command {
@@ -57,7 +58,7 @@ func (a *app) listCaches(_ context.Context, m *platform.Machine) error {
 		w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 		fmt.Fprintln(w, "CACHE\tLAYERS\tSIZE\tUSED")
 		for _, c := range list {
-			fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", c.Key, c.Layers, bytesText(c.Bytes), ageText(c.Used, time.Now()))
+			fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", c.Key, c.Layers, transcript.Bytes(c.Bytes), ageText(c.Used, time.Now()))
 		}
 		w.Flush()
 	})
@@ -98,9 +99,9 @@ func (a *app) checkCaches(ctx context.Context, m *platform.Machine) error {
 	}
 	err = a.print(c, func(w io.Writer) {
 		for _, line := range c.Bad {
-			fmt.Fprintf(w, "damaged, removed: %s\n", clean(line, false))
+			fmt.Fprintf(w, "damaged, removed: %s\n", transcript.Clean(line, false))
 		}
-		fmt.Fprintf(w, "Read %d blobs, %s, and looked at %d unpacked layers\n", c.Blobs, bytesText(c.Bytes), c.Trees)
+		fmt.Fprintf(w, "Read %d blobs, %s, and looked at %d unpacked layers\n", c.Blobs, transcript.Bytes(c.Bytes), c.Trees)
 	})
 	if err == nil && len(c.Bad) > 0 {
 		err = &statusError{code: 1, text: fmt.Sprintf("%d things were damaged and are removed; builds make them anew", len(c.Bad)), quiet: a.json()}
@@ -134,7 +135,7 @@ func (a *app) pruneCachesCommand() *cobra.Command {
 					for _, key := range dropped {
 						fmt.Fprintf(w, "Forgot %s\n", key)
 					}
-					fmt.Fprintf(w, "Removed %d blobs and %d unpacked layers, %s\n", p.Blobs, p.Trees, bytesText(p.Bytes))
+					fmt.Fprintf(w, "Removed %d blobs and %d unpacked layers, %s\n", p.Blobs, p.Trees, transcript.Bytes(p.Bytes))
 				})
 			})
 		},

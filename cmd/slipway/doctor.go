@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-build/slipway/internal/container/docker"
+	"github.com/slipway-build/slipway/internal/transcript"
 )
 
 // A health is how one thing that Slipway stands on is.
@@ -100,7 +101,7 @@ func (a *app) showFindings(w io.Writer, list []finding) {
 		mark := map[health]string{
 			healthy: paint.good.Render("ok  "), warning: paint.warn.Render("warn"), broken: paint.bad.Render("FAIL"), noted: paint.faint.Render("info"),
 		}[f.State]
-		fmt.Fprintf(w, "%s  %-16s %s\n", mark, f.What, clean(f.Text, false))
+		fmt.Fprintf(w, "%s  %-16s %s\n", mark, f.What, transcript.Clean(f.Text, false))
 		if f.Advice != "" {
 			fmt.Fprintf(w, "      %-16s %s\n", "", f.Advice)
 		}

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/slipway-build/slipway/internal/container/docker"
+	"github.com/slipway-build/slipway/internal/transcript"
 )
 
 // engine looks at the Docker engine.
@@ -77,7 +78,7 @@ func (x *examination) storage(in docker.Info) {
 		x.add("image store", healthy, "classic: only layers that Docker lacks are loaded")
 	}
 	if free, ok := freeSpace(in.RootDir); ok && free < lowDisk {
-		x.add("docker disk", warning, "%s free in %s", bytesText(free), in.RootDir).Advice = "docker system prune frees what is not used"
+		x.add("docker disk", warning, "%s free in %s", transcript.Bytes(free), in.RootDir).Advice = "docker system prune frees what is not used"
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/transcript"
 )
 
 // Below these a build is likely to fail.
@@ -29,7 +30,7 @@ func (x *examination) machine() {
 	total, free := memory()
 	f := x.add("machine", healthy, "%s/%s, %d processors", runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
 	if total > 0 {
-		f.Text += fmt.Sprintf(", %s memory, %s of it available", bytesText(total), bytesText(free))
+		f.Text += fmt.Sprintf(", %s memory, %s of it available", transcript.Bytes(total), transcript.Bytes(free))
 	}
 	if total > 0 && free < lowMemory {
 		f.State, f.Advice = warning, "builds of real apps want 1 GB or more"
@@ -97,7 +98,7 @@ func (x *examination) stateDir() {
 		return
 	}
 	if free, ok := freeSpace(dir); ok {
-		f.Text += fmt.Sprintf(", %s free", bytesText(free))
+		f.Text += fmt.Sprintf(", %s free", transcript.Bytes(free))
 		if free < lowDisk {
 			f.State, f.Advice = warning, "builds of real apps want 5 GB or more: slipway images prune, or set SLIPWAY_HOME"
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/slipway-build/slipway/builder/cnb"
+	"github.com/slipway-build/slipway/internal/transcript"
 )
 
 // maxEnvFile bounds an --env-file.
@@ -64,7 +65,7 @@ func bindings(list []string) (map[string]string, error) {
 		if !ok || dir == "" {
 			return nil, usagef("--binding %s: want NAME=DIR", b)
 		}
-		if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\\") || clean(name, false) != name {
+		if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\\") || transcript.Clean(name, false) != name {
 			return nil, usagef("--binding %s: %q is no name of a directory", b, name)
 		}
 		if out[name] != "" {

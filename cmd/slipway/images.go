@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/platform"
+	"github.com/slipway-build/slipway/internal/transcript"
 )
 
 func (a *app) imagesCommand() *cobra.Command {
@@ -84,7 +85,7 @@ func (a *app) listImages(ctx context.Context, m *platform.Machine) error {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "NAME\tDIGEST\tIMAGE ID\tSIZE\tCREATED\tPLATFORM")
 		for _, r := range rows {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", r.Name, shortDigest(r.Digest), shortDigest(r.ID), bytesText(r.Size), ageText(r.Created, time.Now()), r.Platform)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", r.Name, shortDigest(r.Digest), shortDigest(r.ID), transcript.Bytes(r.Size), ageText(r.Created, time.Now()), r.Platform)
 		}
 		_ = t.Flush()
 	})
@@ -207,7 +208,7 @@ func (a *app) pruneCommand() *cobra.Command {
 					return err
 				}
 				return a.print(p, func(w io.Writer) {
-					fmt.Fprintf(w, "Removed %d blobs and %d unpacked layers, %s\n", p.Blobs, p.Trees, bytesText(p.Bytes))
+					fmt.Fprintf(w, "Removed %d blobs and %d unpacked layers, %s\n", p.Blobs, p.Trees, transcript.Bytes(p.Bytes))
 				})
 			})
 		},

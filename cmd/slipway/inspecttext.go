@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/platform"
+	"github.com/slipway-build/slipway/internal/transcript"
 )
 
 // outlook is what a rebase would do now.
@@ -98,7 +99,7 @@ func (e *elsewhere) text() string {
 func (d inspected) human(w io.Writer, verbose bool) {
 	row := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(w, "%-12s %s\n", name, clean(value, false))
+			fmt.Fprintf(w, "%-12s %s\n", name, transcript.Clean(value, false))
 		}
 	}
 	row("Image", d.Image)
@@ -155,7 +156,7 @@ func (d inspected) human(w io.Writer, verbose bool) {
 	for _, l := range d.Layers {
 		size := "-"
 		if l.Size > 0 {
-			size = bytesText(l.Size)
+			size = transcript.Bytes(l.Size)
 		}
 		fmt.Fprintln(t, cells(l.What, size, shortDigest(l.DiffID)))
 	}
@@ -170,10 +171,10 @@ func labels(w io.Writer, all map[string]string, verbose bool) {
 	}
 	fmt.Fprintln(w, "\nLABELS")
 	for _, k := range sortedKeys(all) {
-		v := clean(all[k], false)
+		v := transcript.Clean(all[k], false)
 		if r := []rune(v); len(r) > 100 && !verbose {
 			v = string(r[:100]) + "…"
 		}
-		fmt.Fprintf(w, "%s=%s\n", clean(k, false), v)
+		fmt.Fprintf(w, "%s=%s\n", transcript.Clean(k, false), v)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/platform"
+	"github.com/slipway-build/slipway/internal/transcript"
 )
 
 // Terminal sequences of the live view. begin and end make a terminal that knows them draw what is between
@@ -120,7 +121,7 @@ func (l *liveView) status() string {
 		return ""
 	}
 	paint := l.plain.paint
-	text := string([]rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")[l.frame%10]) + " " + paint.head.Render(strings.ToLower(heading(l.phase)))
+	text := string([]rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")[l.frame%10]) + " " + paint.head.Render(strings.ToLower(transcript.Heading(l.phase)))
 	if l.running.ID != "" {
 		text += " " + paint.name.Render(l.running.String())
 	}
@@ -150,8 +151,8 @@ func (l *liveView) Event(e platform.Event) {
 
 // Output implements platform.UI.
 func (l *liveView) Output(_ platform.Phase, bp cnb.Ref) (stdout, stderr io.Writer) {
-	w := &lineWriter{emit: func(line string) {
-		if text := strings.TrimSpace(clean(line, false)); text != "" {
+	w := &transcript.LineWriter{Emit: func(line string) {
+		if text := strings.TrimSpace(transcript.Clean(line, false)); text != "" {
 			l.mu.Lock()
 			l.last = text
 			l.mu.Unlock()

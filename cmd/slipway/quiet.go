@@ -9,6 +9,7 @@ import (
 
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/platform"
+	"github.com/slipway-build/slipway/internal/transcript"
 )
 
 // quietView prints the name of the result, and warnings on stderr.
@@ -23,9 +24,9 @@ func (q *quietView) close() {}
 func (q *quietView) Event(e platform.Event) {
 	switch {
 	case e.Kind == platform.EventWarning:
-		q.warn("%s", clean(e.Text, false))
+		q.warn("%s", transcript.Clean(e.Text, false))
 	case e.Engine != nil && e.Engine.Kind == "warning":
-		q.warn("%s", clean(e.Engine.Text, false))
+		q.warn("%s", transcript.Clean(e.Engine.Text, false))
 	}
 }
 
@@ -79,7 +80,7 @@ type jsonOutput struct {
 // Output implements platform.UI.
 func (j *jsonView) Output(ph platform.Phase, bp cnb.Ref) (stdout, stderr io.Writer) {
 	stream := func(name string) io.Writer {
-		return &lineWriter{emit: func(line string) { j.write(jsonOutput{"output", ph, bp, name, line}) }}
+		return &transcript.LineWriter{Emit: func(line string) { j.write(jsonOutput{"output", ph, bp, name, line}) }}
 	}
 	return stream("stdout"), stream("stderr")
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/platform"
+	"github.com/slipway-build/slipway/internal/transcript"
 )
 
 // rebaseFlags are the flags of rebase. Names are pack's where pack has them.
@@ -62,7 +63,7 @@ func (a *app) rebase(ctx context.Context, f rebaseFlags, name string) error {
 			return adviseForce(err)
 		}
 		for _, w := range r.Warnings {
-			a.warn("%s", clean(w, false))
+			a.warn("%s", transcript.Clean(w, false))
 		}
 		if r.Current && !o.Output.Publish && o.Pull != image.PullAlways {
 			a.note("the image stood on this run image already; --pull-policy always asks the registry for a newer one")
@@ -123,7 +124,7 @@ func (a *app) rebased(w io.Writer, r *platform.Rebased) {
 		return
 	}
 	fmt.Fprintln(w, a.paint(a.stdout).good.Render(fmt.Sprintf("Successfully rebased image '%s'", r.Image)))
-	row := func(name, value string) { fmt.Fprintf(w, "  %-10s %s\n", name, clean(value, false)) }
+	row := func(name, value string) { fmt.Fprintf(w, "  %-10s %s\n", name, transcript.Clean(value, false)) }
 	if len(r.Tags) > 0 {
 		row("tags", strings.Join(r.Tags, ", "))
 	}

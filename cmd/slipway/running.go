@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-build/slipway/internal/container"
 	"github.com/slipway-build/slipway/internal/container/docker"
 	"github.com/slipway-build/slipway/internal/platform"
+	"github.com/slipway-build/slipway/internal/transcript"
 )
 
 // errEnded says that there will be no answer.
@@ -35,11 +36,11 @@ type server struct {
 func (a *app) attach(ctx context.Context, m *platform.Machine, arg string, spec container.Spec, o runOptions) error {
 	var out sync.Mutex
 	clock := a.clock()
-	stream := func(to io.Writer) *lineWriter {
-		return &lineWriter{emit: func(line string) {
+	stream := func(to io.Writer) *transcript.LineWriter {
+		return &transcript.LineWriter{Emit: func(line string) {
 			out.Lock()
 			defer out.Unlock()
-			fmt.Fprintf(to, "%s%s\n", clock(), clean(line, a.isTerminal(to)))
+			fmt.Fprintf(to, "%s%s\n", clock(), transcript.Clean(line, a.isTerminal(to)))
 		}}
 	}
 	stdout, stderr := stream(a.logTo()), stream(a.stderr)
@@ -163,7 +164,7 @@ func (a *app) firstAnswer(ctx context.Context, app *docker.Detached, url string,
 	logs, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {
-		_ = app.Logs(logs, &lineWriter{emit: log.add})
+		_ = app.Logs(logs, &transcript.LineWriter{Emit: log.add})
 		// The log ends with the container: no use in waiting on.
 		if logs.Err() == nil {
 			stop()

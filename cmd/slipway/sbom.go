@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/platform"
+	"github.com/slipway-build/slipway/internal/transcript"
 )
 
 func (a *app) sbomCommand() *cobra.Command {
@@ -70,12 +71,12 @@ func (a *app) tellSBOM(name, dir string) error {
 	}
 	return a.print(d, func(w io.Writer) {
 		if a.quiet {
-			fmt.Fprintln(w, clean(d.Dir, false))
+			fmt.Fprintln(w, transcript.Clean(d.Dir, false))
 			return
 		}
-		fmt.Fprintf(w, "%d SBOM files in %s\n", len(d.Files), clean(d.Dir, false))
+		fmt.Fprintf(w, "%d SBOM files in %s\n", len(d.Files), transcript.Clean(d.Dir, false))
 		for _, f := range d.Files {
-			fmt.Fprintf(w, "  %s\n", clean(f, false))
+			fmt.Fprintf(w, "  %s\n", transcript.Clean(f, false))
 		}
 	})
 }

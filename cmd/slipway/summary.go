@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/internal/platform"
+	"github.com/slipway-build/slipway/internal/transcript"
 )
 
 // summary is the end of a build that went well.
@@ -21,7 +22,7 @@ func (p *plainView) summary(r *platform.Result) []string {
 	row("image id", "%s", r.ImageID)
 	size := fmt.Sprintf("%d layers of the app, %d reused", r.Layers, r.Reused)
 	if r.Bytes > 0 {
-		size = bytesText(r.Bytes) + " compressed, " + size
+		size = transcript.Bytes(r.Bytes) + " compressed, " + size
 	}
 	row("size", "%s", size)
 	row("where", "%s", place(r))
@@ -74,11 +75,11 @@ func timings(r *platform.Result) string {
 		d := r.Timings[ph]
 		total += d
 		if d >= 50*time.Millisecond {
-			parts = append(parts, fmt.Sprintf("%s %s", ph, timeText(d)))
+			parts = append(parts, fmt.Sprintf("%s %s", ph, transcript.Duration(d)))
 		}
 	}
 	if len(parts) == 0 {
-		return timeText(total)
+		return transcript.Duration(total)
 	}
-	return timeText(total) + " (" + strings.Join(parts, ", ") + ")"
+	return transcript.Duration(total) + " (" + strings.Join(parts, ", ") + ")"
 }

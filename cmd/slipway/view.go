@@ -3,12 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 
-	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/platform"
+	"github.com/slipway-build/slipway/internal/transcript"
 )
 
 // A view shows a build as it goes. close ends what it has on the screen; nothing is shown after.
@@ -54,19 +53,19 @@ func (p *plainView) close() {}
 
 // Event implements platform.UI.
 func (p *plainView) Event(e platform.Event) {
-	for _, l := range p.describe(e) {
+	for _, l := range p.style().Describe(e) {
 		p.line(l)
 	}
 }
 
 // Output implements platform.UI.
 func (p *plainView) Output(_ platform.Phase, bp cnb.Ref) (stdout, stderr io.Writer) {
-	l := &lineWriter{emit: func(line string) { p.line(p.prefixed(bp, line)) }}
+	l := &transcript.LineWriter{Emit: func(line string) { p.line(p.prefixed(bp, line)) }}
 	return l, l
 }
 
 func (p *plainView) prefixed(bp cnb.Ref, line string) string {
-	return p.paint.name.Render("["+string(bp.ID)+"]") + " " + clean(line, p.paint.on)
+	return p.paint.name.Render("["+string(bp.ID)+"]") + " " + transcript.Clean(line, p.paint.on)
 }
 
 func (p *plainView) result(r *platform.Result) {
@@ -75,113 +74,18 @@ func (p *plainView) result(r *platform.Result) {
 	}
 }
 
-// headings are the phases as the CNB lifecycle writes them.
-func heading(p platform.Phase) string {
-	switch p {
-	case platform.PhasePrepare:
-		return "PREPARING"
-	case platform.PhaseAnalyze:
-		return "ANALYZING"
-	case platform.PhaseDetect:
-		return "DETECTING"
-	case platform.PhaseRestore:
-		return "RESTORING"
-	case platform.PhaseBuild:
-		return "BUILDING"
-	case platform.PhaseExport:
-		return "EXPORTING"
+// style is how the lines of a build look here.
+func (p *plainView) style() transcript.Style {
+	return transcript.Style{
+		Verbose: p.verbose, Head: p.paint.head.Render, Warn: p.paint.warn.Render,
+		Good: p.paint.good.UnsetBold().Render, Faint: p.paint.faint.Render,
 	}
-	return strings.ToUpper(string(p))
 }
 
-// describe is what a reader gets to see of an event: no line, or some.
-func (p *plainView) describe(e platform.Event) []string {
-	switch e.Kind {
-	case platform.EventPhaseStart:
-		lines := []string{p.paint.head.Render("===> " + heading(e.Phase))}
-		if e.Text != "" {
-			lines = append(lines, p.ifVerbose("Containers: %s", clean(e.Text, false))...)
-		}
-		return lines
-	case platform.EventPhaseEnd:
-		if p.verbose {
-			return []string{p.paint.faint.Render(fmt.Sprintf("%s took %s", e.Phase, timeText(e.Elapsed)))}
-		}
-	case platform.EventWarning:
-		return []string{p.paint.warn.Render("Warning: ") + clean(e.Text, false)}
-	case platform.EventNote:
-		return []string{clean(e.Text, false)}
-	case platform.EventEngine:
-		return p.engine(*e.Engine)
-	}
-	return nil
-}
-
-// engine describes an event of package builder, in the lifecycle's words where it has some.
-func (p *plainView) engine(e builder.Event) []string {
-	text, layer := clean(e.Text, false), clean(layerID(e), false)
-	one := func(format string, args ...any) []string { return []string{fmt.Sprintf(format, args...)} }
-	switch e.Kind {
-	case builder.EventDetectPass:
-		return p.ifVerbose("%s: pass (%s)", e.Buildpack, timeText(e.Duration))
-	case builder.EventDetectFail:
-		return p.ifVerbose("%s: no (%s)", e.Buildpack, timeText(e.Duration))
-	case builder.EventDetectSkip:
-		return p.ifVerbose("%s: left out: %s", e.Buildpack, text)
-	case builder.EventDetectError:
-		return []string{p.paint.warn.Render(fmt.Sprintf("%s: detect went wrong: %s", e.Buildpack, text))}
-	case builder.EventGroupFailed:
-		return p.ifVerbose("group failed: %s", text)
-	case builder.EventGroupChosen:
-		return one("%s", text)
-	case builder.EventBuildDone:
-		return []string{p.paint.faint.Render(fmt.Sprintf("%s built in %s", e.Buildpack, timeText(e.Duration)))}
-	case builder.EventLayerRestoredMetadata:
-		return one("Restoring metadata for %q from %s", layer, text)
-	case builder.EventLayerRestoredData:
-		return one("Restoring data for %q from cache%s", layer, size(e))
-	case builder.EventLayerAdded:
-		return []string{p.paint.good.UnsetBold().Render("Adding layer '"+orText(text, layer)+"'") + size(e)}
-	case builder.EventLayerReused:
-		return one("Reusing layer '%s'", orText(text, layer))
-	case builder.EventCacheAdded:
-		return one("Adding cache layer '%s'%s", orText(text, layer), size(e))
-	case builder.EventCacheReused:
-		return one("Reusing cache layer '%s'", orText(text, layer))
-	case builder.EventWarning:
-		if e.Buildpack.ID != "" {
-			text = e.Buildpack.String() + ": " + text
-		}
-		return []string{p.paint.warn.Render("Warning: ") + text}
-	}
-	return nil
-}
-
-func (p *plainView) ifVerbose(format string, args ...any) []string {
-	if !p.verbose {
-		return nil
-	}
-	return []string{fmt.Sprintf(format, args...)}
-}
-
-// layerID is "<buildpack>:<layer>".
-func layerID(e builder.Event) string {
-	if e.Buildpack.ID == "" {
-		return e.Layer
-	}
-	return string(e.Buildpack.ID) + ":" + e.Layer
-}
-
+// orText is a text, or another where there is none.
 func orText(text, other string) string {
 	if text != "" {
 		return text
 	}
 	return other
-}
-
-func size(e builder.Event) string {
-	if e.Bytes <= 0 {
-		return ""
-	}
-	return " (" + bytesText(e.Bytes) + ")"
 }

@@ -1,23 +1,24 @@
-package main
+package transcript
 
 import (
 	"bytes"
 	"sync"
 )
 
-// maxLine is where a line without an end is cut (and goes on in the next).
-const maxLine = 10_000
+// MaxLine is where a line without an end is cut (and goes on in the next).
+const MaxLine = 10_000
 
-// lineWriter cuts what a program prints into lines. A carriage return starts the line anew, as on a
+// A LineWriter cuts what a program prints into lines. A carriage return starts the line anew, as on a
 // terminal, so that of a progress bar its last state stays. It may be used by several goroutines.
-type lineWriter struct {
-	emit func(line string)
+type LineWriter struct {
+	// Emit gets each line without its end, one at a time.
+	Emit func(line string)
 
 	mu  sync.Mutex
 	buf []byte
 }
 
-func (l *lineWriter) Write(p []byte) (int, error) {
+func (l *LineWriter) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := len(p)
@@ -32,9 +33,9 @@ func (l *lineWriter) Write(p []byte) (int, error) {
 	}
 }
 
-func (l *lineWriter) add(b []byte) {
+func (l *LineWriter) add(b []byte) {
 	for {
-		room := maxLine - len(l.buf)
+		room := MaxLine - len(l.buf)
 		if len(b) <= room {
 			l.buf = append(l.buf, b...)
 			return
@@ -45,15 +46,15 @@ func (l *lineWriter) add(b []byte) {
 	}
 }
 
-func (l *lineWriter) end() {
+func (l *LineWriter) end() {
 	b := bytes.TrimRight(l.buf, "\r")
 	b = b[bytes.LastIndexByte(b, '\r')+1:]
-	l.emit(string(b))
+	l.Emit(string(b))
 	l.buf = l.buf[:0]
 }
 
 // Flush ends a last line that has no newline.
-func (l *lineWriter) Flush() error {
+func (l *LineWriter) Flush() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.buf) > 0 {
