@@ -32,6 +32,18 @@ func memory(b *bench) {
 	b.want("within the limit", s, "ate 16")
 }
 
+// cpu: nobody gets more of the processors than the limit. What is asserted is the kernel's arithmetic: of 300 ms with a
+// fifth of one processor, 20 ms fall into each tenth of a second. On a busy machine it takes longer.
+func cpu(b *bench) {
+	s := b.spec("spin", "300")
+	s.Limits.CPUs = 0.2
+	out, stderr, err := b.run(s)
+	var took int
+	if _, scan := fmt.Sscanf(out, "took %d", &took); err != nil || scan != nil || took < 1000 {
+		b.Errorf("300 ms of processor time: %v, %q %s", err, out, stderr)
+	}
+}
+
 // pids: a fork bomb ends at the limit.
 func pids(b *bench) {
 	s := b.spec("forks", "300")
@@ -108,6 +120,22 @@ func tree(b *bench) {
 		b.Errorf("got %v", err)
 	}
 	b.quiet(filepath.Join(dir, "cancelled"))
+
+	for _, argv := range [][]string{{"bomb", "/out/bomb"}, {"bomb", "/out/bombed", "2000"}} {
+		file := filepath.Join(dir, filepath.Base(argv[1]))
+		ctx, cancel := context.WithCancel(b.Context())
+		s := daemons("")
+		s.Argv, s.Limits.PIDs, s.Limits.CPUs = append([]string{"/guest"}, argv...), 60, 1
+		if len(argv) == 2 {
+			s.Started = func(container.Info) { time.AfterFunc(300*time.Millisecond, cancel) }
+		}
+		err := b.rt.Run(ctx, s)
+		if e, ok := errors.AsType[*container.ExitError](err); (!ok || e.Code != 6 || len(argv) == 2) && !errors.Is(err, context.Canceled) {
+			b.Errorf("%q: got %v", argv, err)
+		}
+		cancel()
+		b.quiet(file)
+	}
 }
 
 // cancel: killed and removed at once, with the cause as the error, whenever it
@@ -211,41 +239,5 @@ func fetch(ctx context.Context, url string) string {
 			return ctx.Err().Error()
 		case <-time.After(50 * time.Millisecond):
 		}
-	}
-}
-
-// leaks: many runs, some at once, leave no open file; what goroutines and
-// containers remain is judged after every test.
-func leaks(b *bench) {
-	b.want("first", b.spec("exit", "0"), "")
-	if err := b.rt.Close(); err != nil {
-		b.Error(err)
-	}
-	before := fds(b.T)
-	errs := make(chan error)
-	for range 3 {
-		go func() {
-			for i := range 4 {
-				s := b.spec("exit", fmt.Sprint(i%2))
-				s.Stdin = strings.NewReader("x")
-				err := b.rt.Run(b.Context(), s)
-				if _, ok := errors.AsType[*container.ExitError](err); ok == (i%2 == 0) {
-					errs <- fmt.Errorf("run %d: %w", i, err)
-					return
-				}
-			}
-			errs <- nil
-		}()
-	}
-	for range 3 {
-		if err := <-errs; err != nil {
-			b.Error(err)
-		}
-	}
-	if err := b.rt.Close(); err != nil {
-		b.Error(err)
-	}
-	if after := fds(b.T); after > before {
-		b.Errorf("%d open files before, %d after", before, after)
 	}
 }

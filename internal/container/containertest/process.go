@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/slipway-build/slipway/internal/container"
 )
 
@@ -64,6 +66,23 @@ func mounts(b *bench) {
 	if got, err := os.ReadFile(filepath.Join(rw, "out")); err != nil || string(got) != "bye" {
 		b.Errorf("host sees %q, %v", got, err)
 	}
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(rw, "out"), &st); err != nil || st.Uid != 1000 || st.Gid != 1001 {
+		b.Errorf("on the host it is %d:%d's (%v), want 1000:1001", st.Uid, st.Gid, err)
+	}
+	if os.Geteuid() == 0 {
+		own := filepath.Join(ro, "own")
+		if err := errors.Join(os.WriteFile(own, []byte("mine"), 0o600), os.Chown(own, 1000, 1001)); err != nil {
+			b.Fatal(err)
+		}
+		b.want("read what is its user's on the host", mounted("read", "/ro/deep/own"), "mine")
+		if err := os.Chown(own, 1002, 1001); err != nil {
+			b.Fatal(err)
+		}
+		if e, _ := b.ends(mounted("read", "/ro/deep/own")); e.Code != 65 {
+			b.Errorf("read what is another user's on the host: %v", e)
+		}
+	}
 	for _, file := range []string{"/ro/deep/out", "/file"} {
 		if e, _ := b.ends(mounted("write", file, "x")); e.Code != 65 {
 			b.Errorf("write to %s: %v", file, e)
@@ -85,6 +104,36 @@ func mounts(b *bench) {
 	refused("target /", container.Mount{Source: rw, Target: "/x/.."})
 	refused("/", container.Mount{Source: "/", Target: "/host", ReadOnly: true})
 	refused("engine's directory", container.Mount{Source: "/var/run", Target: "/x"})
+}
+
+// later: what is mounted on a slave's source while the container runs shows in it, and goes again with the source.
+func later(b *bench) {
+	if os.Geteuid() != 0 {
+		b.Log("an ordinary user mounts nothing")
+		return
+	}
+	what, on := b.dir(), b.dir()
+	if err := os.WriteFile(filepath.Join(what, "file"), []byte("late"), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	s := b.spec("await", "/later/file")
+	s.Mounts = []container.Mount{{Source: on, Target: "/later", Slave: true}}
+	defer func() {
+		for range 2 {
+			if err := unix.Unmount(on, unix.MNT_DETACH); err != nil {
+				b.Error(err)
+			}
+		}
+	}()
+	if err := errors.Join(unix.Mount(on, on, "", unix.MS_BIND, ""), unix.Mount("", on, "", unix.MS_PRIVATE, ""), unix.Mount("", on, "", unix.MS_SHARED, "")); err != nil {
+		b.Fatal(err)
+	}
+	s.Started = func(container.Info) {
+		if err := unix.Mount(what, on, "", unix.MS_BIND, ""); err != nil {
+			b.Error(err)
+		}
+	}
+	b.want("mounted while it runs", s, "late")
 }
 
 // volume: a named volume keeps what was written.

@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -35,6 +34,10 @@ type Subject struct {
 	Image string
 	// Left lists the containers, of any state, that carry Label with value.
 	Left func(t *testing.T, value string) []string
+	// Held lists what the machine has for a container, by its id, at this moment: control groups, mounts, directories,
+	// networks. Of a container that runs there is something, of one that is gone nothing may be. Called at any time, by
+	// several goroutines.
+	Held func(t testing.TB, id string) []string
 }
 
 // Guest builds the guest program and returns its path.
@@ -77,11 +80,12 @@ func Rootfs(t testing.TB) []byte {
 	return buf.Bytes()
 }
 
-// Run judges s. It needs some seconds and 64 MiB.
+// Run judges s. It needs half a minute and 64 MiB.
 func Run(t *testing.T, s Subject) {
 	tests := map[string]func(*bench){
 		"process":    process,
 		"mounts":     mounts,
+		"later":      later,
 		"privileges": privileges,
 		"start":      start,
 		"exit":       exit,
@@ -89,6 +93,7 @@ func Run(t *testing.T, s Subject) {
 		"volume":     volume,
 		"terminal":   terminal,
 		"memory":     memory,
+		"cpu":        cpu,
 		"pids":       pids,
 		"time":       wallTime,
 		"disk":       disk,
@@ -206,16 +211,6 @@ func (b *bench) quiet(file string) {
 	if after := size(file); after != before {
 		b.Errorf("a process of the container still writes (%d -> %d bytes)", before, after)
 	}
-}
-
-// fds counts this process' open files.
-func fds(t *testing.T) int {
-	runtime.GC()
-	names, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(names)
 }
 
 func lines(n int, prefix string) string {

@@ -11,8 +11,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -119,11 +121,48 @@ func left(t *testing.T, label, value string) []string {
 	return ids
 }
 
+// held is containertest.Subject.Held. Where a container's mounts and its network are the engine tells as long as it
+// knows the container.
+func held() func(t testing.TB, id string) []string {
+	var known sync.Map // id -> parts of lines of mountinfo
+	return func(t testing.TB, id string) []string {
+		t.Helper()
+		api, err := client.New(client.FromEnv)
+		if err != nil {
+			t.Error(err)
+			return nil
+		}
+		defer api.Close() // no connection of ours may be taken for the runtime's
+		if res, err := api.ContainerInspect(context.Background(), id, client.ContainerInspectOptions{}); err == nil {
+			parts := []string{"/containers/" + id + "/"}
+			if n := res.Container.NetworkSettings; n != nil && n.SandboxKey != "" {
+				parts = append(parts, strings.TrimPrefix(n.SandboxKey, "/var"))
+			}
+			if g := res.Container.GraphDriver; g != nil {
+				parts = append(parts, g.Data["MergedDir"])
+			}
+			known.Store(id, parts)
+		}
+		var paths []string
+		for _, pattern := range []string{"docker/" + id, "system.slice/docker-" + id + ".scope"} {
+			paths = append(paths, "/sys/fs/cgroup/"+pattern)
+			groups, _ := filepath.Glob("/sys/fs/cgroup/*/" + pattern)
+			paths = append(paths, groups...)
+		}
+		var parts []string
+		if p, ok := known.Load(id); ok {
+			parts = p.([]string)
+		}
+		return containertest.There(t, paths, parts)
+	}
+}
+
 func TestRuntime(t *testing.T) {
 	containertest.Run(t, containertest.Subject{
 		New:   func(t *testing.T) container.Runtime { return connect(t) },
 		Image: guestImage(t),
 		Left:  func(t *testing.T, value string) []string { return left(t, containertest.Label, value) },
+		Held:  held(),
 	})
 }
 

@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,7 +23,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
-	"go.uber.org/goleak"
 
 	"github.com/slipway-build/slipway/internal/container"
 	"github.com/slipway-build/slipway/internal/container/containertest"
@@ -98,6 +97,7 @@ func TestRuntime(t *testing.T) {
 			}
 			return ids
 		},
+		Held: held(o.Dir),
 	})
 }
 
@@ -106,91 +106,27 @@ func guest(id string, args ...string) container.Spec {
 	return container.Spec{Image: id, Argv: append([]string{"/guest"}, args...), UID: 1000, GID: 1000, Network: container.Network{Mode: "none"}}
 }
 
-// TestNoLeak: many runs leave nothing of the kernel's: mounts, control groups, interfaces, directories, files, goroutines.
-func TestNoLeak(t *testing.T) {
-	if ordinary(t) {
-		return
-	}
-	o, id := place(t)
-	rt := connect(t, o)
-	idle := goleak.IgnoreCurrent()
-	prefix := fmt.Sprintf("leak-%d-", os.Getpid())
-	before := holdings(t, o.Dir, prefix)
-	var links []string
-	for i := range 200 {
-		ctx, cancel := context.WithCancel(t.Context())
-		s := guest(id, "exit", strconv.Itoa(i%3))
-		s.Name = prefix + strconv.Itoa(i)
-		switch i % 4 {
-		case 1:
-			s.Network.Mode = "bridge"
-			s.Started = func(container.Info) {
-				b, err := os.ReadFile(filepath.Join(o.Dir, "containers", s.Name, "link"))
-				if err != nil {
-					t.Error(err)
-				}
-				if alias, err := os.ReadFile(filepath.Join("/sys/class/net", string(b), "ifalias")); err == nil && !strings.HasPrefix(string(alias), prefix) {
-					t.Errorf("interface %s says it is %q's", b, alias)
-				}
-				links = append(links, string(b))
+// held is containertest.Subject.Held for the containers of a runtime in dir.
+func held(dir string) func(t testing.TB, id string) []string {
+	var links sync.Map // what a container's interface was called, which its directory tells as long as it is there
+	return func(t testing.TB, id string) []string {
+		t.Helper()
+		own := filepath.Join(dir, "containers", id)
+		if b, err := os.ReadFile(filepath.Join(own, "link")); err == nil {
+			links.Store(id, string(b))
+		}
+		paths := []string{own, filepath.Join(dir, "state", id), "/sys/fs/cgroup/slipway/" + id}
+		groups, _ := filepath.Glob("/sys/fs/cgroup/*/slipway/" + id)
+		out := containertest.There(t, append(paths, groups...), []string{"/containers/" + id + "/"})
+		if l, ok := links.Load(id); ok {
+			// Another container may have got the same one of 32,768 since: then it says that it is not ours.
+			at := filepath.Join("/sys/class/net", l.(string))
+			if alias, err := os.ReadFile(filepath.Join(at, "ifalias")); err == nil && strings.TrimSpace(string(alias)) == id {
+				out = append(out, at)
 			}
-		case 2:
-			s.Argv[1] = "sleep"
-			if i%8 == 2 { // at any moment before the start, and surely after it
-				time.AfterFunc(time.Duration(i/4)*time.Millisecond, cancel)
-			} else {
-				s.Started = func(container.Info) { cancel() }
-			}
-		case 3:
-			s.Argv[0] = "/absent"
 		}
-		if err := rt.Run(ctx, s); i%4 == 2 && !errors.Is(err, context.Canceled) {
-			t.Errorf("run %d: %v", i, err)
-		}
-		cancel()
+		return out
 	}
-	if err := rt.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if after := holdings(t, o.Dir, prefix); after != before {
-		t.Errorf("before %+v, after %+v", before, after)
-	}
-	if len(links) != 50 {
-		t.Errorf("%d interfaces were seen, want 50", len(links))
-	}
-	for _, l := range links {
-		// Another test's container may have got the same one of 32,768 since: then it is not ours.
-		if b, _ := os.ReadFile(filepath.Join("/sys/class/net", l, "ifalias")); strings.HasPrefix(string(b), prefix) {
-			t.Errorf("interface %s is left", l)
-		}
-	}
-	if err := goleak.Find(idle); err != nil {
-		t.Error(err)
-	}
-}
-
-type held struct{ mounts, groups, dirs, files int }
-
-// holdings counts what the containers of a directory, whose names begin with prefix, take of the machine.
-func holdings(t *testing.T, dir, prefix string) held {
-	t.Helper()
-	var h held
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.mounts = strings.Count(string(mounts), filepath.Base(filepath.Dir(filepath.Dir(filepath.Dir(dir))))) // the test's own name
-	for _, pattern := range []string{"/sys/fs/cgroup/*/slipway/", "/sys/fs/cgroup/slipway/"} {
-		groups, _ := filepath.Glob(pattern + prefix + "*")
-		h.groups += len(groups)
-	}
-	for _, d := range []string{"containers", "state"} {
-		names, _ := os.ReadDir(filepath.Join(dir, d))
-		h.dirs += len(names)
-	}
-	files, _ := os.ReadDir("/proc/self/fd")
-	h.files = len(files)
-	return h
 }
 
 // TestGuard: a guarded container reaches nothing private but what is allowed, and nothing at all before it is wired.
@@ -395,11 +331,14 @@ func TestSweep(t *testing.T) {
 	if err := (rootfs.Overlay{Lower: []string{"/usr", "/etc"}}).Mount(filepath.Join(unnamed, "rootfs")); err != nil {
 		t.Fatal(err)
 	}
+	if h := held(o.Dir)(t, "unnamed"); len(h) != 2 {
+		t.Errorf("there is %q, want a directory and a mount", h)
+	}
 	if _, err := rt.Sweep(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if h := holdings(t, o.Dir, "unnamed"); h.mounts+h.dirs != 0 {
-		t.Errorf("left: %+v", h)
+	if h := held(o.Dir)(t, "unnamed"); len(h) != 0 {
+		t.Errorf("left: %q", h)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -34,7 +35,10 @@ var verbs = map[string]func(args []string){
 	"fill":    fill,
 	"eat":     func(a []string) { eat(number(a[0])) },
 	"nurse":   nurse,
+	"spin":    spin,
 	"forks":   forks,
+	"bomb":    bomb,
+	"await":   await,
 	"sleep":   func([]string) { time.Sleep(time.Hour) },
 	"polite":  polite,
 	"segv":    segv,
@@ -117,6 +121,63 @@ func eat(n int) {
 func nurse(a []string) {
 	fmt.Println(exec.Command("/proc/self/exe", "eat", a[0]).Run())
 	os.Exit(7)
+}
+
+// spin uses n milliseconds of processor time on two threads and tells how many it took.
+func spin(a []string) {
+	began := time.Now()
+	used := func() int64 {
+		var u syscall.Rusage
+		fail(syscall.Getrusage(syscall.RUSAGE_SELF, &u))
+		return (u.Utime.Nano() + u.Stime.Nano()) / 1e6
+	}
+	n := int64(number(a[0]))
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for used() < n {
+			}
+		})
+	}
+	wg.Wait()
+	fmt.Println("took", time.Since(began).Milliseconds())
+}
+
+// bomb has every process that it makes make others, for ever; each writes to a file as long as it lives. With a second
+// argument the first process is not one of them: it ends with code 6 when so many bytes are written.
+func bomb(a []string) {
+	fd := check(syscall.Open(a[0], syscall.O_CREAT|syscall.O_APPEND|syscall.O_WRONLY, 0o644))
+	if len(a) > 1 {
+		cmd := exec.Command("/proc/self/exe", "bomb", a[0])
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		fail(cmd.Start())
+		for {
+			var st syscall.Stat_t
+			if fail(syscall.Fstat(fd, &st)); st.Size >= int64(number(a[1])) {
+				os.Exit(6)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	x, pause := byte('x'), syscall.Timespec{Nsec: 1e6}
+	for {
+		// In a child the rest of this program does not run: no call but the kernel's own.
+		syscall.RawSyscall6(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
+		syscall.RawSyscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&x)), 1)
+		syscall.RawSyscall(syscall.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&pause)), 0, 0)
+	}
+}
+
+// await waits for a file and says what is in it.
+func await(a []string) {
+	for range 1000 {
+		if b, err := os.ReadFile(a[0]); err == nil {
+			os.Stdout.Write(b)
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	os.Exit(66)
 }
 
 // forks makes children that wait for ever until the kernel refuses.
