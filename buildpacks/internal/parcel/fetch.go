@@ -20,6 +20,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -31,26 +32,12 @@ type Fetcher struct {
 }
 
 // NewFetcher makes a Fetcher that trusts the system's certificates and those that SSL_CERT_FILE and
-// NODE_EXTRA_CA_CERTS of env name; a file named there that cannot be read is left out, as Node does.
+// NODE_EXTRA_CA_CERTS of env name; a file named there that cannot be read is left out, as Node does. Certificates are
+// read with the first https request: parsing them takes longer than most detects do otherwise.
 func NewFetcher(env Env) Fetcher {
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	for _, k := range []string{"SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"} {
-		if pem, err := readCapped(env[k], 8<<20); err == nil {
-			pool.AppendCertsFromPEM(pem)
-		}
-	}
+	trusting := sync.OnceValue(func() http.RoundTripper { return transport(trusted(env)) })
 	return Fetcher{Client: &http.Client{
-		Transport: &http.Transport{
-			Proxy:                 http.ProxyFromEnvironment,
-			DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-			TLSClientConfig:       &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
-			TLSHandshakeTimeout:   15 * time.Second,
-			ResponseHeaderTimeout: 60 * time.Second,
-			ForceAttemptHTTP2:     true,
-		},
+		Transport: roundTripper(func(r *http.Request) (*http.Response, error) { return trusting().RoundTrip(r) }),
 		CheckRedirect: func(r *http.Request, via []*http.Request) error {
 			if len(via) > 3 {
 				return errors.New("more than 3 redirects")
@@ -61,6 +48,34 @@ func NewFetcher(env Env) Fetcher {
 			return nil
 		},
 	}}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func transport(roots *x509.CertPool) *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:   15 * time.Second,
+		ResponseHeaderTimeout: 60 * time.Second,
+		ForceAttemptHTTP2:     true,
+	}
+}
+
+func trusted(env Env) *x509.CertPool {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	for _, k := range []string{"SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"} {
+		if pem, err := readCapped(env[k], 8<<20); err == nil {
+			pool.AppendCertsFromPEM(pem)
+		}
+	}
+	return pool
 }
 
 // Bytes reads a small document. A missing one is fs.ErrNotExist.
