@@ -185,11 +185,15 @@ func (b *bench) closeRunning(pr container.Preparer) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	up, ended := make(chan bool), make(chan error)
+	up, ended := make(chan bool), make(chan error, 1)
 	go func() {
 		ended <- p.Run(context.WithoutCancel(b.Context()), container.Streams{Started: func(container.Info) { close(up) }})
 	}()
-	<-up
+	select {
+	case <-up:
+	case err := <-ended:
+		b.Fatalf("it did not start: %v", err)
+	}
 	if err := p.Close(); err != nil {
 		b.Error(err)
 	}
