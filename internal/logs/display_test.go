@@ -96,11 +96,11 @@ func TestDisplayCut(t *testing.T) {
 	parts := []string{"\x1b", "[", "]", "0;t", "\a", "\x1b\\", "31m", "K", "2J", "\n", "\r", "\r\n", "\u009b", "\u009d", "\xc2", "\x9b", "\xe2\x80", "\xae", "é", "text ", "\x18", "(", "P", "\u202e", "\xff"}
 	for seed := range uint64(3000) {
 		rng := rand.New(rand.NewPCG(seed, 3))
-		text := ""
+		var text strings.Builder
 		for range rng.IntN(40) {
-			text += parts[rng.IntN(len(parts))]
+			text.WriteString(parts[rng.IntN(len(parts))])
 		}
-		checkDisplay(t, text, seed)
+		checkDisplay(t, text.String(), seed)
 	}
 }
 

@@ -23,7 +23,8 @@
 // process. It is synced to disk when the log is closed and about a second after it was written; so a power failure may
 // cost a second. The end is recorded in the header after the log was synced, and then synced itself. A log that was
 // open when the process died is found by its header: see Dir.Recover. What the masker held back is lost with the
-// process, and so is the last part of a log that was too long: never written, they cannot leak.
+// process, and so is the last part of a log that was too long: never written, they cannot leak. After a power failure
+// a follower may come back with an offset that the log does not have any more: ErrOffset.
 //
 // A log that cannot be written, because the disk is full, does not fail its build: see Writer.
 package logs

@@ -204,21 +204,21 @@ func TestMaskAgainstUnion(t *testing.T) {
 				secrets[i] = word(700)
 			}
 		}
-		text := ""
+		var text strings.Builder
 		for range 20 {
 			s := secrets[rng.IntN(len(secrets))]
 			switch rng.IntN(4) {
 			case 0:
-				text += s
+				text.WriteString(s)
 			case 1:
-				text += s[:rng.IntN(len(s))]
+				text.WriteString(s[:rng.IntN(len(s))])
 			case 2:
-				text += s[rng.IntN(len(s)):]
+				text.WriteString(s[rng.IntN(len(s)):])
 			default:
-				text += word(rng.IntN(30))
+				text.WriteString(word(rng.IntN(30)))
 			}
 		}
-		checkMask(t, secrets, text, seed)
+		checkMask(t, secrets, text.String(), seed)
 	}
 }
 
@@ -264,7 +264,7 @@ func BenchmarkMask(b *testing.B) {
 	line := "2026-11-29T23:50:00Z \x1b[32mINFO\x1b[0m  [npm] added 1423 packages, and audited 1424 packages in 23s; https://registry.npmjs.org/left-pad/-/left-pad-1.3.0.tgz\n"
 	text := []byte(strings.Repeat(line, 32<<10/len(line)))
 	secret := func(i int) string {
-		return fmt.Sprintf("%x-%s", i*2654435761, base64.StdEncoding.EncodeToString([]byte(fmt.Sprint(i, "key", i*i*i))))
+		return fmt.Sprintf("%x-%s", i*2654435761, base64.StdEncoding.EncodeToString(fmt.Append(nil, i, "key", i*i*i)))
 	}
 	for _, n := range []int{0, 1, 20, 512} {
 		secrets := make([]string, n)

@@ -49,7 +49,7 @@ type Writer struct {
 }
 
 // Create begins the log of a build, or goes on with it for a further attempt, behind what is there. A log has one
-// Writer at a time (ErrWriting) and none when it has ended (ErrEnded).
+// Writer at a time (ErrWriting) and none when it has ended (ErrEnded). That the file cannot be made is an error.
 func (d *Dir) Create(id build.ID, o Options) (*Writer, error) {
 	l, torn, err := d.open(id)
 	if err != nil {
