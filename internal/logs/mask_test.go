@@ -107,7 +107,7 @@ func union(patterns []string, text string) string {
 	for _, p := range patterns {
 		for i := 0; i+len(p) <= len(text); i++ {
 			if text[i:i+len(p)] == p {
-				for k := range p {
+				for k := range len(p) {
 					secret[i+k] = true
 				}
 			}
@@ -124,7 +124,7 @@ func union(patterns []string, text string) string {
 		}
 	}
 	var b strings.Builder
-	for i := range text {
+	for i := range len(text) {
 		if !secret[i] {
 			b.WriteByte(text[i])
 		} else if i == 0 || !secret[i-1] {
