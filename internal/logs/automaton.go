@@ -63,15 +63,14 @@ func (a *automaton) grow(patterns []string) {
 			at := uint32(first + i)
 			a.nodes[at].child = uint32(len(a.nodes))
 			if s.from < s.to && len(patterns[s.from]) == depth {
-				a.nodes[at].out = byte(depth) // more than what a shorter pattern says
-				s.from++
+				s.from++ // it ends here
 			}
 			for s.from < s.to {
 				c, from := patterns[s.from][depth], s.from
 				for s.from < s.to && patterns[s.from][depth] == c {
 					s.from++
 				}
-				a.sprout(at, c)
+				a.sprout(at, c, len(patterns[from]) == depth+1)
 				next = append(next, span{from, s.from})
 			}
 		}
@@ -81,8 +80,9 @@ func (a *automaton) grow(patterns []string) {
 	a.nodes, a.labels = slices.Clip(a.nodes), slices.Clip(a.labels)
 }
 
-// sprout adds a child to a node. All that is nearer to the root is complete.
-func (a *automaton) sprout(parent uint32, label byte) {
+// sprout adds a child to a node, at which a pattern may end. All nodes that are nearer to the root than the child are
+// there, and know the longest pattern that ends with them.
+func (a *automaton) sprout(parent uint32, label byte, ends bool) {
 	child := uint32(len(a.nodes))
 	n := node{depth: a.nodes[parent].depth + 1}
 	if parent == 0 {
@@ -90,6 +90,9 @@ func (a *automaton) sprout(parent uint32, label byte) {
 	} else {
 		n.fail = a.next(a.nodes[parent].fail, label)
 		n.out = a.nodes[n.fail].out
+	}
+	if ends {
+		n.out = n.depth // longer than what fail says
 	}
 	a.nodes[parent].children++
 	a.nodes, a.labels = append(a.nodes, n), append(a.labels, label)

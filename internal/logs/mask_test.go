@@ -34,7 +34,7 @@ func TestMaskable(t *testing.T) {
 
 func TestMask(t *testing.T) {
 	m := NewMasker("s3cret/va+lue", "production", "postgres://user:p%40ssw0rd!@db:5432/app", "overlapping", "lapping-more",
-		"first line of it\nsecond line of it\n")
+		"first line of it\nsecond line of it\n", "an-inner-secret-outer", "inner-secret")
 	for in, want := range map[string]string{
 		"nothing here":                      "nothing here",
 		"a s3cret/va+lue b":                 "a [masked] b",
@@ -42,6 +42,7 @@ func TestMask(t *testing.T) {
 		"s3cret/va+lu":                      "[masked]", // the end of the text is no way out
 		"s3cr":                              "s3cr",
 		"s3cret/va+lu. production":          "s3cret/va+lu. production",
+		"an-inner-secret-outside":           "an-[masked]-outside",
 		"overlapping-more":                  "[masked]",
 		"overlapping-mode":                  "[masked]-mode",
 		"p@ssw0rd! or p%40ssw0rd!":          "[masked] or [masked]",
@@ -202,6 +203,9 @@ func TestMaskAgainstUnion(t *testing.T) {
 			secrets[i] = word(8+rng.IntN(6)) + "c"
 			if rng.IntN(20) == 0 {
 				secrets[i] = word(700)
+			}
+			if outer := secrets[rng.IntN(i+1)]; rng.IntN(3) == 0 && len(outer) > 10 {
+				secrets[i] = outer[1:10] // one in another
 			}
 		}
 		var text strings.Builder
