@@ -103,22 +103,27 @@ func benchFollowers(b *testing.B, followers, stall int, during time.Duration) {
 		b.Fatal(err)
 	}
 	all.Wait()
+	report(b, quick, len(p.at))
+	b.ReportMetric(float64(slowest)/1e6, "slowest-write-ms")
+	b.ReportMetric(float64(processor()-cpu)/float64(time.Since(start))*100, "%cpu")
+	b.ReportMetric(float64(each)/1024, "KiB/follower")
+	b.ReportMetric(0, "ns/op")
+}
+
+// report tells how old lines were when followers had them.
+func report(b *testing.B, quick []*lagging, lines int) {
 	var lags []time.Duration
 	for _, q := range quick {
 		lags = append(lags, q.lags...)
 	}
-	if len(lags) != followers*len(p.at) {
-		b.Fatalf("%d lines came, of %d", len(lags), followers*len(p.at))
+	if len(lags) != len(quick)*lines {
+		b.Fatalf("%d lines came, of %d", len(lags), len(quick)*lines)
 	}
 	slices.Sort(lags)
 	ms := func(d time.Duration) float64 { return float64(d) / 1e6 }
 	b.ReportMetric(ms(lags[len(lags)/2]), "p50-ms")
 	b.ReportMetric(ms(lags[len(lags)*99/100]), "p99-ms")
 	b.ReportMetric(ms(lags[len(lags)-1]), "max-ms")
-	b.ReportMetric(ms(slowest), "slowest-write-ms")
-	b.ReportMetric(float64(processor()-cpu)/float64(time.Since(start))*100, "%cpu")
-	b.ReportMetric(float64(each)/1024, "KiB/follower")
-	b.ReportMetric(0, "ns/op")
 }
 
 func memory() uint64 {

@@ -58,27 +58,33 @@ func crash(dir string, id build.ID) error {
 	return errors.New("nobody came")
 }
 
+// dieWriting lets a process die while it writes a log.
+func dieWriting(t *testing.T, dir string, id build.ID) {
+	t.Helper()
+	c := child(t, "crash", dir, id)
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := bufio.NewReader(out).ReadString('\n'); said != "written\n" {
+		t.Fatal(said, err)
+	}
+	if err := c.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Wait(); err == nil {
+		t.Fatal("the child ended well")
+	}
+}
+
 func TestRecover(t *testing.T) {
 	dir := t.TempDir()
 	ended, again, waiting, cancelled := build.NewID(), build.NewID(), build.NewID(), build.NewID()
 	for _, id := range []build.ID{ended, again} {
-		c := child(t, "crash", dir, id)
-		out, err := c.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if said, err := bufio.NewReader(out).ReadString('\n'); said != "written\n" {
-			t.Fatal(said, err)
-		}
-		if err := c.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Wait(); err == nil {
-			t.Fatal("the child ended well")
-		}
+		dieWriting(t, dir, id)
 	}
 	d := openAt(t, dir)
 	for _, id := range []build.ID{waiting, cancelled} {
