@@ -66,6 +66,7 @@ func allowed() map[string][]string {
 		"internal/build":  {},
 		"internal/secret": {},
 		"internal/store":  {"internal/build", "internal/secret"},
+		"internal/logs":   {"internal/build"},
 
 		"internal/transcript": {"builder", "internal/platform"},
 
