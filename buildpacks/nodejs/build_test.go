@@ -3,11 +3,15 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/buildpacks/libcnb/v2"
 
@@ -250,5 +254,41 @@ func TestMirrorDownKeepsTheLastNode(t *testing.T) {
 	env["BP_NODE_MIRROR"] = "http://127.0.0.1:1/dist"
 	if _, err = build(t.Context(), c, w); err != nil || !strings.Contains(out.String(), "staying with Node 24.2.0") {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestRangeIsAskedOnceAnHour: a rebuild soon after takes the answer of the last one, a later one asks.
+func TestRangeIsAskedOnceAnHour(t *testing.T) {
+	var asked atomic.Int32
+	mirror := distMirror(t)
+	counting := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/dist/index.json" {
+			asked.Add(1)
+		}
+		mirror.Config.Handler.ServeHTTP(w, r)
+	}))
+	t.Cleanup(counting.Close)
+	c := parceltest.Context(t, parceltest.App(t, plainApp()))
+	env, _ := environ(t, counting.URL+"/dist")
+	for i, want := range []int32{1, 1, 2} {
+		w, out := parceltest.Work(env)
+		r, err := build(t.Context(), c, w)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		if n := asked.Load(); n != want {
+			t.Errorf("build %d: the mirror was asked %d times, want %d", i, n, want)
+		}
+		headers := parceltest.Layer(t, r, "headers")
+		if at, err := time.Parse(time.RFC3339, parcel.Fact(headers, "asked")); err != nil || time.Since(at) > time.Minute {
+			t.Errorf("build %d: asked at %v, %v", i, at, err)
+		}
+		if i == 1 {
+			headers.Metadata["asked"] = time.Now().Add(-2 * time.Hour).UTC().Format(time.RFC3339)
+		}
+		parceltest.Restore(t, c, r)
+		if err := os.RemoveAll(filepath.Join(c.ApplicationPath, "node_modules")); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/Masterminds/semver/v3"
 	"github.com/buildpacks/libcnb/v2"
@@ -19,23 +20,44 @@ type toolchain struct {
 	node, npm, headers libcnb.Layer
 	nodeVersion        string
 	npmVersion         string
+	question, asked    string // facts of headers where the mirror was asked
 }
 
-// chooseNode decides the version. Only a range asks the mirror; where that fails and the node of the last
-// build still fits, it serves once more.
-func (b *builder) chooseNode(ctx context.Context, w wish, m mirror, line, restored string) (*semver.Version, error) {
+// askedFor is how long the answer of a mirror to a range holds: builds that follow each other closely agree, and do
+// not wait for it. A build without cache asks anew.
+const askedFor = time.Hour
+
+// The facts of the headers layer, which is in the cache only: a time in the image would change its digest.
+const (
+	factQuestion = "question" // key of what was asked for the version in "version"
+	factAsked    = "asked"    // when, RFC 3339
+)
+
+// chooseNode decides the version. Only a range asks the mirror, and not twice within askedFor; where it does not
+// answer and the node of the last build still fits, that serves once more.
+func (b *builder) chooseNode(ctx context.Context, w wish, m mirror, t *toolchain, line string) (*semver.Version, error) {
 	if v := w.exact(); v != nil {
 		return v, nil
 	}
+	restored, verr := semver.StrictNewVersion(parcel.Fact(t.node, "version"))
+	fits := verr == nil && w.fits(release{version: restored})
+	question := parcel.KeyOf("question 1", w.text, line, b.arch, b.w.Env["BP_NODE_MIRROR"], b.w.Env["npm_config_registry"], b.w.Env["NPM_CONFIG_REGISTRY"])
+	at, terr := time.Parse(time.RFC3339, parcel.Fact(t.headers, factAsked))
+	if age := time.Since(at); fits && terr == nil && age >= 0 && age < askedFor && parcel.Fact(t.headers, factQuestion) == question {
+		return restored, nil
+	}
 	all, err := m.releases(ctx)
 	if err != nil {
-		if v, verr := semver.StrictNewVersion(restored); verr == nil && w.fits(release{version: v}) {
-			b.w.Sayf("WARNING: %s; staying with Node %s of the last build", err, v)
-			return v, nil
+		if fits {
+			b.w.Sayf("WARNING: %s; staying with Node %s of the last build", err, restored)
+			return restored, nil
 		}
 		return nil, err
 	}
 	r, err := w.choose(all, line)
+	if err == nil {
+		t.question, t.asked = question, time.Now().UTC().Format(time.RFC3339)
+	}
 	return r.version, err
 }
 
@@ -59,7 +81,7 @@ func (b *builder) toolchain(ctx context.Context) (t toolchain, err error) {
 	if err != nil {
 		return t, err
 	}
-	v, err := b.chooseNode(ctx, want, m, line, parcel.Fact(t.node, "version"))
+	v, err := b.chooseNode(ctx, want, m, &t, line)
 	if err != nil {
 		return t, err
 	}
@@ -73,6 +95,9 @@ func (b *builder) toolchain(ctx context.Context) (t toolchain, err error) {
 		if err := b.installNode(ctx, &t, m, v, key); err != nil {
 			return t, err
 		}
+	}
+	if t.asked != "" {
+		t.headers.Metadata[factQuestion], t.headers.Metadata[factAsked] = t.question, t.asked
 	}
 	if err := b.npm(ctx, &t, v, kind); err != nil {
 		return t, err
