@@ -1,0 +1,305 @@
+package gitserver
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/slipway-build/slipway/internal/build"
+)
+
+// A session is one push, whatever it came over: what the client said first, the rest of what it says, and where to
+// answer.
+type session struct {
+	app    build.App
+	actor  build.Actor
+	head   head
+	in     io.Reader       // what follows the head
+	out    io.Writer       // never fails and never blocks for good: see client
+	gone   <-chan struct{} // closed when the client went away
+	limits Limits
+
+	verdict atomic.Pointer[Refusal] // why the push is not taken; the first reason counts
+	updates []Update
+	through bool // the receiver let the push through
+
+	mu         sync.Mutex
+	settled    func() // not nil from settle on
+	ended      bool
+	quarantine string
+}
+
+// settle makes others wait for the end of the session; see Push.Settle.
+func (s *session) settle(r *Repos) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.settled == nil && !s.ended {
+		s.settled = r.gates.settle(s.app.ID)
+	}
+}
+
+func (s *session) settling() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.settled != nil
+}
+
+// end is when git has ended and the refs have moved or not. A git that was killed leaves its quarantine.
+func (s *session) end() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	if s.settled != nil {
+		s.settled()
+	}
+	if s.quarantine == "" {
+		return nil
+	}
+	return os.RemoveAll(s.quarantine)
+}
+
+func (s *session) refuse(r *Refusal) { s.verdict.CompareAndSwap(nil, r) }
+
+func (s *session) reason() string {
+	if r := s.verdict.Load(); r != nil {
+		return r.Reason
+	}
+	return ""
+}
+
+// fitting is what can be said against a push by its head alone.
+func (s *session) fitting() (err error) {
+	if n := len(s.head.commands); n > s.limits.Refs {
+		return &Refusal{Reason: "too many refs", Lines: []string{
+			fmt.Sprintf("The push has %d refs; at most %d can be pushed at once.", n, s.limits.Refs),
+		}}
+	}
+	if s.updates, err = s.head.updates(); err != nil {
+		return &Refusal{Reason: "the name cannot be taken", Lines: []string{"Refused: " + err.Error() + "."}}
+	}
+	for _, u := range s.updates {
+		if strings.HasPrefix(string(u.Ref), hidden) {
+			return &Refusal{Reason: "the name cannot be taken", Lines: []string{hidden + " is for the service's own use."}}
+		}
+	}
+	return nil
+}
+
+// receive is one push from its head to its end. An error is ours; what the client did wrong it was told.
+func (h *Handler) receive(ctx context.Context, s *session) error {
+	if err := s.fitting(); err != nil {
+		r, _ := errors.AsType[*Refusal](err)
+		err := s.head.answer(s.out, r)
+		s.drain()
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	door, err := h.Repos.openDoor()
+	if err != nil {
+		return errors.Join(err, s.head.answer(s.out, ours))
+	}
+	cmd := h.Repos.command(ctx, h.Repos.path(s.app.ID), "receive-pack", "--stateless-rpc", ".")
+	cmd.Env = append(cmd.Env, door.env()...)
+	var stderr tail
+	cmd.Stderr = &stderr
+	stdin, stdout, err := start(cmd, s.limits)
+	if err != nil {
+		s.head.answer(s.out, ours)
+		return errors.Join(err, door.close())
+	}
+	fed, hooked := make(chan struct{}), make(chan error, 1)
+	go func() {
+		defer close(fed)
+		s.feed(stdin, cancel)
+	}()
+	go func() { hooked <- h.admit(ctx, door, s) }()
+
+	reported, relayErr := s.head.relay(s.out, stdout, s.reason)
+	gitErr := wait(cmd)
+	cause := context.Cause(ctx)
+	cancel(errEnded)
+	err = errors.Join(door.close(), <-hooked, s.end())
+	if !reported {
+		if errors.Is(cause, ErrStopped) {
+			s.refuse(stopped)
+		}
+		r := cmp.Or(s.verdict.Load(), ours)
+		if r == ours {
+			err = errors.Join(err, &gitError{"receive-pack", stderr.String(), gitErr})
+		}
+		err = errors.Join(err, s.head.answer(s.out, r))
+	}
+	h.tell(ctx, s)
+	<-fed
+	return errors.Join(err, relayErr)
+}
+
+// The refusals for what is nobody's fault who pushes.
+var (
+	ours    = &Refusal{Reason: "internal error", Lines: []string{"Something went wrong in the build service, not in your app.", "Nothing was changed. Push again; if it happens again, tell its operator."}}
+	stopped = &Refusal{Reason: "the service is stopping", Lines: []string{"The build service is being stopped. Nothing was changed.", "Push again in a minute."}}
+)
+
+// start starts a git that reads a client's bytes.
+func start(cmd *exec.Cmd, l Limits) (io.WriteCloser, io.Reader, error) {
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, nil, fmt.Errorf("start git: %w", err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("start git: %w", err)
+	}
+	if err := confine(cmd.Process.Pid, l.Memory, 2*l.Pack+(64<<20)); err != nil {
+		_ = cmd.Process.Kill()
+		return nil, nil, errors.Join(err, wait(cmd))
+	}
+	return stdin, stdout, nil
+}
+
+// feed gives git what the client sends. What git does not want any more is read all the same, or the client would not
+// come to read why.
+func (s *session) feed(stdin io.WriteCloser, cancel context.CancelCauseFunc) {
+	_, err := stdin.Write(s.head.raw)
+	if err == nil {
+		var n int64
+		n, err = io.Copy(stdin, io.LimitReader(s.in, s.limits.Pack+1))
+		if err == nil && n > s.limits.Pack {
+			s.refuse(packTooLarge(s.limits.Pack))
+			cancel(errEnded)
+		}
+	}
+	stdin.Close()
+	s.drain()
+}
+
+// drain reads on where the client still sends, within bounds: beyond them the connection is closed.
+func (s *session) drain() { _, _ = io.Copy(io.Discard, io.LimitReader(s.in, 4*s.limits.Pack)) }
+
+// admit waits for the hook of the push, has the receiver decide, and tells the hook.
+func (h *Handler) admit(ctx context.Context, d *door, s *session) error {
+	hook, g, err := d.accept()
+	if err != nil {
+		return nil // the door was closed: git refused the push by itself
+	}
+	defer hook.conn.Close()
+	p, err := h.pushOf(s, g, hook)
+	if err == nil {
+		err = h.ask(ctx, p)
+	}
+	if err == nil {
+		s.settle(h.Repos)
+		s.through = true
+		return hook.exit(0)
+	}
+	r, ok := errors.AsType[*Refusal](err)
+	switch {
+	case ok:
+		err = nil
+	case errors.Is(context.Cause(ctx), ErrStopped):
+		r, err = stopped, nil
+	default:
+		r = ours
+	}
+	s.refuse(r)
+	_, _ = io.WriteString(hook, strings.Join(r.lines(), "\n")+"\n") // git may be gone
+	_ = hook.exit(1)
+	return err
+}
+
+// ask is the receiver's decision, after what we know ourselves.
+func (h *Handler) ask(ctx context.Context, p *Push) error {
+	if len(p.Options) > p.limits.Options {
+		return &Refusal{Reason: "too many push options", Lines: []string{fmt.Sprintf("At most %d push options (-o) can be given.", p.limits.Options)}}
+	}
+	for _, o := range p.Options {
+		if len(o) > maxOption {
+			return &Refusal{Reason: "a push option is too long", Lines: []string{fmt.Sprintf("A push option (-o) may have %d bytes.", maxOption)}}
+		}
+	}
+	for _, u := range p.Updates {
+		if err := p.Stands(ctx, u); err != nil {
+			return err
+		}
+	}
+	return h.Receiver.Push(ctx, p)
+}
+
+// pushOf is the push as the hook sees it, which is what git will do.
+func (h *Handler) pushOf(s *session, g greeting, hook *visitor) (*Push, error) {
+	p := &Push{
+		App: s.app, Actor: s.actor, Options: g.Options, Out: hook, Gone: s.gone,
+		session: s, repos: h.Repos, repo: h.Repos.path(s.app.ID), shallow: s.head.shallow, limits: s.limits,
+	}
+	if g.Objects != "" { // a push of nothing but deletions has no objects
+		own := filepath.Join(p.repo, "objects")
+		p.quarantine = filepath.Clean(g.Objects)
+		if filepath.Dir(p.quarantine) != own {
+			return nil, fmt.Errorf("the hook names %s as the quarantine", quote(g.Objects))
+		}
+		s.quarantine = p.quarantine
+		p.objects = []string{"GIT_OBJECT_DIRECTORY=" + p.quarantine, "GIT_ALTERNATE_OBJECT_DIRECTORIES=" + own, "GIT_QUARANTINE_PATH=" + p.quarantine}
+	}
+	for _, line := range g.Updates {
+		f := strings.SplitN(line, " ", 3)
+		if len(f) != 3 {
+			return nil, fmt.Errorf("the hook was given %s", quote(line))
+		}
+		i := 0
+		for i < len(s.updates) && (string(s.updates[i].Ref) != f[2] || string(s.updates[i].Old) != f[0] || string(s.updates[i].New) != f[1]) {
+			i++
+		}
+		if i == len(s.updates) {
+			return nil, fmt.Errorf("the hook was given %s, which the client did not ask for", quote(line))
+		}
+		p.Updates = append(p.Updates, s.updates[i])
+	}
+	return p, nil
+}
+
+// tell tells the receiver what became of a push that it let through.
+func (h *Handler) tell(ctx context.Context, s *session) {
+	if !s.through {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	for _, u := range s.updates {
+		now, err := h.Repos.ref(ctx, s.app.ID, u.Ref)
+		if err == nil && now != u.New {
+			err = fmt.Errorf("%s of app %s did not move: it is at %s", u.Ref, s.app.Name, now.Short())
+		}
+		h.Receiver.Moved(ctx, s.app, u, err)
+	}
+}
+
+// stream runs a git and sends on what it says.
+func stream(cmd *exec.Cmd, in io.Reader, out io.Writer) error {
+	var stderr tail
+	cmd.Stdin, cmd.Stderr = in, &stderr
+	stdout, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return fmt.Errorf("start git: %w", err)
+	}
+	_, copyErr := io.Copy(out, stdout)
+	if err := wait(cmd); err != nil {
+		return &gitError{verbOf(cmd.Args), stderr.String(), err}
+	}
+	return copyErr
+}
