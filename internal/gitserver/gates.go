@@ -17,6 +17,7 @@ type gates struct {
 
 type gate struct {
 	users    int           // of the repository: pushes, fetches, maintenance
+	dirty    bool          // one of them was killed and may have left something
 	settling int           // pushes that were let through and have not ended
 	still    chan struct{} // closed when settling is 0 again; nil while it is 0
 }
@@ -38,10 +39,20 @@ func (g *gates) change(app build.ID, f func(*gate)) {
 	}
 }
 
-// use counts a user of an app's repository until leave is called.
-func (g *gates) use(app build.ID) (leave func()) {
+// use counts a user of an app's repository until leave is called. One who had to be killed leaves it dirty: the last
+// one out cleans, when nobody else can be in.
+func (g *gates) use(app build.ID, clean func()) (leave func(dirty bool)) {
 	g.change(app, func(a *gate) { a.users++ })
-	return sync.OnceFunc(func() { g.change(app, func(a *gate) { a.users-- }) })
+	return func(dirty bool) {
+		g.change(app, func(a *gate) {
+			a.users--
+			a.dirty = a.dirty || dirty
+			if a.users == 0 && a.dirty {
+				a.dirty = false
+				clean()
+			}
+		})
+	}
 }
 
 // tidy is use for maintenance, which begins only where nobody else is: nobody comes before alone returns.

@@ -81,16 +81,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		h.deny(w, err)
 		return
 	}
-	defer h.Repos.gates.use(app.ID)()
+	leave := h.Repos.gates.use(app.ID, func() { h.fault(sweep(h.Repos.path(app.ID), false)) })
+	killed := false
+	defer func() { leave(killed) }()
 	switch {
 	case r.advertise:
 		err = h.advertise(ctx, w, req, app, r.service)
 	case r.service == receivePack:
-		err = h.servePush(ctx, w, req, app, actor)
+		killed, err = h.servePush(ctx, w, req, app, actor)
 	default:
 		err = h.serveFetch(ctx, w, req, app)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(context.Cause(ctx), ErrStopped) {
 		h.fault(fmt.Errorf("%s of app %s: %w", r.service, app.Name, err))
 	}
 }
@@ -156,7 +158,10 @@ func (h *Handler) advertise(ctx context.Context, w http.ResponseWriter, req *htt
 	packet(&head, []byte("# service="+service+"\n")) // a Buffer takes all
 	head.WriteString(flush)
 	out.Write(head.Bytes())
-	return stream(cmd, nil, out)
+	if err := stream(cmd, nil, out); !out.left() {
+		return err
+	}
+	return nil
 }
 
 // serveFetch answers a fetch or clone with the objects that the client lacks. It ends with the client.
@@ -199,31 +204,33 @@ func body(w http.ResponseWriter, req *http.Request, idle time.Duration) (io.Read
 	return nil, fmt.Errorf("unknown encoding %s", quote(req.Header.Get("Content-Encoding")))
 }
 
-// servePush is a push over HTTP.
-func (h *Handler) servePush(ctx context.Context, w http.ResponseWriter, req *http.Request, app build.App, actor build.Actor) error {
+// servePush is a push over HTTP. killed tells that its git did not end by itself.
+func (h *Handler) servePush(ctx context.Context, w http.ResponseWriter, req *http.Request, app build.App, actor build.Actor) (killed bool, err error) {
 	limits := h.Limits.withDefaults()
 	rc := http.NewResponseController(w)
 	_ = rc.EnableFullDuplex() // a refusal is sent while the client still sends; HTTP/2 can without being asked
 	in, err := body(w, req, limits.Idle)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, "The request cannot be read.")
-		return nil
+		return false, nil
 	}
 	buffered := bufio.NewReaderSize(in, 64<<10)
 	commands, err := readHead(buffered)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, "The request is not a push that this server understands: "+err.Error())
-		return nil
+		return false, nil
 	}
 	w.Header().Set("Content-Type", "application/x-"+receivePack+"-result")
 	out := newClient(w, limits.Idle)
 	if len(commands.commands) == 0 { // git asks so before it sends something large
 		out.Write(nil)
-		return nil
+		return false, nil
 	}
 	stop := context.AfterFunc(req.Context(), func() { out.leave() })
 	defer stop()
-	return h.receive(ctx, &session{app: app, actor: actor, head: commands, in: buffered, out: out, gone: out.gone, limits: limits})
+	p := &session{app: app, actor: actor, head: commands, in: buffered, out: out, gone: out.gone, limits: limits}
+	err = h.receive(ctx, p)
+	return p.killed, err
 }
 
 // gunzip reads to the end of what it decompresses, so that the server knows that the request is over and looks whether

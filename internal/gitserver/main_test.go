@@ -1,6 +1,7 @@
 package gitserver
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"net/http/httptest"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -78,13 +80,13 @@ func (s *service) Moved(_ context.Context, _ build.App, _ Update, err error) {
 // world is a server with one app, and what a test needs of it.
 type world struct {
 	*service
-	t       *testing.T
+	t       testing.TB
 	handler *Handler
 	server  *httptest.Server
 	dir     string // of the repositories
 }
 
-func newWorld(t *testing.T, limits Limits) *world {
+func newWorld(t testing.TB, limits Limits) *world {
 	t.Helper()
 	dir := t.TempDir()
 	repos, err := OpenRepos(dir, "git", self(t))
@@ -110,7 +112,7 @@ func newWorld(t *testing.T, limits Limits) *world {
 	return w
 }
 
-func self(t *testing.T) string {
+func self(t testing.TB) string {
 	t.Helper()
 	exe, err := os.Executable()
 	must(t, err)
@@ -169,12 +171,12 @@ func (w *world) at(ref RefName) Hash {
 
 // tree is a working tree of somebody who pushes, with the stock git client.
 type tree struct {
-	t   *testing.T
+	t   testing.TB
 	dir string
 }
 
 // newTree makes one with a commit on main.
-func newTree(t *testing.T) *tree {
+func newTree(t testing.TB) *tree {
 	t.Helper()
 	d := &tree{t, t.TempDir()}
 	d.git("init", "-q", "-b", "main")
@@ -202,6 +204,58 @@ func (d *tree) git(args ...string) string {
 func (d *tree) try(args ...string) (string, error) {
 	out, err := d.command(args...).CombinedOutput()
 	return strings.ReplaceAll(string(out), "        \n", "\n"), err
+}
+
+// A running is a git that has not ended.
+type running struct {
+	t     testing.TB
+	cmd   *exec.Cmd
+	lines *bufio.Scanner
+}
+
+// start starts a git, in a process group of its own.
+func (d *tree) start(env []string, args ...string) *running {
+	d.t.Helper()
+	cmd := d.command(args...)
+	cmd.Env = append(cmd.Env, env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	r, w, err := os.Pipe()
+	must(d.t, err)
+	cmd.Stdout, cmd.Stderr = w, w
+	must(d.t, cmd.Start())
+	must(d.t, w.Close())
+	g := &running{t: d.t, cmd: cmd, lines: bufio.NewScanner(r)}
+	d.t.Cleanup(func() { g.kill(); r.Close() })
+	return g
+}
+
+// until reads what git prints to a line that has text in it.
+func (g *running) until(text string) {
+	g.t.Helper()
+	var all []string
+	for g.lines.Scan() {
+		all = append(all, g.lines.Text())
+		if strings.Contains(g.lines.Text(), text) {
+			return
+		}
+	}
+	g.t.Fatalf("git ended without %q:\n%s", text, strings.Join(all, "\n"))
+}
+
+// end reads the rest of what git prints and returns it, and how git ended.
+func (g *running) end() (string, error) {
+	var all strings.Builder
+	for g.lines.Scan() {
+		all.WriteString(strings.TrimRight(g.lines.Text(), " ") + "\n")
+	}
+	return all.String(), g.cmd.Wait()
+}
+
+func (g *running) kill() {
+	if g.cmd.ProcessState == nil {
+		_ = syscall.Kill(-g.cmd.Process.Pid, syscall.SIGKILL)
+		_ = g.cmd.Wait()
+	}
 }
 
 // commit writes a file and commits it.
@@ -233,7 +287,7 @@ func (d *tree) wantPush(ok bool, args []string, texts ...string) string {
 	return out
 }
 
-func wantTexts(t *testing.T, out string, texts ...string) {
+func wantTexts(t testing.TB, out string, texts ...string) {
 	t.Helper()
 	for _, text := range texts {
 		if !strings.Contains(out, text) {

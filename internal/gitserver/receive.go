@@ -30,7 +30,9 @@ type session struct {
 
 	verdict atomic.Pointer[Refusal] // why the push is not taken; the first reason counts
 	updates []Update
-	through bool // the receiver let the push through
+	cut     atomic.Bool // git was given a part of the push only: what it says about that is of no use
+	through bool        // the receiver let the push through
+	killed  bool        // git did not end by itself
 
 	mu         sync.Mutex
 	settled    func() // not nil from settle on
@@ -120,12 +122,13 @@ func (h *Handler) receive(ctx context.Context, s *session) error {
 	fed, hooked := make(chan struct{}), make(chan error, 1)
 	go func() {
 		defer close(fed)
-		s.feed(stdin, cancel)
+		s.feed(stdin)
 	}()
 	go func() { hooked <- h.admit(ctx, door, s) }()
 
-	reported, relayErr := s.head.relay(s.out, stdout, s.reason)
+	reported, relayErr := s.head.relay(s.out, stdout, &s.cut, s.reason)
 	gitErr := wait(cmd)
+	s.killed = gitErr != nil
 	cause := context.Cause(ctx)
 	cancel(errEnded)
 	err = errors.Join(door.close(), <-hooked, s.end())
@@ -172,18 +175,35 @@ func start(cmd *exec.Cmd, l Limits) (io.WriteCloser, io.Reader, error) {
 
 // feed gives git what the client sends. What git does not want any more is read all the same, or the client would not
 // come to read why.
-func (s *session) feed(stdin io.WriteCloser, cancel context.CancelCauseFunc) {
-	_, err := stdin.Write(s.head.raw)
-	if err == nil {
-		var n int64
-		n, err = io.Copy(stdin, io.LimitReader(s.in, s.limits.Pack+1))
-		if err == nil && n > s.limits.Pack {
+func (s *session) feed(stdin io.WriteCloser) {
+	if _, err := stdin.Write(s.head.raw); err == nil {
+		in := &failing{r: io.LimitReader(s.in, s.limits.Pack+1)}
+		n, _ := io.Copy(stdin, in) // git may end early, and has said why
+		switch {
+		case in.err != nil:
+			s.cut.Store(true)
+			s.refuse(&Refusal{Reason: "the upload was cut short", Lines: []string{"The upload was cut short. Push again."}})
+		case n > s.limits.Pack:
+			s.cut.Store(true)
 			s.refuse(packTooLarge(s.limits.Pack))
-			cancel(errEnded)
 		}
 	}
 	stdin.Close()
 	s.drain()
+}
+
+// failing remembers that reading failed.
+type failing struct {
+	r   io.Reader
+	err error
+}
+
+func (f *failing) Read(b []byte) (int, error) {
+	n, err := f.r.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		f.err = err
+	}
+	return n, err
 }
 
 // drain reads on where the client still sends, within bounds: beyond them the connection is closed.

@@ -5,13 +5,14 @@ import (
 	"bytes"
 	"io"
 	"strings"
+	"sync/atomic"
 )
 
 // relay copies what receive-pack says to the client, each packet as it comes: the hook's lines, and the empty ones that
 // git sends while the hook is silent. In the report at the end it puts the reason of a refusal in the place of git's
 // "pre-receive hook declined", which tells nobody anything. reported says whether there was a report: a git that was
-// killed leaves none.
-func (h *head) relay(w io.Writer, from io.Reader, reason func() string) (reported bool, err error) {
+// killed leaves none. What git says about a push that was cut is dropped, its report too.
+func (h *head) relay(w io.Writer, from io.Reader, cut *atomic.Bool, reason func() string) (reported bool, err error) {
 	r := bufio.NewReaderSize(from, maxPacket)
 	if !h.sideband {
 		n, err := io.Copy(w, r)
@@ -24,6 +25,7 @@ func (h *head) relay(w io.Writer, from io.Reader, reason func() string) (reporte
 		case err != nil: // git was killed: the caller has an answer for that
 			_, err := io.Copy(io.Discard, r)
 			return false, err
+		case cut.Load():
 		case end:
 			return true, h.data(w, reword(report.Bytes(), reason()))
 		case len(raw) > 5 && raw[4] == bandData:
