@@ -13,7 +13,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 )
@@ -70,10 +69,6 @@ func Hook(ctx context.Context, stdin io.Reader, stdout io.Writer, env []string) 
 
 func hook(ctx context.Context, stdin io.Reader, stdout io.Writer, env []string) (int, error) {
 	g := greeting{Secret: lookup(env, envSecret), Objects: lookup(env, "GIT_OBJECT_DIRECTORY")}
-	n, _ := strconv.Atoi(lookup(env, "GIT_PUSH_OPTION_COUNT"))
-	for i := range n {
-		g.Options = append(g.Options, lookup(env, "GIT_PUSH_OPTION_"+strconv.Itoa(i)))
-	}
 	text, err := io.ReadAll(io.LimitReader(stdin, maxHead))
 	if err != nil {
 		return 0, err

@@ -164,9 +164,12 @@ func (h *Handler) advertise(ctx context.Context, w http.ResponseWriter, req *htt
 	return nil
 }
 
+// fetchFor is the most that one fetch may take.
+const fetchFor = 30 * time.Minute
+
 // serveFetch answers a fetch or clone with the objects that the client lacks. It ends with the client.
 func (h *Handler) serveFetch(ctx context.Context, w http.ResponseWriter, req *http.Request, app build.App) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, fetchFor)
 	defer cancel()
 	limits := h.Limits.withDefaults()
 	out := newClient(w, limits.Idle)

@@ -22,11 +22,7 @@ import (
 const envVictim = "SLIPWAY_TEST_VICTIM"
 
 func victim() int {
-	exe, err := os.Executable()
-	if err != nil {
-		return 1
-	}
-	repos, err := OpenRepos(os.Args[1], "git", exe)
+	repos, err := OpenRepos(os.Args[1], "git")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -81,7 +77,7 @@ func TestKilled(t *testing.T) {
 		must(t, os.WriteFile(filepath.Join(repo, f), nil, 0o644))
 	}
 	must(t, os.Mkdir(filepath.Join(w.dir, string(build.NewID())+".making-1"), 0o755))
-	w.repos, err = OpenRepos(w.dir, "git", self(t))
+	w.repos, err = OpenRepos(w.dir, "git")
 	must(t, err)
 	_, err = w.repos.run(t.Context(), repo, "update-ref", hidden+string(unneeded), string(d.head()))
 	must(t, err)

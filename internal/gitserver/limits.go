@@ -25,6 +25,8 @@ type Limits struct {
 	Memory   int64 // bytes of memory of each git that reads a push: 4 GiB
 	// Idle is how long a client may neither send nor take anything: one minute.
 	Idle time.Duration
+	// Check is how long git may take to check a push that has arrived: five minutes.
+	Check time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -36,6 +38,7 @@ func (l Limits) withDefaults() Limits {
 	l.Fetch = cmp.Or(l.Fetch, 16<<20)
 	l.Sessions = cmp.Or(l.Sessions, 512)
 	l.Memory = cmp.Or(l.Memory, 4<<30)
+	l.Check = cmp.Or(l.Check, 5*time.Minute)
 	l.Idle = cmp.Or(l.Idle, time.Minute)
 	return l
 }

@@ -65,7 +65,7 @@ func TestSourceLimits(t *testing.T) {
 	d.commit("small", "y")
 	w.handler.Limits.Options = 19
 	d.wantPush(false, append(long, w.url(token), "main"), "At most 19 push options")
-	d.wantPush(false, []string{"-o", strings.Repeat("x", maxOption+1), w.url(token), "main"}, "may have 1024 bytes")
+	d.wantPush(false, []string{"-o", strings.Repeat("x", maxOption+1), w.url(token), "main"}, "at most 1024 bytes")
 	d.wantPush(false, []string{w.url(token), "main^{tree}:refs/heads/main"})
 }
 

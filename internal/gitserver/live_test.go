@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -196,4 +199,62 @@ func TestStop(t *testing.T) {
 	wantTexts(t, out, "The build service is being stopped", "(the service is stopping)")
 	w.wantClean()
 	d.wantPush(false, []string{w.url(token), "main"}, "remote: The service is stopping")
+}
+
+// TestStalledClient is one that stops reading. The build goes on, and so does the push.
+func TestStalledClient(t *testing.T) {
+	w, d := newWorld(t, Limits{Idle: 5 * time.Second}), newTree(t)
+	seen := make(chan struct{})
+	w.build = func(_ context.Context, p *Push, _ Update) error {
+		fmt.Fprintln(p.Out, "-----> Building")
+		waitFor(t, seen, "the client stalls")
+		line := []byte(strings.Repeat("x", 1000) + "\n")
+		for range 64 << 10 { // more than all that is between us and the client can hold
+			select {
+			case <-p.Gone:
+				return nil
+			default:
+			}
+			if _, err := p.Out.Write(line); err != nil {
+				return err
+			}
+		}
+		t.Error("64 MB went to a client that does not read")
+		return nil
+	}
+	g := d.start(nil, "push", w.url(token), "main")
+	g.until("-----> Building")
+	must(t, syscall.Kill(-g.cmd.Process.Pid, syscall.SIGSTOP))
+	close(seen)
+	must(t, w.waitMoved())
+	if w.at(mainRef) != d.head() {
+		t.Error("main did not move to what was built")
+	}
+}
+
+// TestNoHook takes the hook away, without which git would take anything.
+func TestNoHook(t *testing.T) {
+	w, d := newWorld(t, Limits{}), newTree(t)
+	var told error
+	w.handler.Fault = func(err error) { told = err }
+	must(t, os.Remove(w.repos.hook()))
+	d.wantPush(false, []string{w.url(token), "main"}, "not in your app", "(internal error)")
+	if told == nil || w.at(mainRef) != Zero {
+		t.Errorf("main is at %s, Fault was told %v", w.at(mainRef), told)
+	}
+	// One that is there and cannot do its work declines, and its client is told more than that.
+	must(t, os.WriteFile(w.repos.hook(), []byte("#!/bin/false\n"), 0o755))
+	told = nil
+	d.wantPush(false, []string{w.url(token), "main"}, "not in your app", "(internal error)")
+	if told == nil || w.at(mainRef) != Zero {
+		t.Errorf("main is at %s, Fault was told %v", w.at(mainRef), told)
+	}
+}
+
+// TestCheckLimit ends a git that checks and checks.
+func TestCheckLimit(t *testing.T) {
+	w, d := newWorld(t, Limits{Check: time.Nanosecond}), newTree(t)
+	d.wantPush(false, []string{w.url(token), "main"}, "took longer than", "(the push takes too long)")
+	must(t, w.handler.Stop(t.Context()))
+	w.wantClean()
 }

@@ -89,7 +89,7 @@ type world struct {
 func newWorld(t testing.TB, limits Limits) *world {
 	t.Helper()
 	dir := t.TempDir()
-	repos, err := OpenRepos(dir, "git", self(t))
+	repos, err := OpenRepos(dir, "git")
 	must(t, err)
 	s := &service{
 		app:   build.App{ID: build.NewID(), Name: "demo", Owner: build.NewID(), Branch: "main"},

@@ -61,9 +61,11 @@ func unexpected(err error) error {
 type head struct {
 	raw      []byte // as it came
 	commands []command
-	shallow  []Hash // commits whose parents the client does not have
-	sideband bool   // the client demultiplexes what we say
-	report   bool   // the client wants to know how each ref fared
+	options  []string // of `git push -o`
+	shallow  []Hash   // commits whose parents the client does not have
+	sideband bool     // the client demultiplexes what we say
+	report   bool     // the client wants to know how each ref fared
+	more     bool     // options follow the commands
 }
 
 // A command is an update that was not looked at yet.
@@ -75,21 +77,39 @@ type command struct {
 // maxHead is room for a hundred refs and the boundary of a very ragged shallow clone.
 const maxHead = 1 << 20
 
-// readHead reads to the flush after the commands. A push without commands is the question whether we are there.
+// readHead reads to the flush after the commands, and after the options where the client says that it has some. A push
+// without commands is the question whether we are there.
 func readHead(r io.Reader) (h head, err error) {
+	if err := h.read(r, h.add); err != nil {
+		return h, fmt.Errorf("read the commands of a push: %w", err)
+	}
+	if h.more {
+		err = h.read(r, func(option string) error {
+			h.options = append(h.options, option)
+			return nil
+		})
+	}
+	if err != nil {
+		return h, fmt.Errorf("read the options of a push: %w", err)
+	}
+	return h, nil
+}
+
+// read reads packets to a flush.
+func (h *head) read(r io.Reader, add func(line string) error) error {
 	for {
 		raw, end, err := readPacket(r)
 		if err != nil {
-			return h, fmt.Errorf("read the commands of a push: %w", unexpected(err))
+			return unexpected(err)
 		}
 		if h.raw = append(h.raw, raw...); len(h.raw) > maxHead {
-			return h, fmt.Errorf("the commands of a push have more than %d bytes", maxHead)
+			return fmt.Errorf("there are more than %d bytes", maxHead)
 		}
 		if end {
-			return h, nil
+			return nil
 		}
-		if err := h.add(strings.TrimSuffix(string(raw[4:]), "\n")); err != nil {
-			return h, err
+		if err := add(strings.TrimSuffix(string(raw[4:]), "\n")); err != nil {
+			return err
 		}
 	}
 }
@@ -98,7 +118,7 @@ func (h *head) add(line string) error {
 	if s, ok := strings.CutPrefix(line, "shallow "); ok {
 		commit, err := ParseHash(s)
 		if err != nil {
-			return fmt.Errorf("the commands of a push: %w", err)
+			return err
 		}
 		h.shallow = append(h.shallow, commit)
 		return nil
@@ -108,20 +128,21 @@ func (h *head) add(line string) error {
 		line, capabilities, _ = strings.Cut(line, "\x00")
 		words := strings.Fields(capabilities)
 		h.sideband = slices.Contains(words, "side-band-64k")
+		h.more = slices.Contains(words, "push-options")
 		h.report = slices.Contains(words, "report-status") || slices.Contains(words, "report-status-v2")
 	}
 	from, rest, _ := strings.Cut(line, " ")
 	to, name, ok := strings.Cut(rest, " ")
 	if !ok {
-		return fmt.Errorf("the commands of a push: cannot read %s", quote(line))
+		return fmt.Errorf("%s is no command", quote(line))
 	}
 	before, err := ParseHash(from)
 	if err != nil {
-		return fmt.Errorf("the commands of a push: %w", err)
+		return err
 	}
 	after, err := ParseHash(to)
 	if err != nil {
-		return fmt.Errorf("the commands of a push: %w", err)
+		return err
 	}
 	h.commands = append(h.commands, command{before, after, name})
 	return nil

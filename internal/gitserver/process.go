@@ -57,7 +57,7 @@ func settings(hooks string) []string {
 // receive-pack removes its quarantine.
 func (r *Repos) command(ctx context.Context, repo string, args ...string) *exec.Cmd {
 	var argv []string
-	for _, s := range settings(filepath.Join(r.dir, runDir, "hooks")) {
+	for _, s := range settings(filepath.Dir(r.hook())) {
 		argv = append(argv, "-c", s)
 	}
 	cmd := exec.CommandContext(ctx, r.git, append(argv, args...)...)

@@ -9,10 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/slipway-build/slipway/internal/build"
 )
@@ -28,11 +30,14 @@ type session struct {
 	gone   <-chan struct{} // closed when the client went away
 	limits Limits
 
-	verdict atomic.Pointer[Refusal] // why the push is not taken; the first reason counts
-	updates []Update
-	cut     atomic.Bool // git was given a part of the push only: what it says about that is of no use
-	through bool        // the receiver let the push through
-	killed  bool        // git did not end by itself
+	verdict  atomic.Pointer[Refusal] // why the push is not taken; the first reason counts
+	updates  []Update
+	asked    []Update      // those that git let the hook decide about
+	cut      atomic.Bool   // git was given a part of the push only: what it says about that is of no use
+	through  bool          // the receiver let the push through
+	killed   bool          // git did not end by itself
+	admitted bool          // the hook came in
+	checked  chan struct{} // closed when it did, or git has ended
 
 	mu         sync.Mutex
 	settled    func() // not nil from settle on
@@ -71,11 +76,12 @@ func (s *session) end() error {
 
 func (s *session) refuse(r *Refusal) { s.verdict.CompareAndSwap(nil, r) }
 
+// reason is why the hook declined. A hook that never came in, because it could not be started, has told nobody why.
 func (s *session) reason() string {
-	if r := s.verdict.Load(); r != nil {
-		return r.Reason
+	if s.verdict.CompareAndSwap(nil, ours) {
+		_ = s.head.say(s.out, ours.lines()...) // a client never fails
 	}
-	return ""
+	return s.verdict.Load().Reason
 }
 
 // fitting is what can be said against a push by its head alone.
@@ -87,6 +93,12 @@ func (s *session) fitting() (err error) {
 	}
 	if s.updates, err = s.head.updates(); err != nil {
 		return &Refusal{Reason: "the name cannot be taken", Lines: []string{"Refused: " + err.Error() + "."}}
+	}
+	if n := len(s.head.options); n > s.limits.Options {
+		return &Refusal{Reason: "too many push options", Lines: []string{fmt.Sprintf("At most %d push options (-o) can be given.", s.limits.Options)}}
+	}
+	if slices.ContainsFunc(s.head.options, func(o string) bool { return len(o) > maxOption || strings.ContainsFunc(o, unicode.IsControl) }) {
+		return &Refusal{Reason: "bad push option", Lines: []string{fmt.Sprintf("A push option (-o) has at most %d bytes and no control characters.", maxOption)}}
 	}
 	for _, u := range s.updates {
 		if strings.HasPrefix(string(u.Ref), hidden) {
@@ -106,6 +118,9 @@ func (h *Handler) receive(ctx context.Context, s *session) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if err := h.Repos.guarded(); err != nil {
+		return errors.Join(err, s.head.answer(s.out, ours))
+	}
 	door, err := h.Repos.openDoor()
 	if err != nil {
 		return errors.Join(err, s.head.answer(s.out, ours))
@@ -119,10 +134,12 @@ func (h *Handler) receive(ctx context.Context, s *session) error {
 		s.head.answer(s.out, ours)
 		return errors.Join(err, door.close())
 	}
+	s.checked = make(chan struct{})
 	fed, hooked := make(chan struct{}), make(chan error, 1)
 	go func() {
 		defer close(fed)
 		s.feed(stdin)
+		s.hurry(cancel)
 	}()
 	go func() { hooked <- h.admit(ctx, door, s) }()
 
@@ -132,6 +149,9 @@ func (h *Handler) receive(ctx context.Context, s *session) error {
 	cause := context.Cause(ctx)
 	cancel(errEnded)
 	err = errors.Join(door.close(), <-hooked, s.end())
+	if reported && s.verdict.Load() == ours && !s.admitted {
+		err = errors.Join(err, &gitError{"receive-pack", "the hook did not come: " + stderr.String(), gitErr})
+	}
 	if !reported {
 		if errors.Is(cause, ErrStopped) {
 			s.refuse(stopped)
@@ -192,6 +212,16 @@ func (s *session) feed(stdin io.WriteCloser) {
 	s.drain()
 }
 
+// hurry ends a git that checks too long what it was given: a few bytes can be made to unpack to very many.
+func (s *session) hurry(cancel context.CancelCauseFunc) {
+	select {
+	case <-s.checked:
+	case <-time.After(s.limits.Check):
+		s.refuse(&Refusal{Reason: "the push takes too long", Lines: []string{fmt.Sprintf("To check what was pushed took longer than %s.", s.limits.Check)}})
+		cancel(errEnded)
+	}
+}
+
 // failing remembers that reading failed.
 type failing struct {
 	r   io.Reader
@@ -212,10 +242,12 @@ func (s *session) drain() { _, _ = io.Copy(io.Discard, io.LimitReader(s.in, 4*s.
 // admit waits for the hook of the push, has the receiver decide, and tells the hook.
 func (h *Handler) admit(ctx context.Context, d *door, s *session) error {
 	hook, g, err := d.accept()
+	close(s.checked)
 	if err != nil {
 		return nil // the door was closed: git refused the push by itself
 	}
 	defer hook.conn.Close()
+	s.admitted = true
 	p, err := h.pushOf(s, g, hook)
 	if err == nil {
 		err = h.ask(ctx, p)
@@ -242,14 +274,6 @@ func (h *Handler) admit(ctx context.Context, d *door, s *session) error {
 
 // ask is the receiver's decision, after what we know ourselves.
 func (h *Handler) ask(ctx context.Context, p *Push) error {
-	if len(p.Options) > p.limits.Options {
-		return &Refusal{Reason: "too many push options", Lines: []string{fmt.Sprintf("At most %d push options (-o) can be given.", p.limits.Options)}}
-	}
-	for _, o := range p.Options {
-		if len(o) > maxOption {
-			return &Refusal{Reason: "a push option is too long", Lines: []string{fmt.Sprintf("A push option (-o) may have %d bytes.", maxOption)}}
-		}
-	}
 	for _, u := range p.Updates {
 		if err := p.Stands(ctx, u); err != nil {
 			return err
@@ -261,7 +285,7 @@ func (h *Handler) ask(ctx context.Context, p *Push) error {
 // pushOf is the push as the hook sees it, which is what git will do.
 func (h *Handler) pushOf(s *session, g greeting, hook *visitor) (*Push, error) {
 	p := &Push{
-		App: s.app, Actor: s.actor, Options: g.Options, Out: hook, Gone: s.gone,
+		App: s.app, Actor: s.actor, Options: s.head.options, Out: hook, Gone: s.gone,
 		session: s, repos: h.Repos, repo: h.Repos.path(s.app.ID), shallow: s.head.shallow, limits: s.limits,
 	}
 	if g.Objects != "" { // a push of nothing but deletions has no objects
@@ -287,6 +311,7 @@ func (h *Handler) pushOf(s *session, g greeting, hook *visitor) (*Push, error) {
 		}
 		p.Updates = append(p.Updates, s.updates[i])
 	}
+	s.asked = p.Updates
 	return p, nil
 }
 
@@ -297,7 +322,7 @@ func (h *Handler) tell(ctx context.Context, s *session) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	for _, u := range s.updates {
+	for _, u := range s.asked {
 		now, err := h.Repos.ref(ctx, s.app.ID, u.Ref)
 		if err == nil && now != u.New {
 			err = fmt.Errorf("%s of app %s did not move: it is at %s", u.Ref, s.app.Name, now.Short())

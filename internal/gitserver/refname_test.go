@@ -99,13 +99,14 @@ func push(lines ...string) []byte {
 
 func TestReadHead(t *testing.T) {
 	a, b := strings.Repeat("a", 40), strings.Repeat("b", 40)
-	text := push("shallow "+a, a+" "+b+" refs/heads/main\x00 report-status-v2 side-band-64k agent=x\n", string(Zero)+" "+b+" refs/tags/v1")
+	text := push("shallow "+a, a+" "+b+" refs/heads/main\x00 report-status-v2 side-band-64k push-options agent=x\n", string(Zero)+" "+b+" refs/tags/v1")
+	text = append(text, push("no-cache", "x=y")...)
 	h, err := readHead(io.MultiReader(bytes.NewReader(text), strings.NewReader("PACK")))
 	must(t, err)
 	updates, err := h.updates()
 	must(t, err)
 	want := []Update{{"refs/heads/main", Hash(a), Hash(b)}, {"refs/tags/v1", Zero, Hash(b)}}
-	if d := cmp.Diff(want, updates); d != "" || !h.sideband || !h.report || !slices.Equal(h.shallow, []Hash{Hash(a)}) || !bytes.Equal(h.raw, text) {
+	if d := cmp.Diff(want, updates); d != "" || !h.sideband || !h.report || !slices.Equal(h.options, []string{"no-cache", "x=y"}) || !slices.Equal(h.shallow, []Hash{Hash(a)}) || !bytes.Equal(h.raw, text) {
 		t.Errorf("head %+v (-want +got):\n%s", h, d)
 	}
 	for what, bad := range map[string][]byte{
@@ -157,19 +158,22 @@ func ended(out io.Reader, h head) error {
 	}
 }
 
+func because(reason string) func() string { return func() string { return reason } }
+
 func TestReword(t *testing.T) {
 	in := push("unpack ok\n", "ng refs/heads/main pre-receive hook declined\n", "ng refs/tags/v1 other\n")
 	want := push("unpack ok\n", "ng refs/heads/main build 7 failed\n", "ng refs/tags/v1 other\n")
-	if got := reword(in, "build 7 failed"); !bytes.Equal(got, want) {
+	if got := reword(in, because("build 7 failed")); !bytes.Equal(got, want) {
 		t.Errorf("got %q", got)
 	}
 	for _, same := range [][]byte{in[:30], []byte("zzzz"), {}} {
-		if got := reword(same, "x"); !bytes.Equal(got, same) {
+		if got := reword(same, because("x")); !bytes.Equal(got, same) {
 			t.Errorf("%q became %q", same, got)
 		}
 	}
-	if got := reword(in, ""); !bytes.Equal(got, in) {
-		t.Errorf("without a reason: %q", got)
+	fine := push("unpack ok\n", "ok refs/heads/main\n")
+	if got := reword(fine, nil); !bytes.Equal(got, fine) {
+		t.Errorf("a report of success became %q", got)
 	}
 }
 

@@ -27,7 +27,7 @@ func (h *head) relay(w io.Writer, from io.Reader, cut *atomic.Bool, reason func(
 			return false, err
 		case cut.Load():
 		case end:
-			return true, h.data(w, reword(report.Bytes(), reason()))
+			return true, h.data(w, reword(report.Bytes(), reason))
 		case len(raw) > 5 && raw[4] == bandData:
 			report.Write(raw[5:]) // as long as the commands were
 		default:
@@ -41,8 +41,8 @@ func (h *head) relay(w io.Writer, from io.Reader, cut *atomic.Bool, reason func(
 const declined = "pre-receive hook declined"
 
 // reword gives refs that the hook declined a reason, in a report. A report that it cannot read stays as it is.
-func reword(report []byte, reason string) []byte {
-	if reason == "" {
+func reword(report []byte, reason func() string) []byte {
+	if !bytes.Contains(report, []byte(declined+"\n")) {
 		return report
 	}
 	var out bytes.Buffer
@@ -57,7 +57,7 @@ func reword(report []byte, reason string) []byte {
 		}
 		line := strings.TrimSuffix(string(raw[4:]), "\n")
 		if ref, ok := strings.CutSuffix(line, declined); ok && strings.HasPrefix(line, "ng ") {
-			line = ref + reason
+			line = ref + reason()
 		}
 		packet(&out, []byte(line+"\n")) // a Buffer takes all
 	}

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/slipway-build/slipway/internal/build"
 )
 
@@ -23,9 +25,9 @@ type Repos struct {
 // runDir is the directory in Repos that holds no repository: hooks, sockets, an empty home.
 const runDir = "run"
 
-// OpenRepos opens dir, and makes it where it is not there. git is the stock git binary, hook an executable of ours that
-// calls Hook when it is started under the name pre-receive.
-func OpenRepos(dir, git, hook string) (*Repos, error) {
+// OpenRepos opens dir, and makes it where it is not there. git is the stock git binary. The hook is the executable of
+// this process, whose main calls Hook when IsHook says so.
+func OpenRepos(dir, git string) (*Repos, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open repositories: %w", err)
@@ -45,10 +47,25 @@ func OpenRepos(dir, git, hook string) (*Repos, error) {
 			return nil, fmt.Errorf("open repositories: %w", err)
 		}
 	}
-	if err := os.Symlink(hook, filepath.Join(run, "hooks", hookName)); err != nil {
+	r := &Repos{dir: dir, git: git}
+	// The link leads to the file that runs, also after an upgrade has put another in its place.
+	if err := os.Symlink(fmt.Sprintf("/proc/%d/exe", os.Getpid()), r.hook()); err != nil {
 		return nil, fmt.Errorf("open repositories: %w", err)
 	}
-	return &Repos{dir: dir, git: git}, nil
+	if err := r.guarded(); err != nil {
+		return nil, fmt.Errorf("open repositories: %w", err)
+	}
+	return r, nil
+}
+
+func (r *Repos) hook() string { return filepath.Join(r.dir, runDir, "hooks", hookName) }
+
+// guarded is asked before every push: git takes whatever comes where it finds no hook.
+func (r *Repos) guarded() error {
+	if err := unix.Access(r.hook(), unix.X_OK); err != nil {
+		return fmt.Errorf("the hook %s cannot be run: %w", r.hook(), err)
+	}
+	return nil
 }
 
 func (r *Repos) path(app build.ID) string { return filepath.Join(r.dir, string(app)+".git") }
