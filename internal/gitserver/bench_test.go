@@ -38,10 +38,10 @@ func BenchmarkPush100MB(b *testing.B) {
 			req.Body = watched{req.Body, func() { uploaded.Store(time.Now().UnixNano()) }}
 			w.handler.ServeHTTP(rw, req)
 		})
-		w.build = func(_ context.Context, p *Push, _ Update) error {
+		w.builds(func(_ context.Context, p *Push, _ Update) error {
 			_, err := fmt.Fprintln(p.Out, "-----> Building")
 			return err
-		}
+		})
 		b.StartTimer()
 		g := d.start(nil, "push", w.url(token), "main")
 		g.until("-----> Building")

@@ -28,14 +28,14 @@ func victim() int {
 		return 1
 	}
 	s := &service{app: build.App{ID: build.ID(os.Args[2]), Name: "demo", Branch: "main"}, repos: repos}
-	s.build = func(ctx context.Context, p *Push, u Update) error {
+	s.builds(func(ctx context.Context, p *Push, u Update) error {
 		if err := p.Keep(ctx, build.ID(os.Args[3]), u.New); err != nil {
 			return err
 		}
 		fmt.Fprintln(p.Out, "-----> Kept")
 		<-ctx.Done()
 		return context.Cause(ctx)
-	}
+	})
 	h := &Handler{Repos: repos, Receiver: s, Fault: func(err error) { fmt.Fprintln(os.Stderr, err) }}
 	if raced {
 		h.Limits.Memory = 1 << 50

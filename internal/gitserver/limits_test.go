@@ -38,11 +38,11 @@ func TestPackLimit(t *testing.T) {
 }
 
 func TestSourceLimits(t *testing.T) {
-	w, d := newWorld(t, Limits{Files: 20}), newTree(t)
-	w.build = func(_ context.Context, p *Push, u Update) error {
+	w, d := newWorld(t, Limits{Files: 20, Options: 19}), newTree(t)
+	w.builds(func(_ context.Context, p *Push, u Update) error {
 		_, err := names(t, p, u.New)
 		return err
-	}
+	})
 	w.app.Limits.Source = 1 << 20
 	d.commit("small", "x")
 	d.random("dir/../large.bin", 2<<20)
@@ -63,7 +63,6 @@ func TestSourceLimits(t *testing.T) {
 		long[i] = "--push-option=" + strings.Repeat("x", 10)
 	}
 	d.commit("small", "y")
-	w.handler.Limits.Options = 19
 	d.wantPush(false, append(long, w.url(token), "main"), "At most 19 push options")
 	d.wantPush(false, []string{"-o", strings.Repeat("x", maxOption+1), w.url(token), "main"}, "at most 1024 bytes")
 	d.wantPush(false, []string{w.url(token), "main^{tree}:refs/heads/main"})
@@ -72,10 +71,10 @@ func TestSourceLimits(t *testing.T) {
 // TestTreeBomb is a tree of a few objects that names 10^9 files. It is counted up to the limit and no further.
 func TestTreeBomb(t *testing.T) {
 	w, d := newWorld(t, Limits{Files: 1000}), newTree(t)
-	w.build = func(_ context.Context, p *Push, u Update) error {
+	w.builds(func(_ context.Context, p *Push, u Update) error {
 		_, err := names(t, p, u.New)
 		return err
-	}
+	})
 	for range 9 {
 		tree := d.git("rev-parse", "HEAD:")
 		d.git("read-tree", "--empty")
@@ -160,10 +159,10 @@ func TestAuthorization(t *testing.T) {
 // TestLargePush is one that the client sends in chunks, after it asked whether somebody is there.
 func TestLargePush(t *testing.T) {
 	w, d := newWorld(t, Limits{}), newTree(t)
-	w.build = func(_ context.Context, p *Push, u Update) error {
+	w.builds(func(_ context.Context, p *Push, u Update) error {
 		_, err := names(t, p, u.New)
 		return err
-	}
+	})
 	tip := d.random("large", 20<<20)
 	d.wantPush(true, []string{w.url(token), "main"}, "main -> main")
 	must(t, w.waitMoved())

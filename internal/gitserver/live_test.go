@@ -29,14 +29,14 @@ func waitFor[T any](t *testing.T, c <-chan T, what string) T {
 func TestStreaming(t *testing.T) {
 	w, d := newWorld(t, Limits{}), newTree(t)
 	seen := make(chan struct{})
-	w.build = func(_ context.Context, p *Push, _ Update) error {
+	w.builds(func(_ context.Context, p *Push, _ Update) error {
 		for i := range 3 {
 			fmt.Fprintf(p.Out, "-----> Step %d\n", i)
 			waitFor(t, seen, "the client prints a line")
 		}
 		waitFor(t, seen, "a keep-alive reaches the client")
 		return nil
-	}
+	})
 	g := d.start([]string{"GIT_TRACE_PACKET=1"}, "push", w.url(token), "main")
 	for i := range 3 {
 		g.until(fmt.Sprintf("remote: -----> Step %d", i))
@@ -55,7 +55,7 @@ func TestClientGone(t *testing.T) {
 		t.Run(string(policy), func(t *testing.T) {
 			w, d := newWorld(t, Limits{}), newTree(t)
 			ended := make(chan error, 1)
-			w.build = func(ctx context.Context, p *Push, u Update) (err error) {
+			w.builds(func(ctx context.Context, p *Push, u Update) (err error) {
 				defer func() { ended <- err }()
 				fmt.Fprintln(p.Out, "-----> Building")
 				waitFor(t, p.Gone, "the client is gone")
@@ -67,7 +67,7 @@ func TestClientGone(t *testing.T) {
 				}
 				_, err = names(t, p, u.New)
 				return errors.Join(err, ctx.Err())
-			}
+			})
 			g := d.start(nil, "push", w.url(token), "main")
 			g.until("-----> Building")
 			g.kill()
@@ -101,7 +101,7 @@ func TestTwoAtOnce(t *testing.T) {
 	first, second := d.commit("a", "first\n"), other.commit("a", "second\n")
 
 	waits, settled, firstSaid := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	w.build = func(ctx context.Context, p *Push, u Update) error {
+	w.builds(func(ctx context.Context, p *Push, u Update) error {
 		if err := p.Stands(ctx, u); err != nil {
 			return err
 		}
@@ -119,7 +119,7 @@ func TestTwoAtOnce(t *testing.T) {
 		close(waits)
 		waitFor(t, settled, "the first push settles")
 		return p.Stands(ctx, u)
-	}
+	})
 	g := d.start(nil, "push", w.url(token), "main")
 	waitFor(t, firstSaid, "the first push is there")
 	other.wantPush(false, []string{w.url(token), "main"}, "-----> Waiting: place 1", "main has moved since",
@@ -131,7 +131,7 @@ func TestTwoAtOnce(t *testing.T) {
 		t.Errorf("main is at %s, want %s", w.at(mainRef), first)
 	}
 	other.git("pull", "-q", "--rebase", "-X", "theirs", w.url(token), "main")
-	w.build = nil
+	w.builds(nil)
 	other.wantPush(true, []string{w.url(token), "main"}, "main -> main")
 }
 
@@ -145,14 +145,14 @@ func TestKeep(t *testing.T) {
 			d.git("clone", "-q", depth, "file://"+d.dir, c.dir)
 			tip := c.commit("b", "b")
 			id := build.NewID()
-			w.build = func(ctx context.Context, p *Push, u Update) error {
+			w.builds(func(ctx context.Context, p *Push, u Update) error {
 				for range 2 { // the second is no other than the first
 					if err := p.Keep(ctx, id, u.New); err != nil {
 						return err
 					}
 				}
 				return &Refusal{Reason: "as if the service had died"}
-			}
+			})
 			c.wantPush(false, []string{w.url(token), "main"}, "as if the service had died")
 			w.wantClean()
 			if out := c.git("ls-remote", w.url(token)); out != "" {
@@ -172,7 +172,7 @@ func TestKeep(t *testing.T) {
 			if err := w.repos.MoveRef(t.Context(), w.app.ID, u); !errors.Is(err, build.ErrConflict) {
 				t.Errorf("a move from where the ref is not any more: %v", err)
 			}
-			w.build = nil
+			w.builds(nil)
 			c.commit("b", "bb")
 			c.wantPush(true, []string{w.url(token), "main"}, "main -> main")
 			w.wantSound()
@@ -184,11 +184,11 @@ func TestKeep(t *testing.T) {
 // TestStop ends a push whose build goes on and on.
 func TestStop(t *testing.T) {
 	w, d := newWorld(t, Limits{}), newTree(t)
-	w.build = func(ctx context.Context, p *Push, _ Update) error {
+	w.builds(func(ctx context.Context, p *Push, _ Update) error {
 		fmt.Fprintln(p.Out, "-----> Building")
 		waitFor(t, ctx.Done(), "the service stops")
 		return context.Cause(ctx)
-	}
+	})
 	g := d.start(nil, "push", w.url(token), "main")
 	g.until("-----> Building")
 	must(t, w.handler.Stop(t.Context()))
@@ -205,7 +205,7 @@ func TestStop(t *testing.T) {
 func TestStalledClient(t *testing.T) {
 	w, d := newWorld(t, Limits{Idle: 5 * time.Second}), newTree(t)
 	seen := make(chan struct{})
-	w.build = func(_ context.Context, p *Push, _ Update) error {
+	w.builds(func(_ context.Context, p *Push, _ Update) error {
 		fmt.Fprintln(p.Out, "-----> Building")
 		waitFor(t, seen, "the client stalls")
 		line := []byte(strings.Repeat("x", 1000) + "\n")
@@ -221,7 +221,7 @@ func TestStalledClient(t *testing.T) {
 		}
 		t.Error("64 MB went to a client that does not read")
 		return nil
-	}
+	})
 	g := d.start(nil, "push", w.url(token), "main")
 	g.until("-----> Building")
 	must(t, syscall.Kill(-g.cmd.Process.Pid, syscall.SIGSTOP))

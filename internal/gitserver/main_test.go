@@ -34,9 +34,9 @@ const token = "t0ken"
 type service struct {
 	app   build.App
 	repos *Repos
-	build func(ctx context.Context, p *Push, u Update) error
 
 	mu    sync.Mutex
+	build func(ctx context.Context, p *Push, u Update) error
 	moves []error // of Moved, in order
 	news  chan struct{}
 }
@@ -64,10 +64,20 @@ func (s *service) Push(ctx context.Context, p *Push) error {
 			return err
 		}
 	}
-	if plan.Deploy == nil || s.build == nil {
+	s.mu.Lock()
+	f := s.build
+	s.mu.Unlock()
+	if plan.Deploy == nil || f == nil {
 		return nil
 	}
-	return s.build(ctx, p, *plan.Deploy)
+	return f(ctx, p, *plan.Deploy)
+}
+
+// builds says what a build is from now on; nil succeeds at once.
+func (s *service) builds(f func(ctx context.Context, p *Push, u Update) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.build = f
 }
 
 func (s *service) Moved(_ context.Context, _ build.App, _ Update, err error) {

@@ -44,7 +44,7 @@ func TestPush(t *testing.T) {
 	w, d := newWorld(t, Limits{}), newTree(t)
 	d.commit(".gitattributes", "dir/x export-ignore\n")
 	second := d.commit("dir/x", "x")
-	w.build = func(_ context.Context, p *Push, u Update) error {
+	w.builds(func(_ context.Context, p *Push, u Update) error {
 		got, err := names(t, p, u.New)
 		if err != nil {
 			return err
@@ -60,7 +60,7 @@ func TestPush(t *testing.T) {
 		}
 		fmt.Fprint(p.Out, "-----> Building\n       ===> DETECTING\n")
 		return nil
-	}
+	})
 	d.wantPush(true, []string{"-o", "no-cache", "-o", "a=b c", w.url(token), "HEAD:main"},
 		"remote: -----> Building\nremote:        ===> DETECTING\n", "* [new branch]      HEAD -> main")
 	must(t, w.waitMoved())
@@ -73,7 +73,7 @@ func TestPush(t *testing.T) {
 	if b, err := os.ReadFile(filepath.Join(clone, "c", "dir", "x")); err != nil || string(b) != "x" {
 		t.Errorf("cloned %q, %v", b, err)
 	}
-	w.build = nil
+	w.builds(nil)
 	third := d.commit("a", "two\n")
 	d.wantPush(true, []string{w.url(token), "main"}, "main -> main")
 	must(t, w.waitMoved())
@@ -89,10 +89,10 @@ func TestPush(t *testing.T) {
 
 func TestRefusal(t *testing.T) {
 	w, d := newWorld(t, Limits{}), newTree(t)
-	w.build = func(_ context.Context, p *Push, u Update) error {
+	w.builds(func(_ context.Context, p *Push, u Update) error {
 		fmt.Fprintln(p.Out, "-----> Building")
 		return &Refusal{Reason: "build 7 failed", Lines: []string{"build, example/node@1: no package.json", "Log: http://slipway/builds/7"}}
-	}
+	})
 	d.wantPush(false, []string{w.url(token), "main"},
 		"remote: -----> Building\n", "remote:  !     build, example/node@1: no package.json\n", "remote:  !     Log: http://slipway/builds/7\n",
 		"! [remote rejected] main -> main (build 7 failed)")
@@ -105,7 +105,7 @@ func TestRefusal(t *testing.T) {
 	if len(left) > 0 {
 		t.Errorf("a refused push left objects: %v", left)
 	}
-	w.build = nil
+	w.builds(nil)
 	d.wantPush(true, []string{w.url(token), "main"}, "main -> main")
 	must(t, w.waitMoved())
 }
@@ -115,7 +115,7 @@ func TestOurFault(t *testing.T) {
 	w, d := newWorld(t, Limits{}), newTree(t)
 	var told error
 	w.handler.Fault = func(err error) { told = err }
-	w.build = func(context.Context, *Push, Update) error { return errors.New("password hunter2") }
+	w.builds(func(context.Context, *Push, Update) error { return errors.New("password hunter2") })
 	out := d.wantPush(false, []string{w.url(token), "main"}, "not in your app", "(internal error)")
 	if strings.Contains(out, "hunter2") {
 		t.Errorf("the client sees an error of ours:\n%s", out)
@@ -129,7 +129,7 @@ func TestRefs(t *testing.T) {
 	w, d := newWorld(t, Limits{Refs: 5}), newTree(t)
 	url := w.url(token)
 	builds := 0
-	w.build = func(context.Context, *Push, Update) error { builds++; return nil }
+	w.builds(func(context.Context, *Push, Update) error { builds++; return nil })
 	d.git("tag", "v1")
 	d.git("tag", "-a", "-m", "m", "v2")
 	d.wantPush(true, []string{url, "main", "v1"}, "main -> main", "v1 -> v1", "remote: -----> Tag v1 is stored; tags are not built.")
@@ -177,19 +177,19 @@ func TestShallow(t *testing.T) {
 	shallow := &tree{t, filepath.Join(t.TempDir(), "s")}
 	d.git("clone", "-q", "--depth=2", "file://"+d.dir, shallow.dir)
 	tip := shallow.commit("b", "b")
-	w.build = func(_ context.Context, p *Push, u Update) error {
+	w.builds(func(_ context.Context, p *Push, u Update) error {
 		got, err := names(t, p, u.New)
 		if !slices.Equal(got, []string{"a", "b"}) {
 			t.Errorf("archive has %v", got)
 		}
 		return err
-	}
+	})
 	shallow.wantPush(true, []string{w.url(token), "main"}, "main -> main")
 	must(t, w.waitMoved())
 	if got := w.at(mainRef); got != tip {
 		t.Errorf("main is at %s, want %s", got, tip)
 	}
-	w.build = nil
+	w.builds(nil)
 	d.git("pull", "-q", "--ff-only", shallow.dir, "main")
 	next := d.commit("c", "c")
 	d.wantPush(true, []string{w.url(token), "main"}, "main -> main")
