@@ -1,6 +1,8 @@
 package gitserver
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -153,6 +155,37 @@ func TestAuthorization(t *testing.T) {
 	must(t, res.Body.Close())
 	if res.StatusCode != 200 {
 		t.Errorf("a bearer token: %s", res.Status)
+	}
+}
+
+// TestCompressed asks as git does before it sends something large, in the encodings that a client may use.
+func TestCompressed(t *testing.T) {
+	w := newWorld(t, Limits{})
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	_, err := io.WriteString(z, flush)
+	must(t, errors.Join(err, z.Close()))
+	for _, c := range []struct {
+		encoding, body string
+		want           int
+	}{
+		{"", flush, 200},
+		{"gzip", zipped.String(), 200},
+		{"x-gzip", zipped.String(), 200},
+		{"gzip", flush, 400},
+		{"gzip", zipped.String()[:12], 400},
+		{"br", flush, 400},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), "POST", w.server.URL+"/demo.git/git-receive-pack", strings.NewReader(c.body))
+		must(t, err)
+		req.SetBasicAuth("x", token)
+		req.Header.Set("Content-Encoding", c.encoding)
+		res, err := http.DefaultClient.Do(req)
+		must(t, err)
+		must(t, res.Body.Close())
+		if res.StatusCode != c.want {
+			t.Errorf("%q %q: %s, want %d", c.encoding, c.body, res.Status, c.want)
+		}
 	}
 }
 

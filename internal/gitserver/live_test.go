@@ -172,9 +172,15 @@ func TestKeep(t *testing.T) {
 			if err := w.repos.MoveRef(t.Context(), w.app.ID, u); !errors.Is(err, build.ErrConflict) {
 				t.Errorf("a move from where the ref is not any more: %v", err)
 			}
-			w.builds(nil)
-			c.commit("b", "bb")
+			// One that is let through after all is moved by git, which finds what is kept in its way.
+			w.builds(func(ctx context.Context, p *Push, u Update) error { return p.Keep(ctx, id, u.New) })
+			tip = c.commit("b", "bb")
 			c.wantPush(true, []string{w.url(token), "main"}, "main -> main")
+			must(t, w.waitMoved())
+			if w.at(mainRef) != tip {
+				t.Errorf("main is at %s, want %s", w.at(mainRef), tip)
+			}
+			must(t, w.repos.Release(t.Context(), w.app.ID, id))
 			w.wantSound()
 			d.git("clone", "-q", w.url(token), t.TempDir()+"/again")
 		})

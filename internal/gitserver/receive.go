@@ -148,7 +148,9 @@ func (h *Handler) receive(ctx context.Context, s *session) error {
 	s.killed = gitErr != nil
 	cause := context.Cause(ctx)
 	cancel(errEnded)
-	err = errors.Join(door.close(), <-hooked, s.end())
+	err = errors.Join(door.close(), <-hooked)
+	moves := h.moves(ctx, s) // while others wait, so that none of them can have moved a ref on
+	err = errors.Join(err, s.end())
 	if reported && s.verdict.Load() == ours && !s.admitted {
 		err = errors.Join(err, &gitError{"receive-pack", "the hook did not come: " + stderr.String(), gitErr})
 	}
@@ -162,7 +164,9 @@ func (h *Handler) receive(ctx context.Context, s *session) error {
 		}
 		err = errors.Join(err, s.head.answer(s.out, r))
 	}
-	h.tell(ctx, s)
+	for i, moveErr := range moves {
+		h.Receiver.Moved(context.WithoutCancel(ctx), s.app, s.asked[i], moveErr)
+	}
 	<-fed
 	return errors.Join(err, relayErr)
 }
@@ -315,10 +319,10 @@ func (h *Handler) pushOf(s *session, g greeting, hook *visitor) (*Push, error) {
 	return p, nil
 }
 
-// tell tells the receiver what became of a push that it let through.
-func (h *Handler) tell(ctx context.Context, s *session) {
+// moves is what became of each update of a push that the receiver let through; nil is one that was made.
+func (h *Handler) moves(ctx context.Context, s *session) (moves []error) {
 	if !s.through {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
@@ -327,8 +331,9 @@ func (h *Handler) tell(ctx context.Context, s *session) {
 		if err == nil && now != u.New {
 			err = fmt.Errorf("%s of app %s did not move: it is at %s", u.Ref, s.app.Name, now.Short())
 		}
-		h.Receiver.Moved(ctx, s.app, u, err)
+		moves = append(moves, err)
 	}
+	return moves
 }
 
 // stream runs a git and sends on what it says.
