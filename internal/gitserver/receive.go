@@ -1,7 +1,6 @@
 package gitserver
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,13 +83,14 @@ func (s *session) reason() string {
 	return s.verdict.Load().Reason
 }
 
-// fitting is what can be said against a push by its head alone.
-func (s *session) fitting() (err error) {
+// unfit is what can be said against a push by its head alone; nil is nothing.
+func (s *session) unfit() *Refusal {
 	if n := len(s.head.commands); n > s.limits.Refs {
 		return &Refusal{Reason: "too many refs", Lines: []string{
 			fmt.Sprintf("The push has %d refs; at most %d can be pushed at once.", n, s.limits.Refs),
 		}}
 	}
+	var err error
 	if s.updates, err = s.head.updates(); err != nil {
 		return &Refusal{Reason: "the name cannot be taken", Lines: []string{"Refused: " + err.Error() + "."}}
 	}
@@ -110,65 +110,49 @@ func (s *session) fitting() (err error) {
 
 // receive is one push from its head to its end. An error is ours; what the client did wrong it was told.
 func (h *Handler) receive(ctx context.Context, s *session) error {
-	if err := s.fitting(); err != nil {
-		r, _ := errors.AsType[*Refusal](err)
-		err := s.head.answer(s.out, r)
-		s.drain()
-		return err
+	if r := s.unfit(); r != nil {
+		defer s.drain()
+		return s.head.answer(s.out, r)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if err := h.Repos.guarded(); err != nil {
-		return errors.Join(err, s.head.answer(s.out, ours))
-	}
-	door, err := h.Repos.openDoor()
+	g, err := h.launch(ctx, s.app.ID, s.limits)
 	if err != nil {
+		defer s.drain()
 		return errors.Join(err, s.head.answer(s.out, ours))
-	}
-	cmd := h.Repos.command(ctx, h.Repos.path(s.app.ID), "receive-pack", "--stateless-rpc", ".")
-	cmd.Env = append(cmd.Env, door.env()...)
-	var stderr tail
-	cmd.Stderr = &stderr
-	stdin, stdout, err := start(cmd, s.limits)
-	if err != nil {
-		s.head.answer(s.out, ours)
-		return errors.Join(err, door.close())
 	}
 	s.checked = make(chan struct{})
 	fed, hooked := make(chan struct{}), make(chan error, 1)
 	go func() {
 		defer close(fed)
-		s.feed(stdin)
+		s.feed(g.stdin)
 		s.hurry(cancel)
 	}()
-	go func() { hooked <- h.admit(ctx, door, s) }()
+	go func() { hooked <- h.admit(ctx, g.door, s) }()
 
-	reported, relayErr := s.head.relay(s.out, stdout, &s.cut, s.reason)
-	gitErr := wait(cmd)
+	reported, relayErr := s.head.relay(s.out, g.stdout, &s.cut, s.reason)
+	gitErr := wait(g.cmd)
 	s.killed = gitErr != nil
 	cause := context.Cause(ctx)
 	cancel(errEnded)
-	err = errors.Join(door.close(), <-hooked)
+	err = errors.Join(relayErr, g.door.close(), <-hooked)
 	moves := h.moves(ctx, s) // while others wait, so that none of them can have moved a ref on
 	err = errors.Join(err, s.end())
-	if reported && s.verdict.Load() == ours && !s.admitted {
-		err = errors.Join(err, &gitError{"receive-pack", "the hook did not come: " + stderr.String(), gitErr})
-	}
 	if !reported {
 		if errors.Is(cause, ErrStopped) {
 			s.refuse(stopped)
 		}
-		r := cmp.Or(s.verdict.Load(), ours)
-		if r == ours {
-			err = errors.Join(err, &gitError{"receive-pack", stderr.String(), gitErr})
-		}
-		err = errors.Join(err, s.head.answer(s.out, r))
+		s.refuse(ours)
+		err = errors.Join(err, s.head.answer(s.out, s.verdict.Load()))
+	}
+	if s.verdict.Load() == ours && !s.admitted { // else the one who was admitted has the error
+		err = errors.Join(err, &gitError{"receive-pack", "its hook did not come: " + g.stderr.String(), gitErr})
 	}
 	for i, moveErr := range moves {
 		h.Receiver.Moved(context.WithoutCancel(ctx), s.app, s.asked[i], moveErr)
 	}
 	<-fed
-	return errors.Join(err, relayErr)
+	return err
 }
 
 // The refusals for what is nobody's fault who pushes.
@@ -177,24 +161,41 @@ var (
 	stopped = &Refusal{Reason: "the service is stopping", Lines: []string{"The build service is being stopped. Nothing was changed.", "Push again in a minute."}}
 )
 
-// start starts a git that reads a client's bytes.
-func start(cmd *exec.Cmd, l Limits) (io.WriteCloser, io.Reader, error) {
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, nil, fmt.Errorf("start git: %w", err)
+// A receiver is a git that reads a client's bytes, and the door for its hook.
+type receiver struct {
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser
+	stdout io.Reader
+	stderr tail
+	door   *door
+}
+
+// launch starts a receiver. Nothing was written to it yet, so that its limits hold for all that it does.
+func (h *Handler) launch(ctx context.Context, app build.ID, l Limits) (*receiver, error) {
+	if err := h.Repos.guarded(); err != nil {
+		return nil, err
 	}
-	stdout, err := cmd.StdoutPipe()
+	door, err := h.Repos.openDoor()
+	if err != nil {
+		return nil, err
+	}
+	g := &receiver{cmd: h.Repos.command(ctx, h.Repos.path(app), "receive-pack", "--stateless-rpc", "."), door: door}
+	g.cmd.Env = append(g.cmd.Env, door.env()...)
+	g.cmd.Stderr = &g.stderr
+	if g.stdin, err = g.cmd.StdinPipe(); err == nil {
+		g.stdout, err = g.cmd.StdoutPipe()
+	}
 	if err == nil {
-		err = cmd.Start()
+		err = g.cmd.Start()
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("start git: %w", err)
+		return nil, errors.Join(fmt.Errorf("start git: %w", err), door.close())
 	}
-	if err := confine(cmd.Process.Pid, l.Memory, 2*l.Pack+(64<<20)); err != nil {
-		_ = cmd.Process.Kill()
-		return nil, nil, errors.Join(err, wait(cmd))
+	if err := confine(g.cmd.Process.Pid, l.Memory, 2*l.Pack+(64<<20)); err != nil {
+		_ = g.cmd.Process.Kill()
+		return nil, errors.Join(err, wait(g.cmd), door.close())
 	}
-	return stdin, stdout, nil
+	return g, nil
 }
 
 // feed gives git what the client sends. What git does not want any more is read all the same, or the client would not
