@@ -1,0 +1,5 @@
+//go:build !race
+
+package gitserver
+
+const raced = false
