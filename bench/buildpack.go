@@ -7,16 +7,43 @@ import (
 	"path/filepath"
 )
 
-// writeVendored makes a buildpack for apps that bring their modules along: it moves them into a launch layer,
-// which is what an install does without its network.
-func writeVendored(dir string) error {
-	return writeBuildpack(dir, "bench/vendored", "[[ -d node_modules ]] || exit 100", `
-mkdir -p "$CNB_LAYERS_DIR/modules"
-cp -a node_modules "$CNB_LAYERS_DIR/modules/"
-rm -rf node_modules
-printf '[types]\nlaunch = true\n' >"$CNB_LAYERS_DIR/modules.toml"
-printf '[[processes]]\ntype = "web"\ncommand = ["ls"]\ndefault = true\n' >"$CNB_LAYERS_DIR/launch.toml"
-`)
+// shown is where a build finds the directory that it shares with this program: what it is told there, and what it
+// stamps there.
+const shown = "/bench"
+
+// replayed is where a first build finds what an earlier run of the buildpack made.
+const replayed = "/bench-made"
+
+// writeNode makes the nodejs buildpack that we ship into one that stamps the time its process takes. Where it is told
+// a round it does not download what it would, but copies what it made before, and marks every layer with the round, so
+// that nobody has seen the layers before; where it finds a file "record" it leaves what it made for that.
+func writeNode(dir, shipped string) error {
+	if err := os.CopyFS(dir, os.DirFS(shipped)); err != nil {
+		return fmt.Errorf("copy the nodejs buildpack: %w (make buildpacks makes it)", err)
+	}
+	real := filepath.Join(dir, "bin", "real", "build")
+	build := filepath.Join(dir, "bin", "build")
+	return errors.Join(
+		os.Mkdir(filepath.Dir(real), 0o755),
+		os.Symlink("../main", real),
+		os.Remove(build),
+		os.WriteFile(build, []byte(head+`
+began=${EPOCHREALTIME/./}
+if [[ -f `+shown+`/round ]]; then
+	cp -a `+replayed+`/. "$CNB_LAYERS_DIR/"
+	for layer in "$CNB_LAYERS_DIR"/*/; do
+		cp `+shown+`/round "$layer/bench-round"
+	done
+else
+	"$CNB_BUILDPACK_DIR/bin/real/build" "$@"
+fi
+if [[ -f `+shown+`/record ]]; then
+	cp -a "$CNB_LAYERS_DIR/." `+replayed+`/
+fi
+if [[ -d `+shown+` ]]; then
+	echo $((${EPOCHREALTIME/./} - began)) >`+shown+`/took
+fi
+`), 0o755))
 }
 
 // writeLibraries makes a buildpack of three large layers, copied from the builder's libraries. They are made anew where
@@ -35,8 +62,27 @@ done
 `)
 }
 
+// writeBurn makes a buildpack that uses a fixed time of one processor, writes a layer of new content of some 20 MB, and
+// stamps all the processor time that its processes took.
+func writeBurn(dir string) error {
+	return writeBuildpack(dir, "bench/burn", "[[ -f burn ]] || exit 100", fmt.Sprintf(`
+mkdir -p "$CNB_LAYERS_DIR/new"
+cp -r --no-preserve=all /usr/lib/git-core /usr/lib/*-linux-gnu/lib[a-g]*.so.* /usr/lib/*-linux-gnu/perl* "$CNB_LAYERS_DIR/new/" 2>/dev/null || true
+cp burn "$CNB_LAYERS_DIR/new/"
+printf '[types]\nlaunch = true\n' >"$CNB_LAYERS_DIR/new.toml"
+ticks=0
+while ((ticks < %d)); do
+	for ((i = 0; i < 20000; i++)); do :; done
+	read -ra stat </proc/$$/stat
+	ticks=$((stat[13] + stat[14]))
+done
+times >%s/cpu
+`, burnTicks, shown))
+}
+
+const head = "#!/usr/bin/env bash\nset -euo pipefail\n"
+
 func writeBuildpack(dir, id, detect, build string) error {
-	const head = "#!/usr/bin/env bash\nset -euo pipefail\n"
 	var errs []error
 	for _, f := range []struct {
 		name, text string
