@@ -30,7 +30,7 @@ func writeNode(dir, shipped string) error {
 		os.WriteFile(build, []byte(head+`
 began=${EPOCHREALTIME/./}
 if [[ -f `+shown+`/round ]]; then
-	cp -a `+replayed+`/. "$CNB_LAYERS_DIR/"
+	cp -a `+replayed+`/layers/. "$CNB_LAYERS_DIR/"
 	for layer in "$CNB_LAYERS_DIR"/*/; do
 		cp `+shown+`/round "$layer/bench-round"
 	done
@@ -38,7 +38,7 @@ else
 	"$CNB_BUILDPACK_DIR/bin/real/build" "$@"
 fi
 if [[ -f `+shown+`/record ]]; then
-	cp -a "$CNB_LAYERS_DIR/." `+replayed+`/
+	cp -a "$CNB_LAYERS_DIR" `+replayed+`/layers
 fi
 if [[ -d `+shown+` ]]; then
 	echo $((${EPOCHREALTIME/./} - began)) >`+shown+`/took

@@ -136,7 +136,7 @@ func firstNode(ctx context.Context, y *yard) ([]*row, error) {
 		r.off = func() (time.Duration, error) { return took(r.job.mounts[0]) }
 	}
 	rows = append(rows, floor(made.source)...)
-	return rows, errors.Join(y.alternate(ctx, rows, nil), os.RemoveAll(made.source))
+	return rows, y.alternate(ctx, rows, nil)
 }
 
 // recordNode has the buildpack build the app once, and gives the directory of what it made.
