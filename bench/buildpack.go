@@ -46,29 +46,40 @@ fi
 `), 0o755))
 }
 
-// writeLibraries makes a buildpack of three large layers, copied from the builder's libraries. They are made anew where
-// the app's file "libraries" says something new, else they stay as they were restored.
+// libraryBytes is the size of each layer of bench/libraries.
+const libraryBytes = 174_000_000
+
+// writeLibraries makes a buildpack of three large layers: the builder's libraries, and of its programs what fills the
+// layer up. They are made anew where the app's file "libraries" says something new, else they stay as they were
+// restored.
 func writeLibraries(dir string) error {
-	return writeBuildpack(dir, "bench/libraries", "[[ -f libraries ]] || exit 100", `
+	return writeBuildpack(dir, "bench/libraries", "[[ -f libraries ]] || exit 100", fmt.Sprintf(`
 for l in one two three; do
-	if [[ "$(cat "$CNB_LAYERS_DIR/$l/stamp" 2>/dev/null)" != "$l $(<libraries)" ]]; then
-		rm -rf "$CNB_LAYERS_DIR/$l"
-		mkdir -p "$CNB_LAYERS_DIR/$l"
-		cp -r --no-preserve=all /usr/lib /usr/share /usr/bin "$CNB_LAYERS_DIR/$l/" 2>/dev/null || true
-		echo "$l $(<libraries)" >"$CNB_LAYERS_DIR/$l/stamp"
+	layer="$CNB_LAYERS_DIR/$l"
+	if [[ "$(cat "$layer/stamp" 2>/dev/null)" != "$l $(<libraries)" ]]; then
+		rm -rf "$layer"
+		mkdir -p "$layer"
+		cp -r --no-preserve=all /usr/lib "$layer/" 2>/dev/null || true
+		read -r have _ < <(du -sb "$layer")
+		if ((have < %[1]d)); then
+			cat /usr/bin/* 2>/dev/null | head -c $((%[1]d - have)) >"$layer/programs" || true
+		fi
+		echo "$l $(<libraries)" >"$layer/stamp"
 	fi
-	printf '[types]\nlaunch = true\ncache = true\n[metadata]\nstamp = "%s"\n' "$(<libraries)" >"$CNB_LAYERS_DIR/$l.toml"
+	printf '[types]\nlaunch = true\ncache = true\n[metadata]\nstamp = "%%s"\n' "$(<libraries)" >"$layer.toml"
 done
-`)
+`, libraryBytes))
 }
 
-// writeBurn makes a buildpack that uses a fixed time of one processor, writes a layer of new content of some 20 MB, and
+// writeBurn makes a buildpack that uses a fixed time of one processor, writes a layer of 20 MB that nobody has seen, and
 // stamps all the processor time that its processes took.
 func writeBurn(dir string) error {
 	return writeBuildpack(dir, "bench/burn", "[[ -f burn ]] || exit 100", fmt.Sprintf(`
 mkdir -p "$CNB_LAYERS_DIR/new"
-cp -r --no-preserve=all /usr/lib/git-core /usr/lib/*-linux-gnu/lib[a-g]*.so.* /usr/lib/*-linux-gnu/perl* "$CNB_LAYERS_DIR/new/" 2>/dev/null || true
-cp burn "$CNB_LAYERS_DIR/new/"
+{
+	cat burn
+	cat /usr/bin/* 2>/dev/null | head -c 20000000 || true
+} >"$CNB_LAYERS_DIR/new/programs"
 printf '[types]\nlaunch = true\n' >"$CNB_LAYERS_DIR/new.toml"
 ticks=0
 while ((ticks < %d)); do

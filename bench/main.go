@@ -14,7 +14,9 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -163,6 +165,9 @@ func bench(ctx context.Context, o options, getenv func(string) string, stdout, s
 	}
 	fmt.Fprintf(stdout, "%s, %s; %d runs each, alternating; load %s\n",
 		y.describe(), time.Now().UTC().Format("2006-01-02 15:04 MST"), o.rounds, loadAverage())
+	if busy() {
+		fmt.Fprintln(stdout, "This machine is busy with other things: the figures say little.")
+	}
 	chosen, err := choose(o.only)
 	if err != nil {
 		return err
@@ -189,6 +194,13 @@ func bench(ctx context.Context, o options, getenv func(string) string, stdout, s
 		return err
 	}
 	return errors.Join(writeJSON(f, all), f.Close())
+}
+
+// busy tells whether the last minute's load, of which making the builder is about one processor's, leaves processors
+// free.
+func busy() bool {
+	one, err := strconv.ParseFloat(strings.Fields(loadAverage())[0], 64)
+	return err == nil && one > float64(runtime.NumCPU())+0.5
 }
 
 // loadAverage is the machine's load averages: figures from a busy machine are worth less.
