@@ -182,14 +182,22 @@ func bench(ctx context.Context, o options, getenv func(string) string, stdout, s
 		results := c.results(rows)
 		writeTable(stdout, results)
 		all = append(all, results...)
+		if err := saveJSON(o.json, all); err != nil {
+			return err
+		}
 	}
 	writeSummary(stdout, all)
 	fmt.Fprintf(stdout, "load at the end %s\n", loadAverage())
 	progress("done")
-	if o.json == "" {
+	return nil
+}
+
+// saveJSON writes what there is so far to a file, if one is wanted.
+func saveJSON(name string, all []result) error {
+	if name == "" {
 		return nil
 	}
-	f, err := os.Create(o.json)
+	f, err := os.Create(name)
 	if err != nil {
 		return err
 	}

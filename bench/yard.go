@@ -161,7 +161,7 @@ func (y *yard) describe() string {
 
 // tearDown removes what was made outside the directory.
 func (y *yard) tearDown() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	var errs []error
 	if y.machine != nil {
