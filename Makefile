@@ -143,7 +143,7 @@ check: ## formatting, vet, modernisation, staticcheck
 	go tool staticcheck ./...
 
 .PHONY: bench
-bench: setup builder ## side by side with pack, where pack is on PATH and LIFECYCLE names its lifecycle (BENCHFLAGS)
+bench: setup builder ## side by side with pack (on PATH, LIFECYCLE: what it runs) and the reference (REFERENCE=DIR) (BENCHFLAGS)
 	@go run ./bench $(BENCHFLAGS)
 
 .PHONY: parity

@@ -3,27 +3,94 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
-	"text/tabwriter"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/internal/container"
 )
 
 // A row is one way of doing a case's work, and what its timed runs took.
 type row struct {
-	name string
-	ours bool
-	// run does it once. round tells runs apart where each needs a name of its own; the first, 0, is not counted.
-	run   func(ctx context.Context, round int) error
+	key, name string // key tells tools apart; empty for what is no tool
+	ours      bool
+	// prepare and after are what surrounds a run, untimed; nil where there is nothing. round tells runs apart where
+	// each needs a name of its own; 0 is not counted.
+	prepare func(ctx context.Context, round int) error
+	run     func(ctx context.Context, round int) error
+	after   func(ctx context.Context, round int) error
+	// off is what a run's time is more than it should be, read after the run; nil for nothing.
+	off   func() (time.Duration, error)
+	job   job // of the last run
 	times []time.Duration
+	// ratios to what could not have been faster, and a line on it, for rows that have it.
+	floors []float64
+	note   string
+}
+
+// row has a tool build what job gives in each round.
+func (t tool) row(next func(round int) (job, error)) *row {
+	r := &row{key: t.key, name: t.name, ours: t.ours}
+	r.prepare = func(ctx context.Context, round int) (err error) {
+		if r.job, err = next(round); err != nil || t.prepare == nil {
+			return err
+		}
+		return t.prepare(ctx, r.job)
+	}
+	r.run = func(ctx context.Context, _ int) error { return t.build(ctx, r.job) }
+	r.after = func(ctx context.Context, _ int) error {
+		if !r.job.cold || t.forget == nil {
+			return nil
+		}
+		return t.forget(ctx, r.job)
+	}
+	return r
+}
+
+// once runs every row once.
+func once(ctx context.Context, rows []*row, round int) error {
+	for _, r := range rows {
+		if _, err := r.once(ctx, round); err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+	}
+	return nil
+}
+
+// once times one run. What was written before is on the disk when it begins: nobody pays for the one before.
+func (r *row) once(ctx context.Context, round int) (time.Duration, error) {
+	if r.prepare != nil {
+		if err := r.prepare(ctx, round); err != nil {
+			return 0, err
+		}
+	}
+	unix.Sync()
+	began := time.Now()
+	if err := r.run(ctx, round); err != nil {
+		return 0, err
+	}
+	took := time.Since(began)
+	if r.off != nil {
+		off, err := r.off()
+		if err != nil {
+			return 0, err
+		}
+		took -= off
+	}
+	if r.after != nil {
+		return took, r.after(ctx, round)
+	}
+	return took, nil
 }
 
 // alternate runs every row once a round, so that a machine that gets slower or faster does so for all of them.
-// The order turns around with each round: nobody is always the one that runs after the other.
-func (y *yard) alternate(ctx context.Context, rows []*row) error {
-	for round := range y.runs + 1 {
-		if y.before != nil {
-			if err := y.before(round); err != nil {
+// The order turns around with each round: nobody is always the one that runs after the other. before makes what a
+// round needs.
+func (y *yard) alternate(ctx context.Context, rows []*row, before func(round int) error) error {
+	for round := 1; round <= y.rounds; round++ {
+		if before != nil {
+			if err := before(round); err != nil {
 				return err
 			}
 		}
@@ -32,16 +99,28 @@ func (y *yard) alternate(ctx context.Context, rows []*row) error {
 			slices.Reverse(order)
 		}
 		for _, r := range order {
-			began := time.Now()
-			if err := r.run(ctx, round); err != nil {
+			took, err := r.once(ctx, round)
+			if err != nil {
 				return fmt.Errorf("%s: %w", r.name, err)
 			}
-			if took := time.Since(began); round > 0 {
-				r.times = append(r.times, took)
-			}
+			r.times = append(r.times, took)
 		}
 	}
 	return nil
+}
+
+// emptyContainers are the floor of every build with one container.
+func (y *yard) emptyContainers() []*row {
+	start := func(name string, rt container.Runtime, id string) *row {
+		return &row{name: "one empty container of the builder, " + name, run: func(ctx context.Context, _ int) error {
+			return rt.Run(ctx, container.Spec{Image: id, Argv: []string{"/bin/true"}, Dir: "/", UID: y.uid, GID: y.gid})
+		}}
+	}
+	rows := []*row{start("Docker", y.machine.Docker, y.engineID)}
+	if y.withOCI {
+		rows = append(rows, start("runc", y.machine.Runtime, y.builderID))
+	}
+	return rows
 }
 
 // median of values, the mean of the two in the middle for an even number.
@@ -65,41 +144,4 @@ func ratio(ours, theirs []time.Duration) float64 {
 		}
 	}
 	return median(rs)
-}
-
-func seconds(d time.Duration) string {
-	if d < 10*time.Millisecond {
-		return fmt.Sprintf("%.4f s", d.Seconds())
-	}
-	return fmt.Sprintf("%.3f s", d.Seconds())
-}
-
-// writeTable prints the rows of one case: median, spread, and each of ours as a multiple of the others.
-func writeTable(w io.Writer, title string, rows []*row) {
-	fmt.Fprintf(w, "\n%s\n", title)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprint(t, "  \tmedian\tspread")
-	for _, r := range rows {
-		if r.ours && len(r.times) > 0 {
-			fmt.Fprintf(t, "\t%s takes", r.name)
-		}
-	}
-	fmt.Fprintln(t)
-	for _, r := range rows {
-		if len(r.times) == 0 {
-			continue
-		}
-		fmt.Fprintf(t, "  %s\t%s\t%s .. %s", r.name, seconds(median(r.times)), seconds(slices.Min(r.times)), seconds(slices.Max(r.times)))
-		for _, o := range rows {
-			switch {
-			case !o.ours || len(o.times) == 0:
-			case o == r:
-				fmt.Fprint(t, "\t")
-			default:
-				fmt.Fprintf(t, "\t%.2f x", ratio(o.times, r.times))
-			}
-		}
-		fmt.Fprintln(t)
-	}
-	_ = t.Flush() // w's error is the terminal's
 }

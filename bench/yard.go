@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -17,82 +16,99 @@ import (
 	"github.com/slipway-build/slipway/internal/platform"
 )
 
-// A yard is what the cases stand on: a registry, a builder that both tools use, and their private states.
+// A yard is what the cases stand on: a registry, a builder that all tools use, and a state of Slipway that is empty but
+// for its images.
 type yard struct {
 	options
-	dir      string // ours; the caller removes it
-	environ  []string
-	machine  *platform.Machine
-	runtime  *docker.Runtime
-	registry *registry
-	builder  string
-	withPack bool
-	withOCI  bool   // slipway can do without Docker here
-	why      string // pack is left out
+	dir       string // ours; the caller removes it
+	environ   []string
+	machine   *platform.Machine
+	registry  *registry
+	builder   string
+	builderID string // for machine.Runtime
+	engineID  string // for Docker
+	uid, gid  int    // of the builder
+	published string // the run image in the registry
+	withPack  bool
+	withOCI   bool // there can be containers without Docker here
 
-	before  func(round int) error // of the case: makes what a round needs, untimed
-	names   []string              // images that were made in Docker
-	volumes []string              // pack's
-	bundle  string                // the CA certificates that this host trusts, where the environment names them
+	primed  map[string]bool // what was built before, so that the next is a rebuild
+	names   []string        // images that were made in Docker
+	volumes map[string]bool // pack's
+	bundle  string          // the CA certificates that this host trusts, where the environment names them
 }
 
 // names of what this program makes in Docker begin so.
 const prefix = "slipway-bench"
 
 func setUp(ctx context.Context, o options, dir string, getenv func(string) string, stderr io.Writer) (*yard, error) {
-	y := &yard{options: o, dir: dir, builder: prefix + "/builder", bundle: getenv("SSL_CERT_FILE")}
-	y.environ = append(os.Environ(), "PACK_HOME="+filepath.Join(dir, "pack"), "PACK_VOLUME_KEY="+prefix, "NO_COLOR=1", "SLIPWAY_HOME="+o.state)
-	switch {
-	case o.pack == "":
-		y.why = "pack is not on PATH and not named by -pack"
-	case o.lifecycle == "":
-		y.why = "pack's lifecycle is not named (-lifecycle or $LIFECYCLE)"
-	default:
-		y.withPack = true
+	y := &yard{
+		options: o, dir: dir, builder: prefix + "/builder", bundle: getenv("SSL_CERT_FILE"),
+		primed: map[string]bool{}, volumes: map[string]bool{},
 	}
-	if !y.withPack {
-		fmt.Fprintf(stderr, "bench: %s: only slipway and the machine are measured\n", y.why)
-	}
-	_, err := oci.Find("")
-	y.withOCI = err == nil
+	home := filepath.Join(dir, "slipway")
+	y.environ = append(os.Environ(), "PACK_HOME="+filepath.Join(dir, "pack"), "PACK_VOLUME_KEY="+prefix, "NO_COLOR=1", "SLIPWAY_HOME="+home)
+	y.leftOut(stderr)
 	host := docker.FromEnv(os.Environ(), getenv("HOME"))
-	if y.runtime, err = docker.New(ctx, host); err != nil {
-		return nil, err
-	}
+	var err error
 	if y.registry, err = startRegistry(ctx, o.registry, filepath.Join(dir, "registry")); err != nil {
 		return y, err
 	}
-	y.machine, err = platform.Open(ctx, platform.Settings{State: o.state, Docker: host, Runtime: platform.RuntimeDocker})
+	with := platform.Settings{State: home, Docker: host, Runtime: platform.RuntimeDocker}
+	if _, err := oci.Find(""); err == nil {
+		y.withOCI, with.Runtime = true, platform.RuntimeOCI
+	}
+	if y.machine, err = platform.Open(ctx, with); err != nil {
+		return y, err
+	}
+	if y.machine.Docker == nil {
+		return y, errors.New("there is no Docker Engine: make setup starts one")
+	}
+	base, err := platform.Open(ctx, platform.Settings{State: o.state, Docker: host, Runtime: platform.RuntimeDocker})
 	if err != nil {
 		return y, err
 	}
-	return y, y.makeBuilder(ctx)
+	return y, errors.Join(y.makeBuilder(ctx, base), base.Close())
 }
 
-// makeBuilder makes one builder for both tools. Its run image is in the registry, where a published image's has
-// to be, and under the same name in Docker.
-func (y *yard) makeBuilder(ctx context.Context) error {
-	run, err := y.spreadRunImage(ctx)
-	if err != nil {
+// leftOut says what is not measured.
+func (y *yard) leftOut(stderr io.Writer) {
+	switch {
+	case y.pack == "":
+		fmt.Fprintln(stderr, "bench: without pack: it is not on PATH and not named by -pack")
+	case y.lifecycle == "":
+		fmt.Fprintln(stderr, "bench: without pack: its lifecycle is not named (-lifecycle or $LIFECYCLE)")
+	default:
+		y.withPack = true
+	}
+	if y.reference == "" {
+		fmt.Fprintln(stderr, "bench: without the reference's creator: its directory is not named (-reference or $REFERENCE)")
+	}
+}
+
+// makeBuilder makes one builder for all. Its run image is in the registry, where a published image's has to be, and
+// under the same name in the local store and in Docker. base has the images that it is made of.
+func (y *yard) makeBuilder(ctx context.Context, base *platform.Machine) error {
+	y.published = y.registry.host + "/" + prefix + "/run:latest"
+	build := prefix + "/build"
+	if err := errors.Join(y.take(ctx, base, y.buildImage, build, false), y.take(ctx, base, y.runImage, y.published, true)); err != nil {
 		return err
 	}
 	var text strings.Builder
-	text.WriteString(fmt.Sprintf("[build]\nimage = %q\n\n[run]\n[[run.images]]\nimage = %q\n\n", y.buildImage, run))
+	text.WriteString(fmt.Sprintf("[build]\nimage = %q\n\n[run]\n[[run.images]]\nimage = %q\n\n", build, y.published))
 	if y.withPack {
 		text.WriteString(fmt.Sprintf("[lifecycle]\nuri = %q\n\n", "file://"+y.lifecycle))
 	}
-	vendored := filepath.Join(y.dir, "vendored")
-	if err := writeVendored(vendored); err != nil {
-		return err
-	}
-	libraries := filepath.Join(y.dir, "libraries")
-	if err := writeLibraries(libraries); err != nil {
+	in := func(name string) string { return filepath.Join(y.dir, "buildpacks", name) }
+	if err := errors.Join(
+		writeNode(in("nodejs"), filepath.Join(y.buildpacks, "nodejs")), writeLibraries(in("libraries")), writeBurn(in("burn")),
+	); err != nil {
 		return err
 	}
 	for _, b := range []struct{ id, dir string }{
-		{"bench/libraries", libraries},
-		{"slipway/nodejs", filepath.Join(y.buildpacks, "nodejs")},
-		{"bench/vendored", vendored},
+		{"bench/libraries", in("libraries")},
+		{"bench/burn", in("burn")},
+		{"slipway/nodejs", in("nodejs")},
 		{"sample/one-layer", filepath.Join(y.fixtures, "buildpacks", "one-layer")},
 	} {
 		text.WriteString(fmt.Sprintf("[[buildpacks]]\nuri = %q\n\n[[order]]\n[[order.group]]\nid = %q\n\n", b.dir, b.id))
@@ -102,88 +118,50 @@ func (y *yard) makeBuilder(ctx context.Context) error {
 		return err
 	}
 	y.names = append(y.names, y.builder)
-	return y.command(ctx, y.slipway, "builder", "create", y.builder, "--config", config)
+	if err := y.command(ctx, y.slipway, "builder", "create", y.builder, "--config", config); err != nil {
+		return err
+	}
+	return y.bringBuilder(ctx)
 }
 
-// spreadRunImage gives the run image a name in the registry and puts it there, into the store and into Docker.
-func (y *yard) spreadRunImage(ctx context.Context) (string, error) {
-	name := y.registry.host + "/" + prefix + "/run:latest"
-	ref, err := image.ParseRef(name)
+// take copies an image from where make builder left it into the state of the cases, under another name, and where it
+// is to be shared also into Docker and the registry.
+func (y *yard) take(ctx context.Context, from *platform.Machine, name, as string, shared bool) error {
+	ref, err := image.ParseRef(as)
 	if err != nil {
-		return "", err
+		return err
 	}
-	r := image.Resolver{Images: y.machine.Images, Engine: y.machine.Engine, Registry: y.machine.Registry, Policy: image.PullIfNotPresent}
-	img, err := r.Resolve(ctx, y.runImage)
+	r := image.Resolver{Images: from.Images, Engine: from.Engine, Registry: from.Registry, Policy: image.PullIfNotPresent}
+	img, err := r.Resolve(ctx, name)
 	if err != nil {
-		return "", fmt.Errorf("run image: %w (make builder makes it)", err)
+		return fmt.Errorf("base image: %w (make builder makes it)", err)
+	}
+	if _, err := y.machine.Images.Put(ctx, []image.Ref{ref}, img, nil); err != nil || !shared {
+		return err
 	}
 	if _, err := y.machine.Registry.Push(ctx, []image.Ref{ref}, img, image.PushOptions{}); err != nil {
-		return "", err
+		return err
 	}
-	if _, err := image.LoadEngine(ctx, y.machine.Engine, []image.Ref{ref}, img, image.LoadOptions{Store: y.machine.Store}); err != nil {
-		return "", err
-	}
-	y.names = append(y.names, name)
-	return name, nil
-}
-
-// command runs a program and gives its output's end as the reason of a failure.
-func (y *yard) command(ctx context.Context, name string, args ...string) error {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = y.environ
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 20 * time.Second
-	out, err := cmd.CombinedOutput()
-	if err == nil {
-		return nil
-	}
-	text := strings.TrimSpace(string(out))
-	if len(text) > 2000 {
-		text = "..." + text[len(text)-2000:]
-	}
-	return fmt.Errorf("%s %s: %w\n%s", filepath.Base(name), strings.Join(args, " "), err, text)
-}
-
-// ours and theirs build the same app with the same builder. to is where the image goes.
-func (y *yard) ours(ctx context.Context, name, app string, more ...string) error {
-	return y.command(ctx, y.slipway, append([]string{"build", name, "--quiet", "--path", app, "--builder", y.builder, "--pull-policy", "never"}, more...)...)
-}
-
-func (y *yard) theirs(ctx context.Context, name, app string, more ...string) error {
-	return y.command(ctx, y.pack, append([]string{"build", name, "--quiet", "--path", app, "--builder", y.builder, "--pull-policy", "never", "--trust-builder"}, more...)...)
-}
-
-// trust gives pack's builds the certificates that this host trusts; ours have them anyway.
-func (y *yard) trust() []string {
-	if y.bundle == "" {
-		return nil
-	}
-	const at = "/etc/ssl/certs/ca-certificates.crt"
-	return []string{"--volume", y.bundle + ":" + at + ":ro", "--env", "SSL_CERT_FILE=" + at, "--env", "NODE_EXTRA_CA_CERTS=" + at}
-}
-
-// packCache names pack's cache volumes, so that they can be removed.
-func (y *yard) packCache(name string) []string {
-	var args []string
-	for _, kind := range []string{"build", "launch"} {
-		v := prefix + "-" + name + "-" + kind
-		y.volumes = append(y.volumes, v)
-		args = append(args, "--cache", "type="+kind+";format=volume;name="+v)
-	}
-	return args
+	y.names = append(y.names, as)
+	_, err = image.LoadEngine(ctx, y.machine.Engine, []image.Ref{ref}, img, image.LoadOptions{Store: y.machine.Store})
+	return err
 }
 
 // describe says what is compared.
 func (y *yard) describe() string {
-	if !y.withPack {
-		return "slipway alone"
+	beside := []string{"slipway"}
+	if y.withPack {
+		beside = append(beside, "pack (--trust-builder --pull-policy never)")
 	}
-	return "slipway beside pack (--trust-builder --pull-policy never), one builder"
+	if y.reference != "" && y.withOCI {
+		beside = append(beside, "the reference's creator")
+	}
+	return strings.Join(beside, " beside ") + ", one builder"
 }
 
 // tearDown removes what was made outside the directory.
 func (y *yard) tearDown() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	var errs []error
 	if y.machine != nil {
@@ -191,16 +169,11 @@ func (y *yard) tearDown() error {
 			if err := y.machine.Engine.Remove(ctx, n); err != nil && !errors.Is(err, image.ErrNotFound) {
 				errs = append(errs, err)
 			}
-			if ref, err := image.ParseRef(n); err == nil {
-				_ = y.machine.Images.Remove(ctx, ref) // most of them were never there
-			}
+		}
+		for v := range y.volumes {
+			errs = append(errs, y.machine.Docker.RemoveVolume(ctx, v))
 		}
 		errs = append(errs, y.machine.Close())
 	}
-	if y.withPack {
-		for _, v := range y.volumes {
-			_ = y.runtime.RemoveVolume(ctx, v) // a case that did not run made none
-		}
-	}
-	return errors.Join(append(errs, y.registry.stop(), y.runtime.Close())...)
+	return errors.Join(append(errs, y.registry.stop())...)
 }
