@@ -36,6 +36,7 @@ func TestBadInput(t *testing.T) {
 		"engine":     badEngines,
 		"harmless":   harmless,
 		"interrupt":  interruptedBuilds,
+		"kill":       killedBuilds,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
