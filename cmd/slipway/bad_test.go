@@ -37,6 +37,7 @@ func TestBadInput(t *testing.T) {
 		"harmless":   harmless,
 		"interrupt":  interruptedBuilds,
 		"kill":       killedBuilds,
+		"no runtime": noRuntime,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
