@@ -56,7 +56,7 @@ func TestMountedEqualsCopied(t *testing.T) {
 		Image: name(t), Builder: y.oci("builder"), RunImage: y.oci("run"), Output: platform.Output{Store: true},
 		Buildpacks: append(y.fixtures("sbom"), script(t, "test/keeps", keeps)),
 	}
-	for i, do := range []string{
+	scripts := []string{
 		"", "", // made, restored
 		"rm -rf one; mkdir one; echo new >one/file",
 		"mv two three/inside; mkdir two; mv three/inside/a two/a; chmod 700 two",
@@ -66,19 +66,27 @@ func TestMountedEqualsCopied(t *testing.T) {
 		"", "", // whatever that came to
 		"chmod 711 .; mkdir -p two/a; touch two/a/new",
 		"",
-	} {
+	}
+	random := scribbler{rand.New(rand.NewPCG(*scribbleSeed, 1))}
+	for i := range *scribbles {
+		if i%4 == 0 { // all made anew, and restored
+			scripts = append(scripts, "rm -rf one two three one.toml two.toml three.toml", "", "")
+		}
+		scripts = append(scripts, random.script())
+	}
+	for i, do := range scripts {
 		o.Source = app(t, "do", do+"\n")
 		var first *platform.Result
 		for _, m := range machines {
 			res, r := y.buildOn(t, m, o)
 			if i > 0 && strings.Contains(r.String(), "restored three") && (len(r.lacks("mounted")) == 0) != (mounts() && !m.Copy) {
-				t.Errorf("%d (%s): copying %v: mounted or not\n%s", i, do, m.Copy, r)
+				t.Errorf("seed %d: %d (%s): copying %v: mounted or not\n%s", *scribbleSeed, i, do, m.Copy, r)
 			}
 			if first == nil {
 				first = res
 			}
 			if res.Digest != first.Digest || res.Layers != first.Layers || res.Reused != first.Reused {
-				t.Errorf("%d (%s): copied %s, %d of %d reused; mounted %s, %d of %d", i, do, res.Digest, res.Reused, res.Layers, first.Digest, first.Reused, first.Layers)
+				t.Fatalf("seed %d: %d (%s): copied %s, %d of %d reused; mounted %s, %d of %d", *scribbleSeed, i, do, res.Digest, res.Reused, res.Layers, first.Digest, first.Reused, first.Layers)
 			}
 		}
 	}
