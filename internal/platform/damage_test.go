@@ -45,21 +45,23 @@ func kindOf(b []byte) string {
 	return "layer"
 }
 
-// damage does something to a file of the kind; it returns what. "" is that there is no such file.
-func damage(rnd *rand.Rand, state, kind string) (string, error) {
+// victims are the files of the kind.
+func victims(state, kind string) (all []string, err error) {
 	files, err := filepath.Glob(filepath.Join(state, damaged()[kind]))
-	if err != nil {
-		return "", err
-	}
-	var all []string
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if err == nil && (!strings.Contains(f, "/blobs/") || kindOf(b) == kind) {
 			all = append(all, f)
 		}
 	}
-	if len(all) == 0 {
-		return "", nil
+	return all, err
+}
+
+// damage does something to a file of the kind; it returns what. "" is that there is no such file.
+func damage(rnd *rand.Rand, state, kind string) (string, error) {
+	all, err := victims(state, kind)
+	if err != nil || len(all) == 0 {
+		return "", err
 	}
 	at := all[rnd.IntN(len(all))]
 	b, err := os.ReadFile(at)
