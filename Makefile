@@ -135,6 +135,12 @@ demo: setup-demo builder ## build three real apps, start each image, ask it for 
 test: setup builder ## all tests, skipping nothing (RACE=1, or CI=true: with the race detector)
 	$(RACED) go test $(if $(RACE_ON),-race) -timeout 40m $(TESTFLAGS) ./...
 
+.PHONY: same
+same: setup builder ## every sample app on every output, with every runtime, with and without cache: one digest (APPS=node,go)
+	@mirror="$${BP_NODE_MIRROR-}"; \
+	if [[ -z "$$mirror" ]] && ! curl -fsI --max-time 10 -o /dev/null https://nodejs.org/dist/index.json; then mirror=npm:; fi; \
+	BP_NODE_MIRROR="$$mirror" go test -v -timeout 120m -run 'TestAppsSame$$' ./cmd/slipway -apps $(or $(APPS),all)
+
 .PHONY: check
 check: ## formatting, vet, modernisation, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [[ -n "$$unformatted" ]]; then echo "gofmt -w these:" >&2; echo "$$unformatted" >&2; exit 1; fi

@@ -113,6 +113,47 @@ func badEngines(t *testing.T, y *yard) {
 	})
 }
 
+// noRuntime is a machine with neither Docker nor an OCI runtime: one line says what to install, whatever is asked.
+func noRuntime(t *testing.T, y *yard) {
+	w := y.work(t)
+	says := []string{"Docker", "/nowhere/docker.sock", "start it"}
+	argv := []string{y.binary(t)}
+	if os.Geteuid() == 0 { // others need Docker in any case
+		says = []string{"no container runtime", "apt-get install runc", "apt-get install docker.io", "/nowhere/docker.sock"}
+		hide := ""
+		for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/usr/local/sbin") {
+			for _, name := range []string{"runc", "crun"} {
+				if at := filepath.Join(dir, name); !strings.Contains(hide, " "+at+"\n") && exists(at) {
+					hide += "mount --bind /dev/null " + at + "\n"
+				}
+			}
+		}
+		argv = []string{"unshare", "--mount", "sh", "-ec", hide + `exec "$@"`, "sh", argv[0]}
+	}
+	for _, args := range [][]string{w.args(), w.args("--output", "docker"), {"run", w.name}} {
+		cmd := exec.Command(argv[0], append(argv[1:len(argv):len(argv)], args...)...)
+		cmd.Env = w.environ("SLIPWAY_RUNTIME=auto", "DOCKER_HOST=unix:///nowhere/docker.sock")
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		if err := cmd.Run(); cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != 1 {
+			t.Errorf("%q: %v, want exit code 1", args, err)
+		}
+		line := errorLine(t, stderr.String(), w.home)
+		t.Log(line)
+		for _, s := range says {
+			if !strings.Contains(line, s) {
+				t.Errorf("%q: the line does not say %q:\n%s", args, s, line)
+			}
+		}
+	}
+	w.nothingLeft()
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
 // openDir is a directory that everybody may enter.
 func openDir(t *testing.T) string {
 	t.Helper()

@@ -36,6 +36,8 @@ func TestBadInput(t *testing.T) {
 		"engine":     badEngines,
 		"harmless":   harmless,
 		"interrupt":  interruptedBuilds,
+		"kill":       killedBuilds,
+		"no runtime": noRuntime,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

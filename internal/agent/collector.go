@@ -26,6 +26,12 @@ type Host interface {
 	Known(diffID string) (builder.LayerResult, bool)
 }
 
+// A Dropper is a Host that looks again at a layer which could not be restored. What is damaged it forgets, so that an
+// export that makes the layer again does not find it there.
+type Dropper interface {
+	Drop(ctx context.Context, diffID string) error
+}
+
 // A LayerStream is a new layer on its way from the collector, as layerstore.NewEncoder writes it.
 type LayerStream struct {
 	ID       string // names the layer in messages: builder.Layer.ID

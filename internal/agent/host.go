@@ -44,6 +44,13 @@ func hostHandlers(host Host) map[string]wire.Handler {
 			path, err := host.Blob(ctx, diffID)
 			return blobReply{path}, err
 		}),
+		"drop": handler(func(ctx context.Context, _ *wire.Call, diffID string) (any, error) {
+			d, ok := host.(Dropper)
+			if !ok || !isDiffID(diffID) {
+				return nil, nil
+			}
+			return nil, d.Drop(ctx, diffID)
+		}),
 		"known": handler(func(_ context.Context, _ *wire.Call, diffID string) (any, error) {
 			if !isDiffID(diffID) {
 				return nil, fmt.Errorf("layer %q: not a digest", diffID)

@@ -149,6 +149,15 @@ func (c hostCache) Open(ctx context.Context, diffID string) (io.ReadCloser, erro
 	return openBlob(b.Path, diffID)
 }
 
+// Drop tells the host of a layer that could not be restored. builder.Restore asks for it.
+func (c hostCache) Drop(diffID string) error {
+	body, err := encode(diffID)
+	if err == nil {
+		_, err = c.conn.Call(context.Background(), "drop", body)
+	}
+	return err
+}
+
 func openBlob(path, diffID string) (io.ReadCloser, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if err != nil {

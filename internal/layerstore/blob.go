@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -110,15 +111,15 @@ func (w *Writer) commit(want v1.Hash) (v1.Hash, int64, error) {
 	}
 	defer unlock()
 	path := w.s.path(got)
-	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && info.Size() == w.size {
+	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && info.Size() == w.size && sealed(info) {
 		touch(path, info)
 		return got, w.size, nil
 	}
 	// One fdatasync before the rename: a name in blobs never shows a file without its bytes after a power cut.
-	if err := errors.Join(w.f.Chmod(0o644), unix.Fdatasync(int(w.f.Fd()))); err != nil {
+	if err := errors.Join(w.f.Chmod(0o644), seal(w.f.Name(), time.Now()), unix.Fdatasync(int(w.f.Fd()))); err != nil {
 		return v1.Hash{}, 0, fmt.Errorf("commit blob %s: %w", got, err)
 	}
-	if err := os.Rename(w.f.Name(), path); err != nil {
+	if err := place(w.f.Name(), path); err != nil {
 		return v1.Hash{}, 0, fmt.Errorf("commit blob %s: %w", got, err)
 	}
 	return got, w.size, nil
@@ -174,7 +175,7 @@ func (s *Store) ImportBlob(ctx context.Context, h v1.Hash, size int64, open func
 }
 
 // Has says whether the blob is there with that size (any size when negative), and counts as a use of it.
-// A file of another size is removed.
+// A file of another size is removed, and so is one that was written to since we made it and has other bytes now.
 func (s *Store) Has(h v1.Hash, size int64) bool {
 	_, ok := s.stat(h, size)
 	return ok
@@ -198,6 +199,9 @@ func (s *Store) stat(h v1.Hash, size int64) (int64, bool) {
 		_ = os.Remove(path)
 		return 0, false
 	}
+	if !sealed(info) && !s.verify(h, info.ModTime()) {
+		return 0, false
+	}
 	touch(path, info)
 	return info.Size(), true
 }
@@ -209,9 +213,6 @@ func (s *Store) Path(digest string, verify bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, ok := s.stat(h, -1); !ok {
-		return "", fmt.Errorf("blob %s: %w", digest, os.ErrNotExist)
-	}
 	if verify {
 		r, err := s.Blob(digest)
 		if err != nil {
@@ -221,6 +222,9 @@ func (s *Store) Path(digest string, verify bool) (string, error) {
 		if err := errors.Join(err, r.Close()); err != nil {
 			return "", err
 		}
+	}
+	if _, ok := s.stat(h, -1); !ok {
+		return "", fmt.Errorf("blob %s: %w", digest, os.ErrNotExist)
 	}
 	return s.path(h), nil
 }

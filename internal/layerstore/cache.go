@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -96,7 +95,7 @@ func (c *Cache) load() (cacheFile, bool) {
 		return cacheFile{}, false
 	}
 	var f cacheFile
-	if json.Unmarshal(b, &f) != nil {
+	if decodeRecord(b, &f) != nil {
 		_ = os.Remove(c.path())
 		return cacheFile{}, false
 	}
@@ -176,7 +175,7 @@ func (c *Cache) Replace(m cnb.CacheMetadata, diffIDs []string) error {
 		}
 		f.Layers = append(f.Layers, e)
 	}
-	b, err := json.Marshal(f)
+	b, err := encodeRecord(f)
 	if err != nil {
 		return fmt.Errorf("write build cache: %w", err)
 	}

@@ -3,7 +3,6 @@ package layerstore
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -41,7 +40,7 @@ func (s *Store) Caches() ([]CacheInfo, error) {
 		b, err := readSmall(filepath.Join(s.cacheDir(), f.Name()), maxCacheFile)
 		info, ierr := f.Info()
 		var c cacheFile
-		if err != nil || ierr != nil || json.Unmarshal(b, &c) != nil {
+		if err != nil || ierr != nil || decodeRecord(b, &c) != nil {
 			continue
 		}
 		i := CacheInfo{Key: key, Layers: len(c.Layers), Used: info.ModTime()}
@@ -104,7 +103,7 @@ func (s *Store) RemoveCache(key string) error {
 // peek is load without counting as a use.
 func (c *Cache) peek() (f cacheFile, ok bool) {
 	b, err := readSmall(c.path(), maxCacheFile)
-	return f, err == nil && json.Unmarshal(b, &f) == nil
+	return f, err == nil && decodeRecord(b, &f) == nil
 }
 
 // Checked is what Check has read, and what of it was bad and is gone.
@@ -231,7 +230,7 @@ func (s *Store) checkRecords(bad func(string, ...any)) error {
 				continue
 			}
 			if err == nil {
-				err = json.Unmarshal(b, kind.into())
+				err = decodeRecord(b, kind.into())
 			}
 			if err != nil {
 				bad("%s %s: %v", kind.what, f.Name(), err)

@@ -1,7 +1,6 @@
 package layerstore
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 )
@@ -21,7 +20,7 @@ func (s *Store) remember(e Entry) error {
 	if err != nil {
 		return err
 	}
-	b, err := json.Marshal(memo{Entry: e, Encoder: encoderID})
+	b, err := encodeRecord(memo{Entry: e, Encoder: encoderID})
 	if err != nil {
 		return err
 	}
@@ -37,7 +36,7 @@ func (s *Store) remember(e Entry) error {
 	if err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), s.memoPath(d.Hex))
+	return place(f.Name(), s.memoPath(d.Hex))
 }
 
 // Known finds the stored form of a layer by its diffID. It reads no content: one small file and a stat.
@@ -52,7 +51,7 @@ func (s *Store) Known(diffID string) (Entry, bool) {
 		return Entry{}, false
 	}
 	var m memo
-	if json.Unmarshal(b, &m) != nil || m.DiffID != diffID || m.Encoder != encoderID {
+	if decodeRecord(b, &m) != nil || m.DiffID != diffID || m.Encoder != encoderID {
 		_ = os.Remove(path)
 		return Entry{}, false
 	}

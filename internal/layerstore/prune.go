@@ -1,7 +1,6 @@
 package layerstore
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -83,7 +82,7 @@ func (s *Store) caches() ([]cacheFile, error) {
 			continue
 		}
 		var c cacheFile
-		if json.Unmarshal(b, &c) == nil {
+		if decodeRecord(b, &c) == nil {
 			caches = append(caches, c)
 		}
 	}
@@ -104,7 +103,7 @@ func (s *Store) pruneMemos() {
 		}
 		var m memo
 		h, perr := parseDigest("")
-		if json.Unmarshal(b, &m) == nil {
+		if decodeRecord(b, &m) == nil {
 			h, perr = parseDigest(m.Digest)
 		}
 		if perr == nil {

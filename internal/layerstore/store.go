@@ -102,7 +102,7 @@ func (s *Store) replace(path string, b []byte) error {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	return place(f.Name(), path)
 }
 
 // Lock takes the store's lock of the given name, shared or exclusive, and waits for it. Locks are
@@ -136,6 +136,6 @@ func flock(path string, how int) (func(), error) {
 // touch notes a use of a file, for Prune. A failure costs at most a later miss.
 func touch(path string, info fs.FileInfo) {
 	if now := time.Now(); now.Sub(info.ModTime()) > touchAfter {
-		_ = os.Chtimes(path, now, now)
+		_ = os.Chtimes(path, now, now.Truncate(time.Second)) // sealed: see seal
 	}
 }

@@ -138,6 +138,23 @@ func (h *host) Blob(ctx context.Context, diffID string) (string, error) {
 	return "", fmt.Errorf("layer %s: %w", diffID, fs.ErrNotExist)
 }
 
+// Drop reads a layer that could not be restored. Where its bytes are wrong the store forgets it as they are read.
+func (h *host) Drop(_ context.Context, diffID string) error {
+	l, ok := h.store.Layer(diffID)
+	if !ok {
+		return nil
+	}
+	r, err := l.Uncompressed()
+	if err == nil {
+		_, err = io.Copy(io.Discard, r)
+		err = errors.Join(err, r.Close())
+	}
+	if _, corrupt := errors.AsType[*layerstore.CorruptError](err); corrupt {
+		return nil
+	}
+	return err
+}
+
 // Emit passes progress on.
 func (h *host) Emit(e builder.Event) {
 	h.mu.Lock()

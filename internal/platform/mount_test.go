@@ -37,6 +37,29 @@ cd "$CNB_LAYERS_DIR"
 // mounts says whether this user's builds mount what they restore.
 func mounts() bool { return os.Geteuid() == 0 }
 
+// scripts are what the buildpack of keeps does, one build after the other: what is known to be hard, then at random.
+func scripts() []string {
+	all := []string{
+		"", "", // made, restored
+		"rm -rf one; mkdir one; echo new >one/file",
+		"mv two three/inside; mkdir two; mv three/inside/a two/a; chmod 700 two",
+		"mv one away; mv two one; mv away two; ln one/a/1 three/hard; echo more >>three/hard",
+		"chmod 4755 three/b/2; echo x >three/b/3; mv three/b three/z; rm -rf three/c/*",
+		"rm -rf one two three two.toml three.toml; mkdir one; cp -r /workspace one/app; printf '[types]\\ncache = true\\n' >one.toml",
+		"", "", // whatever that came to
+		"chmod 711 .; mkdir -p two/a; touch two/a/new",
+		"",
+	}
+	random := scribbler{rand.New(rand.NewPCG(*scribbleSeed, 1))}
+	for i := range *scribbles {
+		if i%4 == 0 { // all made anew, and restored
+			all = append(all, "rm -rf one two three one.toml two.toml three.toml", "", "")
+		}
+		all = append(all, random.script())
+	}
+	return all
+}
+
 // TestMountedEqualsCopied builds one app by mounting and by copying, with changes to its layers as buildpacks make
 // them: in the build container, as its user.
 func TestMountedEqualsCopied(t *testing.T) {
@@ -56,29 +79,19 @@ func TestMountedEqualsCopied(t *testing.T) {
 		Image: name(t), Builder: y.oci("builder"), RunImage: y.oci("run"), Output: platform.Output{Store: true},
 		Buildpacks: append(y.fixtures("sbom"), script(t, "test/keeps", keeps)),
 	}
-	for i, do := range []string{
-		"", "", // made, restored
-		"rm -rf one; mkdir one; echo new >one/file",
-		"mv two three/inside; mkdir two; mv three/inside/a two/a; chmod 700 two",
-		"mv one away; mv two one; mv away two; ln one/a/1 three/hard; echo more >>three/hard",
-		"chmod 4755 three/b/2; echo x >three/b/3; mv three/b three/z; rm -rf three/c/*",
-		"rm -rf one two three two.toml three.toml; mkdir one; cp -r /workspace one/app; printf '[types]\\ncache = true\\n' >one.toml",
-		"", "", // whatever that came to
-		"chmod 711 .; mkdir -p two/a; touch two/a/new",
-		"",
-	} {
+	for i, do := range scripts() {
 		o.Source = app(t, "do", do+"\n")
 		var first *platform.Result
 		for _, m := range machines {
 			res, r := y.buildOn(t, m, o)
 			if i > 0 && strings.Contains(r.String(), "restored three") && (len(r.lacks("mounted")) == 0) != (mounts() && !m.Copy) {
-				t.Errorf("%d (%s): copying %v: mounted or not\n%s", i, do, m.Copy, r)
+				t.Errorf("seed %d: %d (%s): copying %v: mounted or not\n%s", *scribbleSeed, i, do, m.Copy, r)
 			}
 			if first == nil {
 				first = res
 			}
 			if res.Digest != first.Digest || res.Layers != first.Layers || res.Reused != first.Reused {
-				t.Errorf("%d (%s): copied %s, %d of %d reused; mounted %s, %d of %d", i, do, res.Digest, res.Reused, res.Layers, first.Digest, first.Reused, first.Layers)
+				t.Fatalf("seed %d: %d (%s): copied %s, %d of %d reused; mounted %s, %d of %d", *scribbleSeed, i, do, res.Digest, res.Reused, res.Layers, first.Digest, first.Reused, first.Layers)
 			}
 		}
 	}

@@ -13,7 +13,7 @@ import (
 
 // withoutDaemon are the tests that are run again with an OCI runtime: those about what a build may do, what comes of
 // it, and what is left. TestSame* compare with images that Docker has.
-const withoutDaemon = "^(TestSameEverywhere|TestSameAfterCancel|TestCanary|TestLeavesNothing|TestSideBySide|TestSemantics.*|TestPlaceAndOwner|TestTrust|TestUsersOwn)$"
+const withoutDaemon = "^(TestSameEverywhere|TestSameAfterCancel|TestCanary|TestLeavesNothing|TestSideBySide|TestSemantics.*|TestPlaceAndOwner|TestTrust|TestUsersOwn|TestDamagedStore)$"
 
 // TestWithoutDaemon runs tests of this binary with the oci runtime, which needs root. An ordinary user is told so.
 func TestWithoutDaemon(t *testing.T) {

@@ -99,7 +99,13 @@ func (s *Store) Add(ctx context.Context, img v1.Image) (string, error) {
 	if err := errors.Join(err, tmp.Close()); err != nil {
 		return "", err
 	}
-	return id.String(), os.Rename(tmp.Name(), filepath.Join(s.images(), id.Hex))
+	to := filepath.Join(s.images(), id.Hex)
+	if fi, err := os.Lstat(to); err == nil && fi.IsDir() { // nothing that we made
+		if err := os.RemoveAll(to); err != nil {
+			return "", err
+		}
+	}
+	return id.String(), os.Rename(tmp.Name(), to)
 }
 
 func (s *Store) addLayer(ctx context.Context, l v1.Layer) error {
