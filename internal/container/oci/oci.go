@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/go-runc"
@@ -50,6 +51,9 @@ type Runtime struct {
 	binary string
 	owner  container.Owner
 	egress egress
+
+	mapped     atomic.Bool           // a container had a user namespace
+	unmappable atomic.Pointer[error] // why none can have one
 
 	wg   sync.WaitGroup // removals in the background
 	mu   sync.Mutex
