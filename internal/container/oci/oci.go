@@ -1,5 +1,9 @@
 // Package oci is container.Runtime on an OCI runtime binary (runc, crun, ...), with no daemon: a bundle, one overlay
 // of the image's unpacked layers, and network by veth and NAT. It needs root. Images come from a rootfs.Store.
+//
+// A container has a user namespace where the kernel and the file systems allow it (Linux 5.19), whose ids are a range of
+// this machine's that no other has. Nothing on disk is changed for that: the binary finds the root and the mounts, idmapped,
+// below /run/slipway, and joins namespaces that are made before it runs, so that it need not know of idmapped mounts.
 package oci
 
 import (

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -85,12 +86,15 @@ func makeNamespaces(binary string, first int) (user, net *os.File, err error) {
 // it can be had without one only; what was made is gone again then.
 func (p *Prepared) mapUsers(lower []string) (err error) {
 	u, reserved := p.spec.IDs.(*reservation)
-	if !reserved {
+	switch {
+	case reserved:
+		p.users = u.users
+	case slices.ContainsFunc(p.spec.Mounts, func(m container.Mount) bool { return m.Own }):
+		return errors.New("its files on disk belong to ids of this machine")
+	default:
 		if p.users, err = p.ownUsers(); err != nil {
 			return err
 		}
-	} else {
-		p.users = u.users
 	}
 	defer func() {
 		if err != nil {

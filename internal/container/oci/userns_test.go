@@ -21,6 +21,7 @@ import (
 	"github.com/slipway-build/slipway/internal/container"
 	"github.com/slipway-build/slipway/internal/container/containertest"
 	"github.com/slipway-build/slipway/internal/container/oci"
+	"github.com/slipway-build/slipway/internal/rootfs"
 )
 
 // beyond is a user that has no place in a user namespace of ours: it runs without one.
@@ -187,6 +188,68 @@ func withSetuid(t *testing.T, o oci.Options) (id string) {
 		t.Fatal(err)
 	}
 	return id
+}
+
+// TestReserve: files that were made a container's before there was one are its, and what is mounted over them later shows
+// in it with the owners that it has.
+func TestReserve(t *testing.T) {
+	if ordinary(t) {
+		return
+	}
+	o, id := place(t)
+	rt := connect(t, o)
+	ids, err := rt.Reserve(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	var errs []error
+	for _, name := range []string{"lower", "upper", "work", "seen"} {
+		errs = append(errs, os.Mkdir(at(name), 0o700))
+	}
+	errs = append(errs, os.WriteFile(at("lower/file"), []byte("late"), 0o600), os.Chown(at("lower"), 1000, 1000), os.Chown(at("lower/file"), 1000, 1000),
+		os.Chown(at("upper"), ids.First()+1000, ids.First()+1000), rootfs.BindShared(at("upper"), at("seen")))
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	with := func(args ...string) container.Spec {
+		s := guest(id, args...)
+		s.IDs, s.Mounts = ids, []container.Mount{{Source: at("seen"), Target: "/own", Own: true, Slave: true}}
+		return s
+	}
+	if err := rt.Run(t.Context(), with("write", "/own/made", "x")); err != nil {
+		t.Error(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(at("upper/made"), &st); err != nil || int(st.Uid) != ids.First()+1000 {
+		t.Errorf("what it made is %d's on disk (%v), want %d + 1000", st.Uid, err, ids.First())
+	}
+	var out bytes.Buffer
+	s := with("await", "/own/file")
+	s.Stdout = &out
+	s.Started = func(container.Info) {
+		over := rootfs.Overlay{Lower: []string{at("lower")}, Upper: at("upper"), Work: at("work"), IDs: ids.Namespace()}
+		if err := over.Mount(at("seen")); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := rt.Run(t.Context(), s); err != nil || strings.TrimSpace(out.String()) != "late" {
+		t.Errorf("mounted later: %q, %v", out.String(), err)
+	}
+	bare := with("exit", "0")
+	bare.IDs = nil
+	bare.Started = func(i container.Info) {
+		if i.Without == "" {
+			t.Error("files of reserved ids were given to other ids")
+		}
+	}
+	if err := errors.Join(rt.Run(t.Context(), bare), rt.Close(), rootfs.Unmount(at("seen")), ids.Close(), ids.Close()); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(filepath.Join(o.Dir, "containers")); err != nil || len(left) > 0 {
+		t.Errorf("left: %v (%v)", left, err)
+	}
 }
 
 // TestWithout: what cannot be had in a user namespace is had without one, and that is said.
