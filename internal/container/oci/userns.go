@@ -85,6 +85,9 @@ func makeNamespaces(binary string, first int) (user, net *os.File, err error) {
 // mapUsers gives the container a user namespace, its root, and its mounts as they are seen there. Any error means that
 // it can be had without one only; what was made is gone again then.
 func (p *Prepared) mapUsers(lower []string) (err error) {
+	if highest := max(p.spec.UID, p.spec.GID); highest >= idsEach {
+		return fmt.Errorf("it runs as %d, and the ids of a user namespace end at %d", highest, idsEach-1)
+	}
 	u, reserved := p.spec.IDs.(*reservation)
 	switch {
 	case reserved:
@@ -101,9 +104,6 @@ func (p *Prepared) mapUsers(lower []string) (err error) {
 			err = errors.Join(err, clearPlace(p.path("")), p.closeUsers())
 		}
 	}()
-	if highest := max(p.spec.UID, p.spec.GID); highest >= idsEach {
-		return fmt.Errorf("it runs as %d, and the ids of a user namespace end at %d", highest, idsEach-1)
-	}
 	if p.place, err = p.users.makePlace(p.path("")); err != nil {
 		return err
 	}
