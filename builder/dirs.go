@@ -24,6 +24,23 @@ type Dirs struct {
 	// UID and GID own what is made for buildpacks. Where they are not this process's own, it must be root.
 	UID int `json:"uid"`
 	GID int `json:"gid"`
+	// Shift is what this machine has for id 0 of the executables' user namespace: below Root, files belong to UID and
+	// GID plus Shift. In layers they have the ids that executables see. 0 where there is no such namespace.
+	Shift int `json:"shift,omitempty"`
+}
+
+// Owner is who owns, on this machine, what is made for buildpacks.
+func (d Dirs) Owner() (uid, gid int) { return d.UID + d.Shift, d.GID + d.Shift }
+
+// shifts is how many ids a user namespace has.
+const shifts = 1 << 16
+
+// seen is an id of this machine as executables see it.
+func (d Dirs) seen(id int) int {
+	if d.Shift > 0 && id >= d.Shift && id < d.Shift+shifts {
+		return id - d.Shift
+	}
+	return id
 }
 
 // Host is the path of p, an absolute path as executables see it, on this machine. It is text only: nothing is
@@ -44,11 +61,12 @@ func (d Dirs) scratch() string {
 
 // chown gives name, below root, to the user that runs buildpacks. Links are not followed.
 func (d Dirs) chown(root *os.Root, name string) error {
-	if d.UID == os.Geteuid() && d.GID == os.Getegid() {
+	if !d.foreign() {
 		return nil
 	}
-	if err := root.Lchown(name, d.UID, d.GID); err != nil {
-		return fmt.Errorf("give %s to %d:%d: %w", filepath.Join(root.Name(), name), d.UID, d.GID, err)
+	uid, gid := d.Owner()
+	if err := root.Lchown(name, uid, gid); err != nil {
+		return fmt.Errorf("give %s to %d:%d: %w", filepath.Join(root.Name(), name), uid, gid, err)
 	}
 	return nil
 }

@@ -251,7 +251,7 @@ func (x *extraction) file(base string, h *tar.Header, r io.Reader) error {
 	}
 	_, err = io.CopyBuffer(struct{ io.Writer }{f}, r, x.buf)
 	if err == nil && x.dirs.foreign() {
-		err = f.Chown(x.dirs.UID, x.dirs.GID)
+		err = f.Chown(x.dirs.Owner())
 	}
 	if err == nil {
 		err = f.Chmod(os.FileMode(h.Mode).Perm())
@@ -275,4 +275,7 @@ func (x *extraction) finish() error {
 }
 
 // foreign tells whether files have to be given to the buildpacks' user.
-func (d Dirs) foreign() bool { return d.UID != os.Geteuid() || d.GID != os.Getegid() }
+func (d Dirs) foreign() bool {
+	uid, gid := d.Owner()
+	return uid != os.Geteuid() || gid != os.Getegid()
+}

@@ -141,7 +141,10 @@ func (t *layerWriter) reportStripped() {
 
 // parentPart is the directory entries above a tree: owner and mode as they are on disk, as the reference
 // writes them. host is trusted: it is the directory that the platform chose, or above it.
-type parentPart struct{ name, host string }
+type parentPart struct {
+	name, host string
+	dirs       Dirs
+}
 
 func (p parentPart) write(_ context.Context, t *layerWriter) error {
 	st, err := statDir(p.host)
@@ -149,7 +152,7 @@ func (p parentPart) write(_ context.Context, t *layerWriter) error {
 		return err
 	}
 	return t.header(&tar.Header{
-		Typeflag: tar.TypeDir, Name: p.name, Mode: int64(st.mode & modeKept), Uid: st.uid, Gid: st.gid,
+		Typeflag: tar.TypeDir, Name: p.name, Mode: int64(st.mode & modeKept), Uid: p.dirs.seen(st.uid), Gid: p.dirs.seen(st.gid),
 	})
 }
 
@@ -157,7 +160,7 @@ func (p parentPart) write(_ context.Context, t *layerWriter) error {
 func parentsOf(d Dirs, name string) []layerPart {
 	var parts []layerPart
 	for dir := path.Dir(path.Clean(name)); dir != "/" && dir != "."; dir = path.Dir(dir) {
-		parts = append([]layerPart{parentPart{name: dir, host: d.Host(dir)}}, parts...)
+		parts = append([]layerPart{parentPart{name: dir, host: d.Host(dir), dirs: d}}, parts...)
 	}
 	return parts
 }

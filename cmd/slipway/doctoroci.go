@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"github.com/slipway-build/slipway/internal/container/oci"
@@ -45,8 +46,28 @@ func (x *examination) oci(ctx context.Context) bool {
 	} else {
 		f.State, f.Advice = warning, "no control groups are mounted below /sys/fs/cgroup: limits cannot be held"
 	}
+	x.userNamespaces(path)
 	if err := oci.NetworkReady(); err != nil {
 		x.add("oci network", warning, "%w", err).Advice = "builds work with --network host or none only"
 	}
 	return true
+}
+
+// userNamespaces says whether containers have ids of their own on this machine. It is tried on the file system on which
+// they would lie.
+func (x *examination) userNamespaces(binary string) {
+	dir, err := x.a.state()
+	if err != nil {
+		return // stateDir says it
+	}
+	for ; dir != "/"; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(dir); err == nil {
+			break
+		}
+	}
+	if err := oci.UserNamespaces(binary, dir); err != nil {
+		x.add("user namespace", warning, "no: %w", err).Advice = "containers run without one; it wants Linux 5.19 or later and a file system that has idmapped mounts"
+		return
+	}
+	x.add("user namespace", healthy, "yes: containers have ids of their own, idmapped on disk")
 }

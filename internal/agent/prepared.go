@@ -134,7 +134,8 @@ func (s stage) fill(p Preparation) error {
 		if err := s.dir(dir); err != nil {
 			return err
 		}
-		if err := s.root.Lchown(rel(dir), d.UID, d.GID); err != nil {
+		uid, gid := d.Owner()
+		if err := s.root.Lchown(rel(dir), uid, gid); err != nil {
 			return fmt.Errorf("give %s to the user of the build: %w", dir, err)
 		}
 	}

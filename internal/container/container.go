@@ -6,6 +6,7 @@ package container
 import (
 	"context"
 	"io"
+	"os"
 	"time"
 )
 
@@ -53,6 +54,25 @@ type Wirer interface {
 	Wire(ctx context.Context) error
 }
 
+// Reserver is a Runtime whose containers can have user ids of their own on this machine. It sets them aside before there
+// is a container, so that files can be given to its user.
+type Reserver interface {
+	// Reserve sets ids aside for containers that run one after the other. The error says why this machine does not
+	// allow it, or the file system of one of the paths, which are what is to be mounted without Mount.Own.
+	Reserve(paths ...string) (IDs, error)
+}
+
+// IDs are ids of this machine that nobody else has, for the ids 0 to 65535 of a container.
+type IDs interface {
+	// First is what id 0 of the container is on this machine; the others follow.
+	First() int
+	// Namespace is the user namespace that has them, with which files can be shown as the container's. It lives until
+	// Close.
+	Namespace() *os.File
+	// Close gives them back. Their container is closed before.
+	Close() error
+}
+
 // Sweeper is a Runtime that finds what a crashed Slipway left behind.
 type Sweeper interface {
 	// Sweep removes the containers whose owner is provably dead and returns
@@ -86,6 +106,8 @@ type Size struct{ Rows, Columns int }
 type Info struct {
 	ID    string
 	Ports []Port // as Spec.Ports, with the host ports in fact taken
+	// Without is a line on what its Runtime gives to containers and could not give to this one, and why; mostly empty.
+	Without string
 }
 
 // State is a container as its engine sees it now.
@@ -124,6 +146,10 @@ type Spec struct {
 	ImageUser bool
 	// Groups are supplementary group ids.
 	Groups []int
+
+	// IDs are what the container's ids are on this machine, from its Runtime's Reserve. nil: ids of its own where the
+	// Runtime has them and all mounts allow it, else the same ids as on the machine.
+	IDs IDs
 
 	Mounts []Mount
 	// Tmpfs are directories in memory (counted as such): path -> bytes, 0 for no
@@ -179,6 +205,9 @@ type Mount struct {
 	// Slave shows what is mounted on Source or below it later in the container too, and nothing the other way. Source
 	// has to be a mount that is shared, where the engine finds it; else the container does not start.
 	Slave bool
+	// Own says that Source's files belong to Spec.IDs on disk. All others show in the container with the owners that
+	// they have on disk, whatever its ids are here.
+	Own bool
 }
 
 // Network says what it can reach.

@@ -97,7 +97,9 @@ type job struct {
 
 	boxing   *background // creates and starts the build container: sets prepared and box
 	box      *buildBox
-	stack    *stack // of the layers directory; nil where it is a plain one
+	ids      container.IDs // of the build container; nil where they are the machine's
+	noIDs    error         // why they are, where its runtime has others
+	stack    *stack        // of the layers directory; nil where it is a plain one
 	previous *image.Image
 	clearing *background // removes the build's files while the image is written
 	analyzed cnb.Analyzed
@@ -138,6 +140,9 @@ func (j *job) phase(ctx context.Context, p Phase, run func(context.Context) erro
 	start := Event{Kind: EventPhaseStart, Phase: p}
 	if p == PhasePrepare {
 		start.Text = j.m.Why
+	}
+	if p == PhaseAnalyze && j.noIDs != nil {
+		start.Text = "without a user namespace: " + j.noIDs.Error()
 	}
 	j.ui.Event(start)
 	err := run(ctx)
@@ -386,6 +391,9 @@ func (j *job) cleanup(ctx context.Context) error {
 	if j.collector != nil {
 		<-j.swept
 		errs = append(errs, removeCollected(ctx, j.collector, j.dir.path), j.collector.Close())
+	}
+	if j.ids != nil {
+		errs = append(errs, j.ids.Close())
 	}
 	if j.dir != nil {
 		errs = append(errs, j.dir.remove())

@@ -150,7 +150,7 @@ type EventKind string
 
 // The kinds of Event.
 const (
-	EventPhaseStart EventKind = "phase-start" // Phase begins; with prepare, Text says which runtime was taken and why
+	EventPhaseStart EventKind = "phase-start" // Phase begins; with prepare, Text says which runtime was taken and why; with analyze, what it cannot give
 	EventPhaseEnd   EventKind = "phase-end"   // Phase ended after Elapsed
 	EventEngine     EventKind = "engine"      // Engine holds an event of package builder
 	EventNote       EventKind = "note"        // Text is for people

@@ -100,6 +100,9 @@ func (j *job) prepare(ctx context.Context) (err error) {
 	}
 	if !soon {
 		j.dirs = j.directories()
+		if err := j.reserveIDs(); err != nil {
+			return err
+		}
 		j.stackLayers()
 	}
 	if err := j.collector.Prepare(ctx, j.preparation()); err != nil {
@@ -293,10 +296,10 @@ func (j *job) prepareBox(ctx context.Context) error {
 		return errors.New("this container runtime cannot prepare containers")
 	}
 	mounts := []container.Mount{
-		{Source: j.dirs.Host(j.dirs.App), Target: j.dirs.App},
-		{Source: j.dirs.Host(j.dirs.Layers), Target: j.dirs.Layers, Slave: j.stack != nil && !j.stack.refused},
-		{Source: j.dirs.Host(j.dirs.Platform), Target: j.dirs.Platform, ReadOnly: true},
-		{Source: j.dirs.Host(scratchPath), Target: scratchPath},
+		{Source: j.dirs.Host(j.dirs.App), Target: j.dirs.App, Own: true},
+		{Source: j.dirs.Host(j.dirs.Layers), Target: j.dirs.Layers, Own: true, Slave: j.stack != nil && !j.stack.refused},
+		{Source: j.dirs.Host(j.dirs.Platform), Target: j.dirs.Platform, Own: true, ReadOnly: true},
+		{Source: j.dirs.Host(scratchPath), Target: scratchPath, Own: true},
 		{Source: j.m.Tools.Lifecycle, Target: agentPath, ReadOnly: true},
 	}
 	if len(j.o.Trust.Bundle) > 0 {
@@ -304,7 +307,7 @@ func (j *job) prepareBox(ctx context.Context) error {
 		if err := os.WriteFile(bundle, j.o.Trust.Bundle, 0o644); err != nil {
 			return fmt.Errorf("write the CA bundle: %w", err)
 		}
-		mounts = append(mounts, container.Mount{Source: bundle, Target: bundlePath, ReadOnly: true})
+		mounts = append(mounts, container.Mount{Source: bundle, Target: bundlePath, Own: true, ReadOnly: true})
 	}
 	for _, a := range j.added {
 		mounts = append(mounts, container.Mount{Source: a.dir, Target: builder.BuildpackPath(a.ref), ReadOnly: true})
@@ -314,7 +317,7 @@ func (j *job) prepareBox(ctx context.Context) error {
 	}
 	spec := container.Spec{
 		Image: j.builder.EngineID, Argv: []string{agentPath, "agent"}, Env: j.o.Proxy, Dir: "/",
-		UID: j.dirs.UID, GID: j.dirs.GID, Mounts: mounts, // Detect needs no network, and a build none of our neighbours: where the runtime can, see container.Network.
+		UID: j.dirs.UID, GID: j.dirs.GID, IDs: j.ids, Mounts: mounts, // Detect needs no network, and a build none of our neighbours: where the runtime can, see container.Network.
 		Network: container.Network{Mode: j.o.Network, Later: true, Public: true},
 		Limits:  container.Limits{Memory: j.limits.Memory, CPUs: j.limits.CPUs, PIDs: j.limits.PIDs, Disk: j.limits.Disk},
 		DiskUsage: func(ctx context.Context) (int64, error) {

@@ -194,8 +194,9 @@ func (j *job) readable() ([]string, error) {
 
 // unpack puts the source into the app's directory.
 func (j *job) unpack(ctx context.Context, descriptor []byte) error {
+	uid, gid := j.dirs.Owner()
 	res, err := j.collector.Source(ctx, source.Request{
-		Path: j.o.Source, Dest: j.dirs.Host(j.dirs.App), UID: j.dirs.UID, GID: j.dirs.GID,
+		Path: j.o.Source, Dest: j.dirs.Host(j.dirs.App), UID: uid, GID: gid,
 		Descriptor: descriptor, DescriptorPath: j.o.Descriptor,
 	})
 	if err != nil {

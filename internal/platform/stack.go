@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/internal/agent"
+	"github.com/slipway-build/slipway/internal/container"
 	"github.com/slipway-build/slipway/internal/layerstore"
 	"github.com/slipway-build/slipway/internal/rootfs"
 	"golang.org/x/sync/errgroup"
@@ -25,8 +26,9 @@ import (
 // It needs root, and an engine that finds our mounts at our paths. Where either is missing layers are copied.
 type stack struct {
 	dir, upper, work string
-	uid, gid         int  // of the buildpacks
-	refused          bool // the container is not a slave
+	uid, gid         int           // of the buildpacks, on this machine
+	ids              container.IDs // the container's; nil where they are this machine's
+	refused          bool          // the container is not a slave
 	placed           []placedTree
 	trees            treeSet // all in use
 }
@@ -39,11 +41,12 @@ type placedTree struct {
 }
 
 // newStack begins a stack for the layers directory of d in the build's directory; nil where there can be none.
-func newStack(build string, d builder.Dirs) *stack {
+func newStack(build string, d builder.Dirs, ids container.IDs) *stack {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	s := &stack{dir: d.Host(d.Layers), upper: filepath.Join(build, "upper"), work: filepath.Join(build, "work"), uid: d.UID, gid: d.GID}
+	s := &stack{dir: d.Host(d.Layers), upper: filepath.Join(build, "upper"), work: filepath.Join(build, "work"), ids: ids}
+	s.uid, s.gid = d.Owner()
 	if err := os.Mkdir(d.Root, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil
 	}
@@ -61,6 +64,9 @@ func newStack(build string, d builder.Dirs) *stack {
 // mount puts the trees of layers below what is in upper.
 func (s *stack) mount(layers []placedTree) error {
 	o := rootfs.Overlay{Upper: s.upper, Work: s.work}
+	if s.ids != nil {
+		o.IDs = s.ids.Namespace()
+	}
 	for _, l := range layers {
 		o.Lower = append(o.Lower, l.dir)
 	}
@@ -137,7 +143,7 @@ func (s *treeSet) close() {
 // stackLayers begins a stack, unless the machine is told to copy.
 func (j *job) stackLayers() {
 	if !j.m.Copy {
-		j.stack = newStack(j.dir.path, j.dirs)
+		j.stack = newStack(j.dir.path, j.dirs, j.ids)
 	}
 }
 
@@ -211,7 +217,7 @@ func (j *job) tree(ctx context.Context, l builder.CachedLayer) (*layerstore.Tree
 	}
 	return j.m.Store.MakeTree(ctx, k, func(root string) (layerstore.TreeFacts, error) {
 		d := j.dirs
-		d.Root = root
+		d.Root, d.Shift = root, 0 // it is for the containers of all builds
 		u, err := j.collector.UnpackCached(ctx, d, l, builder.Limits{})
 		return layerstore.TreeFacts(u), err
 	})

@@ -103,7 +103,7 @@ func (a *appState) build(t *testing.T, change func(layers string) []string) (out
 	}
 	var s *stack
 	if !a.copies {
-		s = newStack(dir, d)
+		s = newStack(dir, d, nil)
 	}
 	defer func() {
 		if err := s.close(); err != nil {

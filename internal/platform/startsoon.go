@@ -38,6 +38,9 @@ func (j *job) startSoon(ctx context.Context) error {
 			return fmt.Errorf("make directory %s of the build: %w", d, err)
 		}
 	}
+	if err := j.reserveIDs(); err != nil {
+		return err
+	}
 	j.stackLayers()
 	j.boxing = inBackground(ctx, j.startBox)
 	return nil

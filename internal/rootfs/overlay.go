@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -25,6 +24,10 @@ type Overlay struct {
 	// Upper receives what is written; Work is an empty directory beside it, on the same file system. Without them
 	// the mount is read-only, and Lower needs two directories, or one is bound as it is.
 	Upper, Work string
+	// IDs is a user namespace: what is in Lower is seen as belonging to whom it maps the owners on disk to, and is
+	// copied up as theirs. Upper has the owners that are seen. nil: all is as it is on disk. It wants an Upper, Linux
+	// 5.19, and a file system below that can be idmapped.
+	IDs *os.File
 }
 
 // Mount mounts o on the directory dir. Directories below can be renamed, removed and replaced.
@@ -41,6 +44,8 @@ func (o Overlay) mount(dir string) error {
 		return errors.New("no directory given")
 	case n > MaxLower:
 		return fmt.Errorf("the kernel takes %d at most", MaxLower)
+	case o.IDs != nil && o.Upper == "":
+		return errors.New("owners are mapped below a directory that is written to only")
 	case n == 1 && o.Upper == "":
 		return bindReadOnly(o.Lower[0], dir)
 	}
@@ -49,8 +54,12 @@ func (o Overlay) mount(dir string) error {
 			return fmt.Errorf("%s is not absolute", p)
 		}
 	}
-	fd, err := o.open()
-	if errors.Is(err, unix.ENOSYS) || errors.Is(err, errOldKernel) {
+	open := o.open
+	if o.IDs != nil {
+		open = func() (int, error) { return o.openMapped(dir) }
+	}
+	fd, err := open()
+	if o.IDs == nil && (errors.Is(err, unix.ENOSYS) || errors.Is(err, errOldKernel)) {
 		return o.mountOld(dir)
 	}
 	if err != nil {
@@ -123,9 +132,14 @@ func said(fs int, err error) error {
 	}
 }
 
-// mountOld is mount(2), whose options are one page: paths are said from the deepest directory that all have in
-// common, which is the working directory of a thread that ends with this.
+// mountOld is mountHere on a thread that ends with it.
 func (o Overlay) mountOld(dir string) error {
+	return Apart(func() error { return o.mountHere(dir) })
+}
+
+// mountHere is mount(2), whose options are one page: paths are said from the deepest directory that all have in
+// common, which becomes the working directory of the calling thread.
+func (o Overlay) mountHere(dir string) error {
 	all := append([]string{dir}, o.Lower...)
 	if o.Upper != "" {
 		all = append(all, o.Upper, o.Work)
@@ -148,19 +162,13 @@ func (o Overlay) mountOld(dir string) error {
 	if len(text) >= os.Getpagesize() {
 		return fmt.Errorf("%d directories are more than this kernel takes: its mount options are one page", len(o.Lower))
 	}
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with its own working directory
-		err := unix.Unshare(unix.CLONE_FS)
-		if err == nil {
-			err = unix.Chdir(base)
-		}
-		if err == nil {
-			err = unix.Mount("overlay", rel(dir), "overlay", flags, text)
-		}
-		done <- err
-	}()
-	return <-done
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return err
+	}
+	if err := unix.Chdir(base); err != nil {
+		return err
+	}
+	return unix.Mount("overlay", rel(dir), "overlay", flags, text)
 }
 
 // commonDir is the deepest directory above all paths.

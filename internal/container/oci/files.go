@@ -88,7 +88,7 @@ func (p *Prepared) group(name string) (gid uint32, err error) {
 
 // lines reads a file of the image, field by field of each line, until use is content. No link leads out of the image.
 func (p *Prepared) lines(name string, use func(fields []string) bool) error {
-	root, err := unix.Open(p.path("rootfs"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	root, err := unix.Open(p.root(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
@@ -142,11 +142,17 @@ func (p *Prepared) writeFiles() error {
 		hosts += addr.String() + "\t" + host + "\n"
 	}
 	for file, text := range map[string]string{"hosts": hosts, "hostname": name + "\n", "resolv.conf": resolvConf(p.spec.Network.Mode)} {
-		if err := os.WriteFile(p.path(file), []byte(text), 0o644); err != nil {
+		path := p.shown(file)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			return err
 		}
-		if err := os.Chmod(p.path(file), 0o644); err != nil { // whatever the umask
+		if err := os.Chmod(path, 0o644); err != nil { // whatever the umask
 			return err
+		}
+		if p.users != nil {
+			if err := os.Chown(path, p.users.first, p.users.first); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -155,7 +161,7 @@ func (p *Prepared) writeFiles() error {
 func (p *Prepared) fileMounts() []specs.Mount {
 	var out []specs.Mount
 	for _, f := range []string{"hosts", "hostname", "resolv.conf"} {
-		out = append(out, bind(p.path(f), "/etc/"+f, p.spec.ReadOnlyRoot))
+		out = append(out, bind(p.shown(f), "/etc/"+f, p.spec.ReadOnlyRoot))
 	}
 	return out
 }

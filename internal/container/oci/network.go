@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +19,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/internal/rootfs"
 )
 
 // Containers have an address of 198.18.0.0/15, which no network uses (RFC 2544), in a net of two hosts each: the
@@ -55,7 +56,12 @@ func (p *Prepared) makeNetwork(ctx context.Context) error {
 		return nil
 	}
 	var err error
-	if p.netns, err = makeNamespace(); err != nil {
+	if p.users != nil {
+		p.netns, err = p.users.net, raiseLoopback(p.users.net)
+	} else {
+		p.netns, err = makeNamespace()
+	}
+	if err != nil {
 		return fmt.Errorf("make a network: %w", err)
 	}
 	if p.spec.Network.Mode == "none" {
@@ -94,25 +100,33 @@ func (p *Prepared) Wire(context.Context) error {
 // makeNamespace makes a network namespace, which lives as long as the file is open or a process is in it: a Slipway
 // that is killed leaves none.
 func makeNamespace() (f *os.File, err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread ends, and only the file holds its namespace
-		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return
+	err = rootfs.Apart(func() (err error) {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
 		}
-		if err = loopbackUp(); err == nil {
-			f, err = os.Open("/proc/thread-self/ns/net")
+		if err := loopbackUp(); err != nil {
+			return err
 		}
-	}()
-	<-done
+		f, err = os.Open("/proc/thread-self/ns/net") // only the file holds it then
+		return err
+	})
 	return f, err
 }
 
-// netnsPath is where the binary finds the namespace. A path below our own directory will not do: runc takes none with
-// a comma.
-func (p *Prepared) netnsPath() string {
-	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), p.netns.Fd())
+// raiseLoopback raises lo in a namespace that another process has made.
+func raiseLoopback(ns *os.File) error {
+	return rootfs.Apart(func() error {
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		return loopbackUp()
+	})
+}
+
+// fdPath is where the binary finds a namespace that we hold. A path below our own directory will not do: runc takes
+// none with a comma.
+func fdPath(f *os.File) string {
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd())
 }
 
 // loopbackUp raises lo in the thread's namespace.

@@ -1,5 +1,9 @@
 // Package oci is container.Runtime on an OCI runtime binary (runc, crun, ...), with no daemon: a bundle, one overlay
 // of the image's unpacked layers, and network by veth and NAT. It needs root. Images come from a rootfs.Store.
+//
+// A container has a user namespace where the kernel and the file systems allow it (Linux 5.19), whose ids are a range of
+// this machine's that no other has. Nothing on disk is changed for that: the binary finds the root and the mounts, idmapped,
+// below /run/slipway, and joins namespaces that are made before it runs, so that it need not know of idmapped mounts.
 package oci
 
 import (
@@ -15,6 +19,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/go-runc"
@@ -50,6 +55,9 @@ type Runtime struct {
 	binary string
 	owner  container.Owner
 	egress egress
+
+	mapped     atomic.Bool           // a container had a user namespace
+	unmappable atomic.Pointer[error] // why none can have one
 
 	wg   sync.WaitGroup // removals in the background
 	mu   sync.Mutex

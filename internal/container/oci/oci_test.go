@@ -108,16 +108,27 @@ func guest(id string, args ...string) container.Spec {
 
 // held is containertest.Subject.Held for the containers of a runtime in dir.
 func held(dir string) func(t testing.TB, id string) []string {
-	var links sync.Map // what a container's interface was called, which its directory tells as long as it is there
+	// What a container's interface and place are called, which its directory tells as long as it is there.
+	var links, places sync.Map
 	return func(t testing.TB, id string) []string {
 		t.Helper()
 		own := filepath.Join(dir, "containers", id)
 		if b, err := os.ReadFile(filepath.Join(own, "link")); err == nil {
 			links.Store(id, string(b))
 		}
+		if b, err := os.ReadFile(filepath.Join(own, "place")); err == nil {
+			places.Store(id, string(b))
+		}
 		paths := []string{own, filepath.Join(dir, "state", id), "/sys/fs/cgroup/slipway/" + id}
 		groups, _ := filepath.Glob("/sys/fs/cgroup/*/slipway/" + id)
 		out := containertest.There(t, append(paths, groups...), []string{"/containers/" + id + "/"})
+		if p, ok := places.Load(id); ok {
+			out = append(out, containertest.There(t, []string{p.(string)}, []string{" " + p.(string) + "/", " " + p.(string) + " "})...)
+			// Another container may have got the same ids since: then they say that they are not ours.
+			if of, err := os.Readlink(filepath.Join(filepath.Dir(p.(string)), "of")); err == nil && of == own {
+				out = append(out, filepath.Dir(p.(string)))
+			}
+		}
 		if l, ok := links.Load(id); ok {
 			// Another container may have got the same one of 32,768 since: then it says that it is not ours.
 			at := filepath.Join("/sys/class/net", l.(string))

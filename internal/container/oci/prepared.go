@@ -27,6 +27,9 @@ type Prepared struct {
 	r      *Runtime
 	id     string
 	spec   container.Spec
+	users  *users   // nil without a user namespace
+	place  place    // of its mounts then
+	bare   error    // why it has none
 	netns  *os.File // nil with the host's network
 	net    *network // nil where there is no way out
 	unlock func()   // the store's
@@ -93,6 +96,9 @@ func (r *Runtime) check(s container.Spec) error {
 	if err := container.CheckMounts(s.Mounts); err != nil {
 		return err
 	}
+	if _, ours := s.IDs.(*reservation); s.IDs != nil && !ours {
+		return fmt.Errorf("container: its ids are reserved with another runtime")
+	}
 	switch s.Network.Mode {
 	case "", "bridge", "none", "host":
 	default:
@@ -118,11 +124,6 @@ func (p *Prepared) build(ctx context.Context, image *rootfs.Image) error {
 	if err := os.WriteFile(p.path("record.json"), b, 0o600); err != nil {
 		return err
 	}
-	for _, d := range []string{"rootfs", "upper", "work"} {
-		if err := errors.Join(os.Mkdir(p.path(d), 0o755), os.Chmod(p.path(d), 0o755)); err != nil {
-			return err
-		}
-	}
 	for _, m := range p.spec.Mounts {
 		if m.Volume {
 			if err := os.MkdirAll(filepath.Join(p.r.volumes(), m.Source), 0o755); err != nil {
@@ -130,8 +131,7 @@ func (p *Prepared) build(ctx context.Context, image *rootfs.Image) error {
 			}
 		}
 	}
-	o := rootfs.Overlay{Lower: image.Lower, Upper: p.path("upper"), Work: p.path("work")}
-	if err := o.Mount(p.path("rootfs")); err != nil {
+	if err := p.makeRoot(image.Lower); err != nil {
 		return err
 	}
 	if err := p.makeNetwork(ctx); err != nil {
@@ -158,6 +158,47 @@ func (p *Prepared) build(ctx context.Context, image *rootfs.Image) error {
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// makeRoot mounts the root filesystem: of a user namespace of its own where that can be, else as it is on disk.
+func (p *Prepared) makeRoot(lower []string) error {
+	for _, d := range []string{"rootfs", "upper", "work"} {
+		if err := errors.Join(os.Mkdir(p.path(d), 0o755), os.Chmod(p.path(d), 0o755)); err != nil {
+			return err
+		}
+	}
+	if p.bare = p.mapUsers(lower); p.bare == nil {
+		return nil
+	}
+	if p.spec.IDs != nil {
+		return p.bare // files are its already
+	}
+	// What an attempt has left there would be the container's to see.
+	for _, d := range []string{"upper", "work"} {
+		if err := errors.Join(os.RemoveAll(p.path(d)), os.Mkdir(p.path(d), 0o755), os.Chmod(p.path(d), 0o755)); err != nil {
+			return err
+		}
+	}
+	return rootfs.Overlay{Lower: lower, Upper: p.path("upper"), Work: p.path("work")}.Mount(p.path("rootfs"))
+}
+
+// root is where the root filesystem is mounted.
+func (p *Prepared) root() string { return p.shown("rootfs") }
+
+// shown is the path of what the container gets to see of its directory.
+func (p *Prepared) shown(name string) string {
+	if p.users != nil {
+		return p.place.path(name)
+	}
+	return p.path(name)
+}
+
+// source is a mount's on this machine.
+func (p *Prepared) source(m container.Mount) string {
+	if m.Volume {
+		return filepath.Join(p.r.volumes(), m.Source)
+	}
+	return m.Source
 }
 
 // State is container.Prepared's.
@@ -189,7 +230,9 @@ func (p *Prepared) Close() error {
 		p.closePidfd()
 		p.mu.Unlock()
 		p.gone = errors.Join(p.net.close(), p.r.remove(ctx, p.id, false))
-		if p.netns != nil {
+		if p.users != nil {
+			p.gone = errors.Join(p.gone, p.closeUsers()) // the network's among them
+		} else if p.netns != nil {
 			p.netns.Close()
 		}
 		p.unlock()
@@ -238,8 +281,12 @@ func (r *Runtime) remove(ctx context.Context, id string, left bool) error {
 	if root := filepath.Join(dir, "rootfs"); exists(root) {
 		errs = append(errs, rootfs.Unmount(root))
 	}
+	errs = append(errs, clearPlace(dir))
 	if err := errors.Join(errs...); err != nil {
 		return err // what is still mounted must not be walked into
+	}
+	if err := releaseIDs(dir); err != nil {
+		return err
 	}
 	// The record goes first: what is half removed is nobody's container any more.
 	if err := os.Remove(filepath.Join(dir, "record.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {

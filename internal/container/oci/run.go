@@ -71,7 +71,7 @@ func (p *Prepared) run(ctx context.Context, s container.Streams, done chan struc
 	if err == nil {
 		defer p.spec.Guard(run, stop, s.Resize, p.written, func(_ context.Context, size container.Size) { st.resize(size, runner) })()
 		if s.Started != nil {
-			s.Started(container.Info{ID: p.id, Ports: ports.bound})
+			s.Started(container.Info{ID: p.id, Ports: ports.bound, Without: p.without()})
 		}
 		var e exit
 		if e, err = p.await(run, stop, st, exits); err == nil {

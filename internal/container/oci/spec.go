@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/moby/profiles/seccomp"
@@ -41,7 +41,7 @@ func (p *Prepared) configure(image *v1.ConfigFile, user specs.User) (*specs.Spec
 	spec := &specs.Spec{
 		Version:  "1.0.2",
 		Hostname: hostname(s),
-		Root:     &specs.Root{Path: p.path("rootfs"), Readonly: s.ReadOnlyRoot},
+		Root:     &specs.Root{Path: p.root(), Readonly: s.ReadOnlyRoot},
 		Process: &specs.Process{
 			Terminal: s.Terminal, User: user, Args: argv, Env: environment(s, image.Config), Cwd: directory(s, image.Config),
 			Capabilities:    &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
@@ -63,9 +63,13 @@ func (p *Prepared) configure(image *v1.ConfigFile, user specs.User) (*specs.Spec
 		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 	}
 	if s.Network.Mode != "host" {
-		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: p.netnsPath()})
+		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: fdPath(p.netns)})
 	}
-	spec.Mounts = append(spec.Mounts, kernelMounts()...)
+	if p.users != nil {
+		spec.Linux.UIDMappings, spec.Linux.GIDMappings = p.users.mappings(), p.users.mappings()
+		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: fdPath(p.users.user)})
+	}
+	spec.Mounts = append(spec.Mounts, kernelMounts(p.users != nil && s.Network.Mode == "host")...)
 	spec.Mounts = append(spec.Mounts, p.fileMounts()...)
 	for _, path := range slices.Sorted(keys(s.Tmpfs)) {
 		options := []string{"nosuid", "nodev", "mode=1777"}
@@ -74,10 +78,10 @@ func (p *Prepared) configure(image *v1.ConfigFile, user specs.User) (*specs.Spec
 		}
 		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: path, Type: "tmpfs", Source: "tmpfs", Options: options})
 	}
-	for _, m := range s.Mounts {
-		source := m.Source
-		if m.Volume {
-			source = filepath.Join(p.r.volumes(), m.Source)
+	for i, m := range s.Mounts {
+		source := p.source(m)
+		if p.users != nil {
+			source = p.place.path(strconv.Itoa(i))
 		}
 		to := bind(source, m.Target, m.ReadOnly)
 		if m.Slave {
@@ -199,14 +203,20 @@ func swapCounted() bool {
 	return exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
 }
 
-func kernelMounts() []specs.Mount {
+// kernelMounts are the kernel's own file systems. Who is in a user namespace may mount a sysfs of no other's network:
+// then the host's is bound.
+func kernelMounts(hostSys bool) []specs.Mount {
+	sys := specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}}
+	if hostSys {
+		sys.Type, sys.Source, sys.Options = "bind", "/sys", append(sys.Options, "rbind")
+	}
 	return []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
 		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
 		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
-		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
+		sys,
 		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}},
 	}
 }

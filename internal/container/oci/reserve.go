@@ -1,0 +1,128 @@
+package oci
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/internal/container"
+	"github.com/slipway-build/slipway/internal/rootfs"
+)
+
+var _ container.Reserver = (*Runtime)(nil)
+
+// A reservation is ids whose container does not exist yet. It has a directory among the containers' own, so that Sweep
+// finds it.
+type reservation struct {
+	*users
+	dir  string
+	once sync.Once
+	gone error
+}
+
+// Reserve is container.Reserver's.
+func (r *Runtime) Reserve(paths ...string) (container.IDs, error) {
+	if err := r.cannotMap(); err != nil {
+		return nil, err
+	}
+	u, err := r.reserve()
+	if err != nil {
+		return nil, r.neverMap(err)
+	}
+	for _, p := range paths {
+		fd, err := rootfs.Clone(p, u.user, unix.MS_PRIVATE)
+		if err != nil {
+			return nil, errors.Join(err, u.Close())
+		}
+		unix.Close(fd)
+	}
+	return u, nil
+}
+
+// reserve takes ids, after having tried them on an overlay where containers lie, unless a container had one already.
+func (r *Runtime) reserve() (_ *reservation, err error) {
+	u := &reservation{dir: filepath.Join(r.containers(), newID())}
+	b, err := json.Marshal(record{Owner: r.owner.String()})
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(u.dir, 0o700); err != nil {
+		return nil, err
+	}
+	err = os.WriteFile(filepath.Join(u.dir, "record.json"), b, 0o600)
+	if err == nil {
+		u.users, err = r.makeUsers(u.dir)
+	}
+	if err == nil && !r.mapped.Load() {
+		err = u.try()
+	}
+	if err != nil {
+		return nil, errors.Join(err, u.Close())
+	}
+	r.mapped.Store(true)
+	return u, nil
+}
+
+// try mounts and unmounts an overlay.
+func (u *reservation) try() error {
+	for _, d := range []string{"lower", "upper", "work"} {
+		if err := os.Mkdir(filepath.Join(u.dir, d), 0o755); err != nil {
+			return err
+		}
+	}
+	p, err := u.makePlace(u.dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(mapRoot(u.users, []string{filepath.Join(u.dir, "lower")}, u.dir, p.path("rootfs")), clearPlace(u.dir))
+}
+
+// First is container.IDs'.
+func (u *reservation) First() int { return u.first }
+
+// Namespace is container.IDs'.
+func (u *reservation) Namespace() *os.File { return u.user }
+
+// Close is container.IDs'.
+func (u *reservation) Close() error {
+	u.once.Do(func() {
+		if u.users != nil {
+			u.gone = u.close()
+		}
+		if u.gone == nil {
+			u.gone = os.RemoveAll(u.dir)
+		}
+	})
+	return u.gone
+}
+
+// UserNamespaces says why the containers of r have no user namespace of their own; nil: they have, but for one that has
+// a mount, or a user, with which it cannot be: Info.Without says so. It tries, unless a container has done so already.
+func (r *Runtime) UserNamespaces() error {
+	if r.mapped.Load() {
+		return nil
+	}
+	u, err := r.Reserve()
+	if err != nil {
+		return err
+	}
+	return u.Close()
+}
+
+// UserNamespaces tries whether containers that lie in dir, which is there, can have user namespaces of their own.
+func UserNamespaces(binary, dir string) error {
+	dir, err := os.MkdirTemp(dir, "try-")
+	if err != nil {
+		return fmt.Errorf("try a user namespace: %w", err)
+	}
+	r := &Runtime{dir: dir, binary: binary, owner: container.Self()}
+	if err = os.Mkdir(r.containers(), 0o700); err == nil {
+		err = r.UserNamespaces()
+	}
+	return errors.Join(err, os.RemoveAll(dir))
+}
