@@ -58,14 +58,33 @@ func (r *Runtime) reserve() (_ *reservation, err error) {
 	if err == nil {
 		u.users, err = r.makeUsers(u.dir)
 	}
-	if err == nil && !r.mapped.Load() {
-		err = u.try()
+	if err == nil && !r.mapped.Load() && !r.triedBefore() {
+		if err = u.try(); err == nil {
+			r.rememberTry()
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, u.Close())
 	}
 	r.mapped.Store(true)
 	return u, nil
+}
+
+// triedBefore says that another process has tried here since this machine was started, and could. A try takes as long
+// as making the namespace itself.
+func (r *Runtime) triedBefore() bool {
+	b, err := os.ReadFile(r.tried())
+	return err == nil && len(b) > 0 && string(b) == bootID()
+}
+
+// rememberTry writes down for triedBefore when we tried; where it cannot, each process tries.
+func (r *Runtime) rememberTry() { _ = os.WriteFile(r.tried(), []byte(bootID()), 0o600) }
+
+func (r *Runtime) tried() string { return filepath.Join(r.dir, "mapped") }
+
+func bootID() string {
+	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return string(b)
 }
 
 // try mounts and unmounts an overlay.
