@@ -62,10 +62,7 @@ func put(t testing.TB, s *layerstore.Store, b []byte) layerstore.Entry {
 		t.Fatal(err)
 	}
 	defer w.Abort()
-	z, err := layerstore.NewEncoder(w)
-	if err != nil {
-		t.Fatal(err)
-	}
+	z := layerstore.NewEncoder(w)
 	if _, err := z.Write(b); err != nil {
 		t.Fatal(err)
 	}
@@ -244,10 +241,7 @@ func noise(n int) []byte {
 func encode(t testing.TB, b []byte, chunk int) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	z, err := layerstore.NewEncoder(&out)
-	if err != nil {
-		t.Fatal(err)
-	}
+	z := layerstore.NewEncoder(&out)
 	for len(b) > 0 {
 		n := min(chunk, len(b))
 		if _, err := z.Write(b[:n]); err != nil {
