@@ -310,7 +310,7 @@ func exportAlone(in io.Reader, out io.Writer) error {
 		PlatformAPI: cnb.NewestPlatformAPI, Dirs: job.Dirs, Group: cnb.Group{Elements: []cnb.GroupElement{el}},
 		Built:    &builder.Built{Buildpacks: []builder.BuiltBuildpack{{GroupElement: el, Layers: job.Layers}}},
 		Launcher: builder.Launcher{Path: filepath.Join(job.Dirs.Root, "launcher")},
-	})
+	}, layerstore.Gzip)
 	res := exportResult{Took: time.Since(began)}
 	if err != nil {
 		return err

@@ -125,7 +125,7 @@ func (h *host) lastLines(phase string, bp cnb.Ref) []string {
 // Blob gives the collector the file of a layer to restore.
 func (h *host) Blob(ctx context.Context, diffID string) (string, error) {
 	for range 2 {
-		if e, ok := h.store.Known(diffID); ok {
+		if e, ok := h.store.Any(diffID); ok {
 			return h.store.Path(e.Digest, false)
 		}
 		if h.fetch == nil {

@@ -14,24 +14,25 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/flate"
+	"github.com/klauspost/compress/zstd"
 )
 
 // A Compressor makes blobs of layers on all cores, of one dominant layer as of many side by side: layers are cut into
 // blocks of a fixed size, and a fixed number of blocks is all that its encoders have between them, however large or
 // many the layers are. It is safe for concurrent use; its encoders are for one goroutine each.
 type Compressor struct {
+	kind  Compression
+	size  int           // of a block
 	slots chan struct{} // one for every block that may be in use
 
 	mu   sync.Mutex
 	free []*block
 }
 
-// maxBlocks bounds the memory of a Compressor, at 3 MiB a block. It feeds as many cores as one stream of files does.
-const maxBlocks = 24
-
 // NewCompressor makes a Compressor for the cores of this machine. Its memory comes as it is needed.
-func NewCompressor() *Compressor {
-	return &Compressor{slots: make(chan struct{}, min(2*runtime.GOMAXPROCS(0)+2, maxBlocks))}
+func NewCompressor(kind Compression) *Compressor {
+	e := kind.encoding()
+	return &Compressor{kind: kind, size: e.block, slots: make(chan struct{}, min(2*runtime.GOMAXPROCS(0)+2, e.blocks))}
 }
 
 // take waits for a block. Who holds one that is not full yet never waits for another, so that somebody always goes on.
@@ -44,12 +45,11 @@ func (c *Compressor) take() *block {
 		c.free = c.free[:n-1]
 		return b
 	}
-	return &block{in: make([]byte, 0, encodeBlock), dict: make([]byte, 0, encodeDict)}
+	return &block{in: make([]byte, 0, c.size)}
 }
 
 func (c *Compressor) give(b *block) {
-	b.in, b.dict, b.last, b.err = b.in[:0], b.dict[:0], false, nil
-	b.out.Reset()
+	b.in, b.dict, b.out, b.last, b.err = b.in[:0], b.dict[:0], b.out[:0], false, nil
 	c.mu.Lock()
 	c.free = append(c.free, b)
 	c.mu.Unlock()
@@ -59,35 +59,62 @@ func (c *Compressor) give(b *block) {
 // A block is a piece of a layer on its way through an Encoder.
 type block struct {
 	in   []byte
-	dict []byte // the end of what stands before it
-	out  bytes.Buffer
-	z    *flate.Writer
+	dict []byte // gzip: the end of what stands before it
+	out  []byte
+	gz   *flate.Writer
+	zst  *zstd.Encoder
 	last bool
 	err  error
 	used sync.WaitGroup // hashing and compression, which both read in
 }
 
-// compress makes the block's part of the stream: blocks end at a byte, so that they can be made apart.
-func (b *block) compress() error {
-	if b.z == nil {
-		b.out.Grow(encodeBlock + encodeBlock/16)
-		z, err := flate.NewWriterDict(&b.out, encodeLevel, nil)
-		if err != nil {
+// compress makes the block's part of the blob.
+func (b *block) compress(kind Compression) error {
+	if b.out == nil {
+		b.out = make([]byte, 0, cap(b.in)+cap(b.in)/16)
+	}
+	if kind == Zstd {
+		return b.zstd()
+	}
+	return b.gzip()
+}
+
+// gzip ends at a byte, so that blocks can be made apart.
+func (b *block) gzip() (err error) {
+	out := bytes.NewBuffer(b.out)
+	if b.gz == nil {
+		if b.gz, err = flate.NewWriterDict(out, gzipLevel, nil); err != nil {
 			return err
 		}
-		b.z = z
 	}
 	var dict []byte
 	if len(b.dict) > 0 {
 		dict = b.dict
 	}
-	b.z.ResetDict(&b.out, dict)
-	_, err := b.z.Write(b.in)
-	err = errors.Join(err, b.z.Flush())
+	b.gz.ResetDict(out, dict)
+	_, err = b.gz.Write(b.in)
+	err = errors.Join(err, b.gz.Flush())
 	if b.last {
-		err = errors.Join(err, b.z.Close())
+		err = errors.Join(err, b.gz.Close())
 	}
+	b.out = out.Bytes()
 	return err
+}
+
+// zstd makes a frame of its own (RFC 8878, "Zstandard Frames": frames follow each other).
+func (b *block) zstd() (err error) {
+	if b.zst == nil {
+		b.zst, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedDefault),
+			zstd.WithWindowSize(cap(b.in)), zstd.WithLowerEncoderMem(true), zstd.WithZeroFrames(true))
+		if err != nil {
+			return err
+		}
+	}
+	if b.last && len(b.in) == 0 && len(b.dict) > 0 {
+		return nil // frames stand before it
+	}
+	b.out = b.zst.EncodeAll(b.in, b.out)
+	return nil
 }
 
 // An Encoder compresses one layer's tar and finds out its diffID on the way. Close ends the stream and leaves the
@@ -112,7 +139,7 @@ type Encoder struct {
 // NewEncoder starts the blob of one layer.
 func (c *Compressor) NewEncoder(w io.Writer) *Encoder {
 	e := &Encoder{
-		c: c, w: w, diff: sha256.New(), done: make(chan struct{}), tail: make([]byte, 0, encodeDict),
+		c: c, w: w, diff: sha256.New(), done: make(chan struct{}), tail: make([]byte, 0, gzipDict),
 		hashes: make(chan *block, cap(c.slots)), writes: make(chan *block, cap(c.slots)),
 	}
 	go e.hash()
@@ -133,10 +160,10 @@ func (e *Encoder) Write(p []byte) (int, error) {
 		if e.cur == nil {
 			e.begin()
 		}
-		n := min(len(p), encodeBlock-len(e.cur.in))
+		n := min(len(p), e.c.size-len(e.cur.in))
 		e.cur.in = append(e.cur.in, p[:n]...)
 		written, p = written+n, p[n:]
-		if len(e.cur.in) == encodeBlock {
+		if len(e.cur.in) == e.c.size {
 			e.send(false)
 		}
 	}
@@ -154,10 +181,10 @@ func (e *Encoder) send(last bool) {
 	e.cur = nil
 	b.last = last
 	e.size += uint32(len(b.in))
-	e.tail = append(e.tail[:0], b.in[max(0, len(b.in)-encodeDict):]...)
+	e.tail = append(e.tail[:0], b.in[max(0, len(b.in)-gzipDict):]...)
 	b.used.Add(1)
 	e.hashes <- b
-	b.used.Go(func() { b.err = b.compress() })
+	b.used.Go(func() { b.err = b.compress(e.c.kind) })
 	e.writes <- b
 }
 
@@ -173,25 +200,28 @@ func (e *Encoder) hash() {
 // write puts the blocks down in order.
 func (e *Encoder) write() {
 	defer close(e.done)
-	_, err := e.w.Write(gzipHeader())
-	e.fail(err)
+	gzip := e.c.kind != Zstd
+	if gzip {
+		_, err := e.w.Write(gzipHeader())
+		e.fail(err)
+	}
 	for b := range e.writes {
 		b.used.Wait()
 		if err := b.err; err != nil {
 			e.fail(fmt.Errorf("compress layer: %w", err))
 		} else if e.failure() == nil {
-			_, err := e.w.Write(b.out.Bytes())
+			_, err := e.w.Write(b.out)
 			e.fail(err)
 		}
 		e.c.give(b)
 	}
-	if e.failure() == nil {
+	if gzip && e.failure() == nil {
 		_, err := e.w.Write(binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, e.crc), e.size))
 		e.fail(err)
 	}
 }
 
-// gzipHeader is what stands at the beginning of every layer (RFC 1952): no name, no time, no operating system.
+// gzipHeader is what stands at the beginning of every gzip layer (RFC 1952): no name, no time, no operating system.
 func gzipHeader() []byte { return []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff} }
 
 // Close implements io.Closer. A second call says what the first said.
