@@ -152,10 +152,7 @@ func (y *yard) compression(ctx context.Context, name string) (time.Duration, err
 }
 
 func compressed(b []byte) (time.Duration, error) {
-	z, err := layerstore.NewEncoder(io.Discard)
-	if err != nil {
-		return 0, err
-	}
+	z := layerstore.NewEncoder(io.Discard)
 	before, err := processorTime()
 	if err != nil {
 		return 0, err

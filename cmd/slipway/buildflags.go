@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/layerstore"
 	"github.com/slipway-build/slipway/internal/platform"
 )
 
@@ -19,7 +20,7 @@ type buildFlags struct {
 	execEnv                             string
 
 	publish                    bool
-	output                     string
+	output, compression        string
 	tags                       []string
 	previous, process, created string
 	caches                     []string
@@ -60,6 +61,7 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 
 	s.BoolVar(&f.publish, "publish", false, "write the image to the registry in its name")
 	s.StringVar(&f.output, "output", "", "where the image goes: docker, store, registry or oci:DIR (default docker)")
+	s.StringVar(&f.compression, "compression", "gzip", "form of new layers: gzip, or zstd, which not every tool can read")
 	s.StringSliceVarP(&f.tags, "tag", "t", nil, "further name of the image, in the same registry; repeatable")
 	s.StringVar(&f.runImage, "run-image", "", "run `IMAGE` (default: the builder's)")
 	s.StringVar(&f.previous, "previous-image", "", "`IMAGE` whose layers are reused (default: what IMAGE means now)")
@@ -128,6 +130,9 @@ func (g ignoredFlag) declare(s *pflag.FlagSet) {
 func (a *app) options(f *buildFlags, name string) (o platform.Options, err error) {
 	if o.Image, o.Output, err = output(name, f.output, f.publish); err != nil {
 		return o, err
+	}
+	if o.Compression, err = layerstore.ParseCompression(f.compression); err != nil {
+		return o, usagef("--%w", err)
 	}
 	for _, n := range append([]string{o.Image}, f.tags...) {
 		if _, err := newName(n); err != nil {

@@ -31,6 +31,8 @@ func TestMain(m *testing.M) {
 		case "collector":
 			r, w, terr := TakeStdio()
 			err = errors.Join(terr, ServeCollector(r, w))
+		case "export":
+			err = exportAlone(os.Stdin, os.Stdout)
 		case "crash":
 			panic("deliberate")
 		case "garbage":

@@ -32,7 +32,7 @@ type Dropper interface {
 	Drop(ctx context.Context, diffID string) error
 }
 
-// A LayerStream is a new layer on its way from the collector, as layerstore.NewEncoder writes it.
+// A LayerStream is a new layer on its way from the collector, as a layerstore.Encoder writes it.
 type LayerStream struct {
 	ID       string // names the layer in messages: builder.Layer.ID
 	Previous string // diffID that it had in the previous image or cache; "" for none

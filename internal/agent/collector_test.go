@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/layerstore"
@@ -44,7 +46,7 @@ func newTestHost(t *testing.T) *testHost {
 func (h *testHost) Run(ctx context.Context, cmd builder.Cmd) error { return h.run(ctx, cmd) }
 
 func (h *testHost) Blob(_ context.Context, diffID string) (string, error) {
-	e, ok := h.store.Known(diffID)
+	e, ok := h.store.Any(diffID)
 	if !ok {
 		return "", fmt.Errorf("layer %s: %w", diffID, fs.ErrNotExist)
 	}
@@ -171,6 +173,7 @@ type round struct {
 	bp       BuildpackFile
 	launcher string
 	previous *builder.Exported
+	form     layerstore.Compression
 	place    bool // what is restored is put in place before, and said to be unchanged afterwards
 }
 
@@ -226,7 +229,7 @@ func (r round) build(t *testing.T) (*builder.Exported, string) {
 	if err != nil {
 		t.Fatal(err, log.String())
 	}
-	out, err := c.Export(ctx, in)
+	out, err := c.Export(ctx, in, r.form)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,6 +277,20 @@ printf '[[processes]]\ntype = "web"\ncommand = ["run"]\ndefault = true\n' > "$1/
 			if second.Layers[i].LayerResult != (builder.LayerResult{DiffID: first.Layers[i].DiffID, Digest: first.Layers[i].Digest, Size: first.Layers[i].Size, Reused: true}) {
 				t.Errorf("in place %v: layer %s changed: %+v", r.place, second.Layers[i].ID, second.Layers[i])
 			}
+		}
+	}
+	// In another form the layers are the same, and all of them are sent.
+	r.host, r.form, r.place = &testHost{store: r.host.store.As(layerstore.Zstd)}, layerstore.Zstd, false
+	third, log := r.build(t)
+	if !strings.Contains(log, "restored: contents") || len(r.host.layers) < len(first.Layers) {
+		t.Errorf("zstd: %d of %d layers sent, log\n%s", len(r.host.layers), len(first.Layers), log)
+	}
+	for i, l := range third.Layers {
+		if l.DiffID != first.Layers[i].DiffID || l.Digest == first.Layers[i].Digest {
+			t.Errorf("zstd: layer %s is %+v, was %+v", l.ID, l.LayerResult, first.Layers[i].LayerResult)
+		}
+		if e, ok := r.host.store.Known(l.DiffID); !ok || e.MediaType != types.OCILayerZStd {
+			t.Errorf("zstd: layer %s is %+v in the store", l.ID, e)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/cnb"
+	"github.com/slipway-build/slipway/internal/layerstore"
 )
 
 // roleCollector is what a collector calls itself.
@@ -115,11 +116,13 @@ type exportRequest struct {
 	ExecEnv       string              `json:"exec-env,omitempty"`
 	Project       cnb.ProjectMetadata `json:"project"`
 	Limits        builder.Limits      `json:"limits"`
+	// Compression is the form of layers that are sent.
+	Compression layerstore.Compression `json:"compression,omitempty"`
 }
 
-// Export is builder.Export in the collector; its sink is Host.Layer, its Emit the Host's. in.Launcher.Path is a path
-// where the collector runs.
-func (c *Collector) Export(ctx context.Context, in builder.ExportInput) (*builder.Exported, error) {
+// Export is builder.Export in the collector; its sink is Host.Layer, which gets layers in the form z, its Emit the
+// Host's. in.Launcher.Path is a path where the collector runs.
+func (c *Collector) Export(ctx context.Context, in builder.ExportInput, z layerstore.Compression) (*builder.Exported, error) {
 	built, err := encode(in.Built)
 	if err != nil {
 		return nil, err
@@ -128,7 +131,7 @@ func (c *Collector) Export(ctx context.Context, in builder.ExportInput) (*builde
 	err = c.call(ctx, "export", exportRequest{
 		PlatformAPI: in.PlatformAPI, Dirs: in.Dirs, Group: in.Group, Built: built, Previous: in.Previous,
 		Cache: in.Cache, PreviousCache: in.PreviousCache, Unchanged: in.Unchanged, Launcher: in.Launcher, ProcessType: in.ProcessType,
-		ExecEnv: in.ExecEnv, Project: in.Project, Limits: in.Limits,
+		ExecEnv: in.ExecEnv, Project: in.Project, Limits: in.Limits, Compression: z,
 	}, &raw)
 	if err != nil {
 		return nil, err

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/agent/wire"
+	"github.com/slipway-build/slipway/internal/layerstore"
 	"github.com/slipway-build/slipway/internal/source"
 )
 
@@ -222,7 +223,7 @@ func (s *collectorServer) export(ctx context.Context, _ *wire.Call, r exportRequ
 		PlatformAPI: r.PlatformAPI, Dirs: r.Dirs, Group: r.Group, Built: &built, Previous: r.Previous,
 		Cache: r.Cache, PreviousCache: r.PreviousCache, Unchanged: r.Unchanged, Launcher: r.Launcher, ProcessType: r.ProcessType,
 		ExecEnv: r.ExecEnv, Project: r.Project, Limits: r.Limits, Emit: s.emit(ctx),
-	}, hostSink{s.conn})
+	}, hostSink{s.conn, layerstore.NewCompressor(r.Compression)})
 }
 
 // emit reports progress to the host. It returns when the host has it, so that events keep their order.

@@ -19,7 +19,10 @@ import (
 )
 
 // hostSink sends layers to the host. It is a builder.Sink.
-type hostSink struct{ conn *wire.Conn }
+type hostSink struct {
+	conn *wire.Conn
+	z    *layerstore.Compressor // of all layers of an export
+}
 
 // Layer reads the layer's files once: tar, diffID and compression on the way to the host. Only where the host has the
 // layer's earlier form it hashes first, and sends nothing when nothing changed.
@@ -82,7 +85,7 @@ func (s hostSink) send(ctx context.Context, l builder.Layer, previous string) (r
 	}
 	wrote := make(chan error, 1)
 	go func() {
-		err := writeLayer(ctx, call, l)
+		err := s.write(ctx, call, l)
 		if err != nil {
 			cancel(err) // the host must not take a part for the whole
 		}
@@ -105,19 +108,15 @@ func (s hostSink) send(ctx context.Context, l builder.Layer, previous string) (r
 	return res, err
 }
 
-func writeLayer(ctx context.Context, call *wire.Call, l builder.Layer) error {
+func (s hostSink) write(ctx context.Context, call *wire.Call, l builder.Layer) error {
 	out := call.Writer(0)
-	z, err := layerstore.NewEncoder(out)
-	if err != nil {
-		return err
-	}
-	h := sha256.New()
+	z := s.z.NewEncoder(out)
 	// z is closed in any case: it has goroutines.
-	if err := errors.Join(l.WriteTar(ctx, io.MultiWriter(h, z)), z.Close()); err != nil {
+	if err := errors.Join(l.WriteTar(ctx, z), z.Close()); err != nil {
 		return err
 	}
 	trailer := call.Writer(1)
-	_, err = io.WriteString(trailer, digestOf(h))
+	_, err := io.WriteString(trailer, z.DiffID())
 	return errors.Join(err, trailer.Close(), out.Close())
 }
 

@@ -91,23 +91,20 @@ func (l *volumeLayer) Compressed() (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return compress(f)
+	return compress(f), nil
 }
 
 // compress compresses what r has in the background and closes r. It ends when the result is read or closed.
-func compress(r io.ReadCloser) (io.ReadCloser, error) {
+func compress(r io.ReadCloser) io.ReadCloser {
 	pr, pw := io.Pipe()
-	z, err := layerstore.NewEncoder(pw)
-	if err != nil {
-		return nil, errors.Join(err, r.Close())
-	}
+	z := layerstore.NewEncoder(pw)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		_, err := io.CopyBuffer(struct{ io.Writer }{z}, struct{ io.Reader }{r}, make([]byte, 256<<10))
 		pw.CloseWithError(errors.Join(err, z.Close(), r.Close()))
 	}()
-	return &packing{PipeReader: pr, done: done}, nil
+	return &packing{PipeReader: pr, done: done}
 }
 
 type packing struct {

@@ -278,10 +278,7 @@ func TestLaunchCache(t *testing.T) {
 		t.Error(err)
 	}
 	var packed bytes.Buffer
-	z, err := layerstore.NewEncoder(&packed)
-	if err != nil {
-		t.Fatal(err)
-	}
+	z := layerstore.NewEncoder(&packed)
 	if _, err := z.Write(b.tar); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // An archive is an image as docker-archive and OCI layout in one tar: engines with the classic image store
@@ -19,7 +20,9 @@ type archive struct {
 	omit   int // lowest layers whose bytes are left out
 	// plain sends layers unpacked: dockerd up to 28 inflates on one core with a slower inflater than ours. A
 	// containerd store wants the blobs themselves.
-	plain    bool
+	plain bool
+	// classic tells of an engine that keeps layers unpacked: old ones do not know zstd, and all are sent it unpacked.
+	classic  bool
 	refs     []Ref
 	progress Progress
 }
@@ -106,7 +109,7 @@ func (a *archive) writeLayer(ctx context.Context, tw *tar.Writer, l v1.Layer, h 
 		return err
 	}
 	open, unpacked := l.Compressed, false
-	if s, ok := l.(interface{ TarSize() (int64, bool) }); ok && a.plain {
+	if s, ok := l.(interface{ TarSize() (int64, bool) }); ok && (a.plain || a.classic && isZstd(l)) {
 		if n, ok := s.TarSize(); ok {
 			size, open, unpacked = n, l.Uncompressed, true
 		}
@@ -128,6 +131,11 @@ func (a *archive) writeLayer(ctx context.Context, tw *tar.Writer, l v1.Layer, h 
 		return errTarSize
 	}
 	return err
+}
+
+func isZstd(l v1.Layer) bool {
+	kind, err := l.MediaType()
+	return err == nil && kind == types.OCILayerZStd
 }
 
 // legacyManifest is an entry of docker-archive's manifest.json.

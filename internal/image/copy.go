@@ -94,7 +94,7 @@ func Keep(ctx context.Context, s *layerstore.Store, l v1.Layer) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := s.Known(want.String()); ok {
+	if _, ok := s.Any(want.String()); ok {
 		return nil
 	}
 	return retry(ctx, func() error { return keep(ctx, s, l, want) })

@@ -143,10 +143,7 @@ func layer(t testing.TB, s *layerstore.Store, name string, content []byte) v1.La
 		t.Fatal(err)
 	}
 	defer w.Abort()
-	z, err := layerstore.NewEncoder(w)
-	if err != nil {
-		t.Fatal(err)
-	}
+	z := layerstore.NewEncoder(w)
 	h := sha256.New()
 	tw := tar.NewWriter(io.MultiWriter(z, h))
 	if err := tw.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content)), ModTime: time.Unix(1, 0)}); err != nil {

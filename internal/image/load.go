@@ -110,13 +110,13 @@ func (w *Written) send(ctx context.Context, e Engine, refs []Ref, img v1.Image, 
 				return err
 			}
 		}
-		a := archive{img: img, layers: layers, omit: have, plain: plain, refs: refs, progress: o.Progress}
+		a := archive{img: img, layers: layers, omit: have, plain: plain, classic: !info.ContainerStore, refs: refs, progress: o.Progress}
 		err = stream(ctx, e, &a)
 		w.Sent, w.Kept = len(layers)-have, have
 		switch {
 		case err == nil || ctx.Err() != nil:
 			return err
-		case errors.Is(err, errTarSize):
+		case errors.Is(err, errTarSize) && plain:
 			plain = false
 		case have == 0:
 			return err

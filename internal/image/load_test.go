@@ -192,6 +192,40 @@ func TestLoadMultiMemberGzip(t *testing.T) {
 	}
 }
 
+// Whatever an engine makes of zstd, it gets the layer.
+func TestLoadZstd(t *testing.T) {
+	s := store(t).Store().As(layerstore.Zstd)
+	w, err := s.Writer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Abort()
+	z := layerstore.NewCompressor(layerstore.Zstd).NewEncoder(w)
+	_, err = z.Write(tarOf(t, "f", unique(3<<20)))
+	if err := errors.Join(err, z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Commit(z.DiffID()); err != nil {
+		t.Fatal(err)
+	}
+	l, ok := s.Layer(z.DiffID())
+	if !ok {
+		t.Fatal("the store lost a layer")
+	}
+	e := &spy{Engine: connect(t)}
+	remove(t, e, "slipway.test/zstd:1")
+	img := compose(t, nil, "z", l)
+	if m, err := img.Manifest(); err != nil || m.Layers[0].MediaType != types.OCILayerZStd {
+		t.Fatalf("manifest %+v, %v", m, err)
+	}
+	if w, err := image.LoadEngine(t.Context(), e, []image.Ref{ref(t, "slipway.test/zstd:1")}, img, image.LoadOptions{}); err != nil || w.Sent != 1 || e.loads != 1 {
+		t.Errorf("%+v, %v, %d loads", w, err, e.loads)
+	}
+	if have, err := e.Inspect(t.Context(), "slipway.test/zstd:1"); err != nil || have.Config.RootFS.DiffIDs[0].String() != z.DiffID() {
+		t.Errorf("Docker has %+v, %v", have.Config, err)
+	}
+}
+
 // A corrupt blob is reported as such, not as Docker's complaint about a short archive.
 func TestLoadCorruptBlob(t *testing.T) {
 	s := store(t)

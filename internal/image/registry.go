@@ -84,8 +84,9 @@ func (g *Registry) reference(ref Ref) (name.Reference, error) {
 }
 
 func (g *Registry) options(ctx context.Context, ref Ref) []remote.Option {
+	t := &resumer{base: &guard{base: g.base, host: ref.Host()}, wait: resumeWait}
 	return []remote.Option{
-		remote.WithContext(ctx), remote.WithTransport(&guard{base: g.base, host: ref.Host()}), remote.WithAuthFromKeychain(g.keychain),
+		remote.WithContext(ctx), remote.WithTransport(t), remote.WithAuthFromKeychain(g.keychain),
 		remote.WithUserAgent(g.userAgent), remote.WithJobs(copyJobs), remote.WithRetryBackoff(g.backoff),
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -125,19 +126,12 @@ func (s *saved) file(ctx context.Context, name string, size int64, r io.Reader) 
 
 // compress stores a plain tar as a layer of ours.
 func compress(w *layerstore.Writer, r io.Reader) (layerstore.Entry, error) {
-	z, err := layerstore.NewEncoder(w)
-	if err != nil {
+	z := layerstore.NewEncoder(w)
+	_, err := io.Copy(z, r)
+	if err := errors.Join(err, z.Close()); err != nil {
 		return layerstore.Entry{}, err
 	}
-	h := sha256.New()
-	_, err = io.Copy(io.MultiWriter(z, h), r)
-	if cerr := z.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return layerstore.Entry{}, err
-	}
-	return w.Commit("sha256:" + hex.EncodeToString(h.Sum(nil)))
+	return w.Commit(z.DiffID())
 }
 
 // keepCompressed stores a layer as it is, and finds its diffID by unpacking it on the way.

@@ -1,6 +1,7 @@
 package layerstore
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -36,7 +37,16 @@ type Writer struct {
 	f    *os.File
 	h    hash.Hash
 	size int64
+	head []byte // the first bytes, which tell the form
 	err  error
+}
+
+// form is what the blob is compressed with.
+func (w *Writer) form() Compression {
+	if bytes.HasPrefix(w.head, Zstd.encoding().magic) {
+		return Zstd
+	}
+	return Gzip
 }
 
 // Writer starts a blob in the staging directory.
@@ -57,6 +67,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	}
 	n, err := w.f.Write(p)
 	w.h.Write(p[:n])
+	w.head = append(w.head, p[:min(n, 4-len(w.head))]...)
 	w.size += int64(n)
 	if err != nil {
 		w.err = fmt.Errorf("stage blob: %w", err)
@@ -64,7 +75,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return n, w.err
 }
 
-// Commit makes the blob a layer made by NewEncoder from the tar with that diffID, and notes so: Layer
+// Commit makes the blob a layer made by an Encoder from the tar with that diffID, and notes so: Layer
 // finds it from now on. The caller vouches for the diffID.
 func (w *Writer) Commit(diffID string) (Entry, error) {
 	d, err := parseDigest(diffID)
@@ -76,8 +87,8 @@ func (w *Writer) Commit(diffID string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	e := Entry{DiffID: d.String(), Digest: digest.String(), Size: size, MediaType: LayerMediaType}
-	return e, w.s.remember(e)
+	e := Entry{DiffID: d.String(), Digest: digest.String(), Size: size, MediaType: w.form().encoding().mediaType}
+	return e, w.s.remember(e, w.form())
 }
 
 // CommitBlob stores the bytes by their digest alone. A want that is not the zero Hash must be that digest,

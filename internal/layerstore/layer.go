@@ -56,8 +56,8 @@ func (l *layer) Uncompressed() (io.ReadCloser, error) { return l.s.uncompressed(
 func (l *layer) TarSize() (int64, bool) { return l.s.TarSize(l.digest.String()) }
 
 // TarSize is the length of a gzip blob's content as its last four bytes tell it, without unpacking. It is a
-// hint: content of 4 GiB and more, or several gzip members in one blob, have another length. False means
-// that the blob does not tell.
+// hint: content of 4 GiB and more, or several gzip members in one blob, have another length. That of zstd is counted.
+// False means that the blob does not tell.
 func (s *Store) TarSize(digest string) (int64, bool) {
 	h, err := parseDigest(digest)
 	if err != nil {
@@ -74,13 +74,29 @@ func (s *Store) TarSize(digest string) (int64, bool) {
 	}
 	var head [2]byte
 	var tail [4]byte
-	if _, err := f.ReadAt(head[:], 0); err != nil || head != [2]byte{0x1f, 0x8b} {
+	if _, err := f.ReadAt(head[:], 0); err != nil {
+		return 0, false
+	}
+	if head == [2]byte(Zstd.encoding().magic) {
+		return unpackedSize(f)
+	}
+	if head != [2]byte{0x1f, 0x8b} {
 		return 0, false
 	}
 	if _, err := f.ReadAt(tail[:], info.Size()-4); err != nil {
 		return 0, false
 	}
 	return int64(binary.LittleEndian.Uint32(tail[:])), true
+}
+
+func unpackedSize(f io.Reader) (int64, bool) {
+	z, err := NewDecoder(f)
+	if err != nil {
+		return 0, false
+	}
+	defer z.Close()
+	n, err := io.Copy(io.Discard, z)
+	return n, err == nil
 }
 
 // uncompressed reads a blob as a tar and checks at its end that the tar is the one that was promised.

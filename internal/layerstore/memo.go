@@ -5,22 +5,24 @@ import (
 	"path/filepath"
 )
 
-// memo is the file memo/<hex of diffID>. Encoder ties it to the encoder that made the blob: an image's
-// digest must not depend on what an older version left in the store.
+// memo is the file memo/<hex of diffID>, with a suffix for other forms than gzip. Encoder ties it to the encoder that
+// made the blob: an image's digest must not depend on what an older version left in the store.
 type memo struct {
 	Entry
 	Encoder string `json:"encoder"`
 }
 
-func (s *Store) memoPath(hex string) string { return filepath.Join(s.memoDir(), hex) }
+func (s *Store) memoPath(hex string, c Compression) string {
+	return filepath.Join(s.memoDir(), hex+c.encoding().suffix)
+}
 
 // remember writes a memo without a sync: a torn one is a miss, and its blob is on disk already.
-func (s *Store) remember(e Entry) error {
+func (s *Store) remember(e Entry, c Compression) error {
 	d, err := parseDigest(e.DiffID)
 	if err != nil {
 		return err
 	}
-	b, err := encodeRecord(memo{Entry: e, Encoder: encoderID})
+	b, err := encodeRecord(memo{Entry: e, Encoder: c.encoding().id})
 	if err != nil {
 		return err
 	}
@@ -36,22 +38,34 @@ func (s *Store) remember(e Entry) error {
 	if err != nil {
 		return err
 	}
-	return place(f.Name(), s.memoPath(d.Hex))
+	return place(f.Name(), s.memoPath(d.Hex, c))
+}
+
+// Any is Known in whatever form the layer is there: for who unpacks it.
+func (s *Store) Any(diffID string) (Entry, bool) {
+	for _, c := range []Compression{s.as, Gzip, Zstd} {
+		if e, ok := s.known(diffID, c); ok {
+			return e, true
+		}
+	}
+	return Entry{}, false
 }
 
 // Known finds the stored form of a layer by its diffID. It reads no content: one small file and a stat.
-func (s *Store) Known(diffID string) (Entry, bool) {
+func (s *Store) Known(diffID string) (Entry, bool) { return s.known(diffID, s.as) }
+
+func (s *Store) known(diffID string, c Compression) (Entry, bool) {
 	d, err := parseDigest(diffID)
 	if err != nil {
 		return Entry{}, false
 	}
-	path := s.memoPath(d.Hex)
+	path := s.memoPath(d.Hex, c)
 	b, err := readSmall(path, 4<<10)
 	if err != nil {
 		return Entry{}, false
 	}
 	var m memo
-	if decodeRecord(b, &m) != nil || m.DiffID != diffID || m.Encoder != encoderID {
+	if decodeRecord(b, &m) != nil || m.DiffID != diffID || m.Encoder != c.encoding().id {
 		_ = os.Remove(path)
 		return Entry{}, false
 	}

@@ -12,10 +12,7 @@ import (
 func TestReadAhead(t *testing.T) {
 	text := strings.Repeat("what a layer holds, again and again\n", 100_000)
 	var packed bytes.Buffer
-	z, err := layerstore.NewEncoder(&packed)
-	if err != nil {
-		t.Fatal(err)
-	}
+	z := layerstore.NewEncoder(&packed)
 	if _, err := io.WriteString(z, text); err != nil {
 		t.Fatal(err)
 	}

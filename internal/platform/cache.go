@@ -31,7 +31,7 @@ func (j *job) openCache(ctx context.Context) error {
 	if key == "" {
 		key = j.dest.refs[0].Name()
 	}
-	j.cache.local = j.m.Store.Cache(key)
+	j.cache.local = j.store.Cache(key)
 	if j.o.Cache.Clear {
 		if err := j.cache.local.Clear(); err != nil {
 			return err

@@ -125,7 +125,7 @@ func (h *host) lastLines(phase string, bp cnb.Ref) []string {
 // Blob gives the collector the file of a layer to restore.
 func (h *host) Blob(ctx context.Context, diffID string) (string, error) {
 	for range 2 {
-		if e, ok := h.store.Known(diffID); ok {
+		if e, ok := h.store.Any(diffID); ok {
 			return h.store.Path(e.Digest, false)
 		}
 		if h.fetch == nil {
@@ -140,9 +140,13 @@ func (h *host) Blob(ctx context.Context, diffID string) (string, error) {
 
 // Drop reads a layer that could not be restored. Where its bytes are wrong the store forgets it as they are read.
 func (h *host) Drop(_ context.Context, diffID string) error {
-	l, ok := h.store.Layer(diffID)
+	e, ok := h.store.Any(diffID) // the one that Blob gave
 	if !ok {
 		return nil
+	}
+	l, err := h.store.NewLayer(e)
+	if err != nil {
+		return err
 	}
 	r, err := l.Uncompressed()
 	if err == nil {

@@ -16,10 +16,13 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/container"
 	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/layerstore"
 	"github.com/slipway-build/slipway/internal/platform"
 )
 
@@ -74,6 +77,59 @@ func TestRunImages(t *testing.T) {
 	o := platform.Options{Image: name(t), Source: app(t), RunImage: host + "/gone", RunImageMirrors: map[string][]string{host + "/gone": {host + "/gone-too"}}}
 	if _, err := y.try(t, y.machine, o, &record{}); err == nil || !strings.Contains(err.Error(), "/gone") || !strings.Contains(err.Error(), "/gone-too") {
 		t.Errorf("no run image: %v", err)
+	}
+}
+
+// TestCompression builds one app in both forms, one after the other.
+func TestCompression(t *testing.T) {
+	t.Parallel()
+	y := open(t)
+	ref, err := image.ParseRef(registry(t, "") + "/run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := mutate.ConfigMediaType(mutate.MediaType(y.find(t, y.oci("run")).Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	if _, err := y.machine.Registry.Push(t.Context(), []image.Ref{ref}, run, image.PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	o := platform.Options{
+		Image: name(t), Source: app(t), RunImage: ref.String(), Buildpacks: y.fixtures("reuse", "layer-types"), Output: platform.Output{Store: true},
+	}
+	first, _ := y.build(t, o)
+	gz, err := y.find(t, o.Image).Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Compression = layerstore.Zstd
+	second, r := y.build(t, o)
+	if missing := r.lacks("of-cache: restored with data"); len(missing) > 0 {
+		t.Errorf("layers kept as gzip were not restored: %q\n%s", missing, r)
+	}
+	img := y.find(t, o.Image)
+	m, err := img.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := 0
+	for n, l := range m.Layers {
+		if l.MediaType == types.OCILayerZStd {
+			made++
+		} else if n < len(gz.Layers) && l.Digest != gz.Layers[n].Digest {
+			t.Errorf("layer %d is %+v, was %+v", n, l, gz.Layers[n])
+		}
+	}
+	if made == 0 || second.Digest == first.Digest {
+		t.Errorf("no layer is zstd: %+v", m.Layers)
+	}
+	checkBytes(t, img)
+	o.Compression = layerstore.Gzip
+	if third, _ := y.build(t, o); third.Layers != second.Layers {
+		t.Errorf("gzip again: %d layers, were %d", third.Layers, second.Layers)
+	}
+	// The builder's own has a Docker manifest, which has no name for such layers.
+	o.Compression, o.RunImage = layerstore.Zstd, ""
+	if _, err := y.try(t, y.machine, o, &record{}); err == nil || !strings.Contains(err.Error(), "has a Docker manifest") {
+		t.Errorf("zstd on a Docker manifest: %v", err)
 	}
 }
 

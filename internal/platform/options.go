@@ -11,6 +11,7 @@ import (
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/layerstore"
 )
 
 // Options says what to build, with what, and where the result goes. The zero value of every optional
@@ -49,6 +50,8 @@ type Options struct {
 
 	// Output is where the image goes; see Output.
 	Output Output
+	// Compression is the form of the layers that the build makes; the zero value is gzip.
+	Compression layerstore.Compression
 
 	Cache Cache
 	// PreviousImage is an image argument; empty means Image as it stands at the output.

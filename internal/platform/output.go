@@ -61,7 +61,7 @@ func (j *job) export(ctx context.Context) (err error) {
 			Metadata: cnb.LauncherMetadata{Version: j.m.Version},
 		},
 		ProcessType: cnb.ProcessType(j.o.DefaultProcess), ExecEnv: j.o.ExecEnv, Project: j.o.Project,
-	})
+	}, j.o.Compression)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (j *job) runReference() string {
 
 // layer finds a layer of the result: made or restored now, or as the previous image has it.
 func (j *job) layer(diffID string) (v1.Layer, error) {
-	if l, ok := j.m.Store.Layer(diffID); ok {
+	if l, ok := j.store.Layer(diffID); ok {
 		return l, nil
 	}
 	if j.previous == nil {

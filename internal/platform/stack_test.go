@@ -3,11 +3,9 @@ package platform
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -59,15 +57,11 @@ func (s *treeSink) Layer(ctx context.Context, l builder.Layer, _ string) (builde
 		return builder.LayerResult{}, err
 	}
 	defer w.Abort()
-	enc, err := layerstore.NewEncoder(w)
-	if err != nil {
+	enc := layerstore.NewEncoder(w)
+	if err := errors.Join(l.WriteTar(ctx, enc), enc.Close()); err != nil {
 		return builder.LayerResult{}, err
 	}
-	h := sha256.New()
-	if err := errors.Join(l.WriteTar(ctx, io.MultiWriter(enc, h)), enc.Close()); err != nil {
-		return builder.LayerResult{}, err
-	}
-	e, err := w.Commit(fmt.Sprintf("sha256:%x", h.Sum(nil)))
+	e, err := w.Commit(enc.DiffID())
 	return builder.LayerResult{DiffID: e.DiffID, Digest: e.Digest, Size: e.Size}, err
 }
 
