@@ -1,0 +1,111 @@
+package work
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/platform"
+)
+
+// build runs one job on the worker's machine.
+func (w *Worker) build(ctx context.Context, j *Job, s *screen) (res *platform.Result, err error) {
+	m := w.Machine
+	if len(j.Credentials) > 0 {
+		if m, err = w.Registry(j.Credentials); err != nil {
+			return nil, fmt.Errorf("credentials of the build: %w", err)
+		}
+	}
+	source, done, err := w.Sources(ctx, j, s.line)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	bindings, remove, err := w.bindings(j)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	return platform.Build(ctx, m, w.options(j, source, bindings), s)
+}
+
+// options are the common ones, with the job's.
+func (w *Worker) options(j *Job, source string, bindings map[string]string) platform.Options {
+	o := w.Options
+	o.Image, o.Output = j.Image, platform.Output{Publish: true}
+	o.Source, o.Builder, o.Buildpacks = source, j.Builder, j.Buildpacks
+	o.Env, o.Bindings = j.Env, bindings
+	o.PreviousImage = j.Previous
+	o.Cache = platform.Cache{Key: j.CacheKey, Clear: j.NoCache}
+	o.Limits = platform.Limits{
+		Memory: j.Limits.Memory, CPUs: j.Limits.CPUs, PIDs: j.Limits.PIDs, Disk: j.Limits.Disk, Time: j.Limits.Time,
+	}
+	return o
+}
+
+// bindings writes the job's service bindings to files that nobody else can read; remove takes them away.
+func (w *Worker) bindings(j *Job) (dirs map[string]string, remove func() error, err error) {
+	if len(j.Bindings) == 0 {
+		return nil, func() error { return nil }, nil
+	}
+	top, err := os.MkdirTemp(w.Temp, "bindings-")
+	if err != nil {
+		return nil, nil, fmt.Errorf("write the bindings of the build: %w", err)
+	}
+	remove = func() error { return os.RemoveAll(top) }
+	root, err := os.OpenRoot(top)
+	if err != nil {
+		return nil, nil, errors.Join(err, remove())
+	}
+	defer root.Close()
+	dirs = map[string]string{}
+	for name, files := range j.Bindings {
+		err := root.Mkdir(name, 0o700)
+		for file, content := range files {
+			if err == nil {
+				err = root.WriteFile(filepath.Join(name, file), []byte(content), 0o600)
+			}
+		}
+		if err != nil {
+			return nil, nil, errors.Join(fmt.Errorf("write binding %q of the build: %w", name, err), remove())
+		}
+		dirs[name] = filepath.Join(top, name)
+	}
+	return dirs, remove, nil
+}
+
+// result is what the service records.
+func result(r *platform.Result, j *Job) *build.Result {
+	out := &build.Result{
+		Repository: j.Image, Digest: r.Digest, Builder: r.Builder, RunImage: r.RunImage, Bytes: r.Bytes,
+		Buildpacks: []build.Buildpack{}, Processes: []build.Process{}, EnvNames: slices.Sorted(maps.Keys(j.Env)),
+	}
+	if ref, err := image.ParseRef(j.Image); err == nil {
+		out.Repository = ref.Repository()
+	}
+	for _, b := range r.Buildpacks {
+		out.Buildpacks = append(out.Buildpacks, build.Buildpack{ID: string(b.ID), Version: b.Version})
+	}
+	for _, p := range r.Processes {
+		out.Processes = append(out.Processes, build.Process{Type: p, Default: p == r.Default})
+	}
+	for _, p := range []platform.Phase{
+		platform.PhasePrepare, platform.PhaseAnalyze, platform.PhaseDetect, platform.PhaseRestore, platform.PhaseBuild, platform.PhaseExport,
+	} {
+		if t, ok := r.Timings[p]; ok {
+			out.Phases = append(out.Phases, build.PhaseTiming{Phase: string(p), Elapsed: t})
+		}
+	}
+	for _, what := range slices.Sorted(maps.Keys(r.Executed)) {
+		phase, buildpack, _ := strings.Cut(what, " ")
+		out.Phases = append(out.Phases, build.PhaseTiming{Phase: phase, Buildpack: buildpack, Elapsed: r.Executed[what]})
+	}
+	return out
+}

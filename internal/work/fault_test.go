@@ -1,0 +1,91 @@
+package work
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/builder/cnb"
+	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/container"
+	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/platform"
+)
+
+func TestVerdict(t *testing.T) {
+	ref := cnb.Ref{ID: "acme/go", Version: "1.2.3"}
+	exit := &builder.ExitError{Phase: "build", Buildpack: ref, Code: 2}
+	for _, c := range []struct {
+		err   error
+		state build.State
+		want  build.Failure // what is set is compared
+	}{
+		{nil, build.Succeeded, build.Failure{}},
+		{&builder.NoGroupError{}, build.Failed, build.Failure{Blame: build.BlameApp, Code: "not-detected", Phase: "detect", Exit: 20}},
+		{&builder.DetectError{}, build.Failed, build.Failure{Blame: build.BlameApp, Code: "detect-failed", Phase: "detect", Exit: 21}},
+		{fmt.Errorf("wrapped: %w", &platform.BuildError{Err: exit}), build.Failed, build.Failure{Blame: build.BlameApp, Code: "buildpack-failed", Phase: "build", Buildpack: "acme/go@1.2.3", Exit: 51}},
+		{&builder.ExitError{Phase: "build", Buildpack: ref, Code: 137, OutOfMemory: true}, build.Failed, build.Failure{Blame: build.BlameApp, Code: "memory", Buildpack: "acme/go@1.2.3"}},
+		{&builder.StartError{Phase: "build", Buildpack: ref}, build.Failed, build.Failure{Blame: build.BlameApp, Code: "buildpack-broken"}},
+		{&builder.OutputError{Phase: "build", Buildpack: ref, Err: errors.New("x")}, build.Failed, build.Failure{Blame: build.BlameApp, Code: "buildpack-output", Phase: "build"}},
+		{&builder.NotFoundError{Buildpack: ref}, build.Failed, build.Failure{Blame: build.BlameApp, Code: "buildpack-unusable", Buildpack: "acme/go@1.2.3"}},
+		{&builder.APIError{}, build.Failed, build.Failure{Blame: build.BlameApp, Code: "buildpack-unusable"}},
+		{&container.LimitError{Resource: container.Time, Limit: int64(time.Minute)}, build.TimedOut, build.Failure{Blame: build.BlameApp, Code: "timeout"}},
+		{&builder.PhaseError{Phase: "build", Err: &container.LimitError{Resource: container.Disk}}, build.Failed, build.Failure{Blame: build.BlameApp, Code: "disk", Phase: "build"}},
+		{&image.RegistryError{Reason: image.ReasonDenied, Host: "r", Err: errors.New("x")}, build.Failed, build.Failure{Blame: build.BlameApp, Code: "registry-denied"}},
+		{&image.RegistryError{Reason: image.ReasonDown, Host: "r", Err: errors.New("x")}, build.Failed, build.Failure{Blame: build.BlamePlatform, Code: "registry-down"}},
+		{&SourceError{Blame: build.BlamePlatform, Err: errors.New("gone")}, build.Failed, build.Failure{Blame: build.BlamePlatform, Code: "source", Phase: "prepare"}},
+		{errors.New("a\nb"), build.Failed, build.Failure{Blame: build.BlamePlatform, Code: "platform", Reason: "a; b"}},
+		{errors.New(strings.Repeat("é", 5000)), build.Failed, build.Failure{Reason: strings.Repeat("é", 1000) + "..."}},
+	} {
+		o := verdict(t.Context(), c.err)
+		if o.State != c.state || (o.Failure == nil) != (c.state == build.Succeeded) {
+			t.Errorf("%v: %+v", c.err, o)
+			continue
+		}
+		if o.Failure == nil {
+			continue
+		}
+		got := *o.Failure
+		for _, f := range []struct{ name, got, want string }{
+			{"blame", string(got.Blame), string(c.want.Blame)}, {"code", got.Code, c.want.Code}, {"phase", got.Phase, c.want.Phase},
+			{"buildpack", got.Buildpack, c.want.Buildpack}, {"reason", got.Reason, c.want.Reason},
+		} {
+			if f.want != "" && f.got != f.want {
+				t.Errorf("%.80v: %s is %q, want %q", c.err, f.name, f.got, f.want)
+			}
+		}
+		if c.want.Exit != 0 && got.Exit != c.want.Exit || got.Reason == "" && c.err.Error() != "" {
+			t.Errorf("%v: %+v, want exit %d", c.err, got, c.want.Exit)
+		}
+		if strings.ContainsAny(got.Reason+got.Next, "\n\r") {
+			t.Errorf("%v: more than a line: %+v", c.err, got)
+		}
+	}
+}
+
+// TestVerdictOfTheStopped: whoever ended the build decides, whatever it came upon meanwhile.
+func TestVerdictOfTheStopped(t *testing.T) {
+	for _, c := range []struct {
+		cause error
+		state build.State
+		blame build.Blame
+	}{
+		{&cancelled{"x"}, build.Cancelled, build.BlameApp},
+		{errStopping, build.Failed, build.BlamePlatform},
+		{errLeaseLost, build.Failed, build.BlamePlatform},
+	} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(c.cause)
+		o := verdict(ctx, &builder.ExitError{Phase: "build", Code: 137})
+		if o.State != c.state || o.Failure == nil || o.Failure.Blame != c.blame {
+			t.Errorf("%v: %+v %+v", c.cause, o, o.Failure)
+		}
+		if o := verdict(ctx, nil); o.State != build.Succeeded {
+			t.Errorf("done before it heard of %v: %+v", c.cause, o)
+		}
+	}
+}
