@@ -117,9 +117,11 @@ func TestCancelIsQuick(t *testing.T) {
 		m.order = Order{Cancel: true, Reason: "alice asked"}
 		m.mu.Unlock()
 		asked := time.Now()
-		for len(m.ended) == 0 && time.Since(asked) < time.Minute {
+		for none := true; none && time.Since(asked) < time.Minute; {
 			time.Sleep(10 * time.Millisecond)
-			synctest.Wait()
+			m.mu.Lock()
+			none = len(m.ended) == 0
+			m.mu.Unlock()
 		}
 		if took := time.Since(asked); took > 5*time.Second {
 			t.Errorf("it took %v", took)
@@ -172,7 +174,7 @@ func TestServiceAway(t *testing.T) {
 		m := newMemory(job("a"))
 		var ended time.Time
 		w := worker(m, func(ctx context.Context, j *Job, say func(string)) (string, func(), error) {
-			defer func() { ended = time.Now() }()
+			defer func() { m.mu.Lock(); defer m.mu.Unlock(); ended = time.Now() }()
 			return endless(ctx, j, say)
 		})
 		faults := 0
@@ -183,12 +185,14 @@ func TestServiceAway(t *testing.T) {
 		time.Sleep(25 * time.Second)
 		set(nil)
 		time.Sleep(25 * time.Second)
+		synctest.Wait()
 		if !ended.IsZero() || faults == 0 {
 			t.Fatalf("ended at %v, %d faults told", ended, faults)
 		}
 		set(errors.New("connection refused"))
 		away := time.Now()
 		time.Sleep(2 * time.Minute)
+		synctest.Wait()
 		if gone := ended.Sub(away); gone < 25*time.Second || gone > 40*time.Second {
 			t.Errorf("ended after %v", gone)
 		}
@@ -209,6 +213,7 @@ func TestFinishIsRepeated(t *testing.T) {
 		})
 		stop := start(t, w)
 		time.Sleep(20 * time.Second)
+		synctest.Wait()
 		o := m.outcome(t, "a")
 		if o.State != build.Failed || o.Failure.Blame != build.BlameApp || o.Failure.Code != "source" || o.Failure.Next != "push again" {
 			t.Errorf("ended %+v", o.Failure)
@@ -268,15 +273,16 @@ func TestLogPipe(t *testing.T) {
 		if got.String() != "first\n" {
 			t.Errorf("at once there is %q", got.String())
 		}
-		want := "first\n"
+		var want strings.Builder
+		want.WriteString("first\n")
 		for i := range 10000 {
 			s := fmt.Sprintln("line", i)
-			want += s
+			want.WriteString(s)
 			fmt.Fprint(l, s)
 		}
 		l.close()
-		if got.String() != want || pieces > 10 {
-			t.Errorf("%d bytes of %d in %d pieces", got.Len(), len(want), pieces)
+		if got.String() != want.String() || pieces > 10 {
+			t.Errorf("%d bytes of %d in %d pieces", got.Len(), want.Len(), pieces)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
