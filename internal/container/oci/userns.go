@@ -205,8 +205,14 @@ func (r *Runtime) cannotMap() error {
 	return nil
 }
 
-// neverMap remembers that this machine cannot, so that one container tries and not every one.
+// neverMap remembers that this machine cannot, so that one container tries and not every one. It is so where the kernel
+// refuses; what else goes wrong, such as a full disk, is this container's alone.
 func (r *Runtime) neverMap(err error) error {
-	r.unmappable.Store(&err)
+	for _, no := range []error{unix.EINVAL, unix.ENOSYS, unix.EPERM, unix.EOPNOTSUPP, unix.EUSERS} {
+		if errors.Is(err, no) {
+			r.unmappable.Store(&err)
+			break
+		}
+	}
 	return err
 }
