@@ -68,6 +68,7 @@ func allowed() map[string][]string {
 		"internal/store":     {"internal/build", "internal/secret"},
 		"internal/logs":      {"internal/build"},
 		"internal/gitserver": {"internal/build"},
+		"internal/service":   {"internal/build", "internal/logs", "internal/store", "internal/work"},
 		"internal/work":      {"builder", "builder/cnb", "internal/build", "internal/container", "internal/image", "internal/platform", "internal/transcript"},
 
 		"internal/transcript": {"builder", "internal/platform"},

@@ -1,0 +1,44 @@
+package service
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/slipway-build/slipway/internal/build"
+)
+
+// latestTag is the tag of an app's repository that names its newest release.
+const latestTag = "latest"
+
+// A Session is somebody who waits for a build and lets it through: a pushing git.
+type Session struct {
+	// Decide is asked when the build has succeeded, before that is recorded; a failure ends the build with it. Between its
+	// return and the record nothing else of the app is recorded.
+	Decide func(ctx context.Context, b build.Build) *build.Failure
+}
+
+// SubmitWaiting is Submit for a build whose session lives in this process. Its Trigger.Session is set.
+func (s *Service) SubmitWaiting(ctx context.Context, b build.Build, session *Session) (build.Build, error) {
+	b.Trigger.Session = true
+	return s.submit(ctx, b, session)
+}
+
+// publish gives a release its name, unless a newer one has it: an older build never overwrites a newer one. It can be
+// done again at any time.
+func (s *Service) publish(ctx context.Context, r build.Release) error {
+	if r.Tagged || r.State == build.ReleaseFailed {
+		return nil
+	}
+	s.naming.Lock()
+	defer s.naming.Unlock()
+	newest, err := s.store.Latest(ctx, r.App)
+	if err != nil {
+		return fmt.Errorf("publish release %d: %w", r.Version, err)
+	}
+	if newest.Version == r.Version {
+		if err := s.tags.Tag(ctx, r.Repository, latestTag, r.Digest); err != nil {
+			return fmt.Errorf("publish release %d of %s: %w", r.Version, r.Repository, err)
+		}
+	}
+	return s.store.Tagged(ctx, r.ID)
+}

@@ -1,0 +1,213 @@
+// Package service is the build service behind its doors: it takes builds in, gives them to workers and hears from
+// them (work.Service), writes their logs, and gives what they made its names. Its truth is the store; what it keeps in
+// memory is only about what happens right now, and a crash loses nothing that was acknowledged. It speaks no HTTP and
+// no git: those are web and gitserver, which call it.
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/logs"
+	"github.com/slipway-build/slipway/internal/store"
+	"github.com/slipway-build/slipway/internal/work"
+)
+
+// Config is what an operator decides. All fields are set.
+type Config struct {
+	Builder  string        // of apps that name none
+	Registry string        // host that images go to, where an app names no repository
+	Lease    time.Duration // of a claim
+	Limits   build.Limits  // of apps that set none; no app goes beyond them
+}
+
+// A Tagger moves a tag of a repository to a manifest that is there. Doing it twice is no error.
+type Tagger interface {
+	Tag(ctx context.Context, repository, tag, digest string) error
+}
+
+// A Service is safe for concurrent use.
+type Service struct {
+	config Config
+	store  *store.Store
+	logs   *logs.Dir
+	tags   Tagger
+	fault  func(error)
+
+	naming sync.Mutex // held while names move
+
+	mu       sync.Mutex
+	wake     []func()
+	running  map[build.ID]*attempt
+	waiting  map[build.ID]*Session
+	watchers map[build.ID][]chan struct{}
+}
+
+// An attempt is a claim that is alive in this process.
+type attempt struct {
+	fence int64
+	log   *logs.Writer
+}
+
+// New makes a Service. fault hears of what goes wrong with nobody there to be told.
+func New(c Config, s *store.Store, l *logs.Dir, t Tagger, fault func(error)) *Service {
+	return &Service{
+		config: c, store: s, logs: l, tags: t, fault: fault,
+		running: map[build.ID]*attempt{}, waiting: map[build.ID]*Session{}, watchers: map[build.ID][]chan struct{}{},
+	}
+}
+
+// OnQueued adds a function that is called when a build waits: a worker's Wake. It must not block.
+func (s *Service) OnQueued(wake func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wake = append(s.wake, wake)
+}
+
+func (s *Service) queued() {
+	s.mu.Lock()
+	wake := s.wake
+	s.mu.Unlock()
+	for _, f := range wake {
+		f()
+	}
+}
+
+// Recover puts right what an earlier process left: it takes every running build from workers that cannot be alive, ends
+// builds whose push is gone, closes their logs, and gives releases the names that they still lack. It is called once,
+// before anything else.
+func (s *Service) Recover(ctx context.Context) error {
+	if _, err := s.store.Reap(ctx, true); err != nil {
+		return fmt.Errorf("take back builds of an earlier run: %w", err)
+	}
+	if _, err := s.store.EndSessions(ctx); err != nil {
+		return fmt.Errorf("end builds of pushes of an earlier run: %w", err)
+	}
+	err := s.logs.Recover(ctx, func(id build.ID) build.State {
+		b, err := s.store.BuildByID(ctx, id)
+		if errors.Is(err, build.ErrNotFound) {
+			return build.Failed // its app was deleted: the log is removed in time
+		}
+		if err != nil {
+			return build.Queued
+		}
+		return b.State
+	})
+	if err != nil {
+		return fmt.Errorf("close logs of an earlier run: %w", err)
+	}
+	unfinished, err := s.store.Unfinished(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range unfinished {
+		if err := s.publish(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Run ends builds whose workers went silent, until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(s.config.Lease / 2):
+		}
+		lost, err := s.store.Reap(ctx, false)
+		if err != nil && ctx.Err() == nil {
+			s.fault(fmt.Errorf("look for lost builds: %w", err))
+		}
+		for _, b := range lost {
+			s.left(b, "The worker that ran this build went away.")
+		}
+	}
+}
+
+// Submit takes a build in. When it returns the build is durable and its log can be followed.
+func (s *Service) Submit(ctx context.Context, b build.Build) (build.Build, error) {
+	return s.submit(ctx, b, nil)
+}
+
+func (s *Service) submit(ctx context.Context, b build.Build, session *Session) (build.Build, error) {
+	b, superseded, err := s.store.CreateBuild(ctx, b)
+	if err != nil {
+		return b, err
+	}
+	if session != nil {
+		s.mu.Lock()
+		s.waiting[b.ID] = session
+		s.mu.Unlock()
+	}
+	if err := s.logs.Ensure(b.ID); err != nil {
+		s.fault(fmt.Errorf("log of build %s: %w", b.ID, err)) // it is made with the first claim then
+	}
+	for _, old := range superseded {
+		s.left(old, "This build was "+old.CancelReason+".")
+	}
+	s.queued()
+	return b, nil
+}
+
+// Cancel ends a waiting build, and has the worker of a running one stop it, which its next heartbeat hears of.
+func (s *Service) Cancel(ctx context.Context, id build.ID, reason string) (build.Build, error) {
+	b, err := s.store.Cancel(ctx, id, reason)
+	if err == nil && b.State.Terminal() {
+		s.left(b, "This build was cancelled: "+reason+".")
+	}
+	return b, err
+}
+
+// left closes the log of a build that no worker has any more, with a last line, and tells who watches it.
+func (s *Service) left(b build.Build, line string) {
+	s.mu.Lock()
+	a := s.running[b.ID]
+	delete(s.running, b.ID)
+	s.mu.Unlock()
+	var err error
+	if a == nil {
+		a = &attempt{}
+		a.log, err = s.logs.Create(b.ID, logs.Options{})
+	}
+	if err == nil {
+		_, _ = a.log.Write([]byte(line + "\n"))
+		err = a.log.Close(b.State)
+	}
+	if err != nil && !errors.Is(err, logs.ErrEnded) {
+		s.fault(fmt.Errorf("log of build %s: %w", b.ID, err))
+	}
+	s.changed(b)
+}
+
+// Watch returns a channel that is closed when the build next changes its state. Look at the build after having called it.
+func (s *Service) Watch(id build.ID) <-chan struct{} {
+	c := make(chan struct{})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watchers[id] = append(s.watchers[id], c)
+	return c
+}
+
+func (s *Service) changed(b build.Build) {
+	s.mu.Lock()
+	watchers := s.watchers[b.ID]
+	delete(s.watchers, b.ID)
+	if b.State.Terminal() {
+		delete(s.waiting, b.ID)
+	}
+	s.mu.Unlock()
+	for _, c := range watchers {
+		close(c)
+	}
+	if b.State != build.Running {
+		s.queued() // the app's next build may run, or this one again
+	}
+}
+
+var _ work.Service = (*Service)(nil)
