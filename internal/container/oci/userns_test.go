@@ -126,8 +126,8 @@ func TestSetuid(t *testing.T) {
 	s := guest(id, "cat")
 	s.Argv[0] = "/setuid"
 	s.AllowNewPrivileges = true
-	var name string
-	s.Started = func(info container.Info) { name = info.ID }
+	name := make(chan string, 1) // told once
+	s.Started = func(info container.Info) { name <- info.ID }
 	in, typing := io.Pipe()
 	heard, out := io.Pipe()
 	s.Stdin, s.Stdout = in, out
@@ -138,7 +138,7 @@ func TestSetuid(t *testing.T) {
 			t.Error(werr, err)
 		}
 		// It has answered: it is the program by now, and no more what the binary started it with.
-		if uids := hostIDs(t, o, name); uids[1] < 0x7000_0000 || uids[0] != uids[1]+1000 {
+		if uids := hostIDs(t, o, <-name); uids[1] < 0x7000_0000 || uids[0] != uids[1]+1000 {
 			t.Errorf("a setuid program of root runs as %v here", uids)
 		}
 	}()
