@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/slipway-build/slipway/internal/build"
@@ -13,7 +14,7 @@ const latestTag = "latest"
 // A Session is somebody who waits for a build and lets it through: a pushing git.
 type Session struct {
 	// Decide is asked when the build has succeeded, before that is recorded; a failure ends the build with it. Between its
-	// return and the record nothing else of the app is recorded.
+	// return and the record nothing else of the app is recorded. It may be asked again where the record could not be made.
 	Decide func(ctx context.Context, b build.Build) *build.Failure
 }
 
@@ -21,6 +22,16 @@ type Session struct {
 func (s *Service) SubmitWaiting(ctx context.Context, b build.Build, session *Session) (build.Build, error) {
 	b.Trigger.Session = true
 	return s.submit(ctx, b, session)
+}
+
+// publishAll publishes what has no name yet; one that cannot be does not keep the others.
+func (s *Service) publishAll(ctx context.Context) error {
+	unfinished, err := s.store.Unfinished(ctx)
+	errs := []error{err}
+	for _, r := range unfinished {
+		errs = append(errs, s.publish(ctx, r))
+	}
+	return errors.Join(errs...)
 }
 
 // publish gives a release its name, unless a newer one has it: an older build never overwrites a newer one. It can be

@@ -100,19 +100,11 @@ func (s *Service) Recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("close logs of an earlier run: %w", err)
 	}
-	unfinished, err := s.store.Unfinished(ctx)
-	if err != nil {
-		return err
-	}
-	for _, r := range unfinished {
-		if err := s.publish(ctx, r); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.publishAll(ctx)
 }
 
-// Run ends builds whose workers went silent, until ctx ends.
+// Run takes builds back from workers that went silent, and gives releases the names that they could not get at once,
+// until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	for {
 		select {
@@ -120,14 +112,21 @@ func (s *Service) Run(ctx context.Context) error {
 			return nil
 		case <-time.After(s.config.Lease / 2):
 		}
-		lost, err := s.store.Reap(ctx, false)
-		if err != nil && ctx.Err() == nil {
-			s.fault(fmt.Errorf("look for lost builds: %w", err))
-		}
-		for _, b := range lost {
-			s.left(b, "The worker that ran this build went away.")
+		if err := s.look(ctx); err != nil && ctx.Err() == nil {
+			s.fault(err)
 		}
 	}
+}
+
+func (s *Service) look(ctx context.Context) error {
+	lost, err := s.store.Reap(ctx, false)
+	if err != nil {
+		err = fmt.Errorf("look for lost builds: %w", err)
+	}
+	for _, b := range lost {
+		s.left(b, "The worker that ran this build went away.")
+	}
+	return errors.Join(err, s.publishAll(ctx))
 }
 
 // Submit takes a build in. When it returns the build is durable and its log can be followed.

@@ -352,3 +352,34 @@ func TestOlderNeverOverwrites(t *testing.T) {
 		t.Errorf("unfinished: %v, %v", left, err)
 	}
 }
+
+// TestLostWorker: a claim without heartbeats is taken away, and a name that could not be given is given later.
+func TestLostWorker(t *testing.T) {
+	h := newHouse(t)
+	h.config.Lease = time.Millisecond
+	b := h.submit(build.Trigger{Kind: build.TriggerAPI})
+	lost := h.claim()
+	h.say(lost, "half\n")
+	time.Sleep(10 * time.Millisecond)
+	if err := h.look(t.Context()); err != nil {
+		t.Error(err)
+	}
+	stale(t, h, lost.Claim)
+	h.config.Lease = time.Minute
+	j := h.claim()
+	if j == nil || j.Build != b.ID || j.Attempt != 2 {
+		t.Fatalf("claimed %+v", j)
+	}
+	h.tags.fail = errors.New("registry is down")
+	h.finish(j, good(j, "sha256:1"))
+	if err := h.look(t.Context()); !errors.Is(err, h.tags.fail) {
+		t.Errorf("while the registry is down: %v", err)
+	}
+	h.tags.fail = nil
+	if err := h.look(t.Context()); err != nil || h.tags.at["registry.test/shop:latest"] != "sha256:1" {
+		t.Errorf("tags %v, %v", h.tags.at, err)
+	}
+	if got := h.log(b.ID); got != "half\nThe worker that ran this build went away.\nAttempt 2 of 3\n" {
+		t.Errorf("log %q", got)
+	}
+}

@@ -213,7 +213,7 @@ func (s *Service) Finish(ctx context.Context, c work.Claim, o work.Outcome) erro
 	}
 	if made != nil {
 		if err := s.publish(ctx, *made); err != nil {
-			s.fault(err) // Recover does it again
+			s.fault(err) // Run does it again
 		}
 	}
 	s.changed(b)
