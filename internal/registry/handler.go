@@ -117,7 +117,8 @@ func manifestTypes() []string {
 }
 
 func acceptsAll(accept []string) bool {
-	return len(accept) == 0 || strings.Contains(strings.Join(accept, ","), "*/*")
+	all := strings.Join(accept, ",")
+	return strings.TrimSpace(all) == "" || strings.Contains(all, "*/*")
 }
 
 // derive makes the request that olareg gets from one that we got.

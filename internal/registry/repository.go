@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -187,6 +188,13 @@ func (rp *repository) touch(d digest.Digest) bool {
 // mu held.
 func (rp *repository) saveIndex() error {
 	root := rp.r.root
+	now, err := root.Stat(rp.path(indexFile))
+	if err != nil {
+		return fmt.Errorf("save index of %s: %w", rp.name, err)
+	}
+	if safe, err := root.Stat(rp.path(indexSafe)); err == nil && os.SameFile(now, safe) {
+		return nil // and a rename to another name of the same file does nothing, the old name stays
+	}
 	if err := rp.r.sync(rp.path(indexFile), rp.path()); err != nil {
 		return err
 	}
