@@ -311,7 +311,14 @@ func TestRepair(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	cut := filepath.Join(dir, "repositories/alice/web/cut") // a deletion that a crash cut, inside of another repository
+	if err := errors.Join(os.MkdirAll(cut+"/blobs/sha256", 0o700), os.WriteFile(cut+"/index.json.safe", nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	s = serve(t, dir, nil)
+	if _, err := os.Stat(cut); err == nil {
+		t.Errorf("left of a deletion:\n%s", tree(t, cut))
+	}
 	if got, err := s.pull(alice, "alice/web:v1"); err != nil || got != h {
 		t.Errorf("pull after the repair: %v, %v", got, err)
 	}

@@ -28,7 +28,26 @@ func (r *Registry) repair(ctx context.Context) error {
 			return fmt.Errorf("repository %s: %w", name, err)
 		}
 	}
-	return nil
+	return r.clear(ctx)
+}
+
+// clear ends the deletion of repositories that a crash cut, and the making of those that never came to be: what has
+// blobs and no index.
+func (r *Registry) clear(ctx context.Context) error {
+	var left []string
+	err := fs.WalkDir(r.root.FS(), repositoriesDir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() || d.Name() != blobsDir && d.Name() != uploadsDir {
+			return errors.Join(err, ctx.Err())
+		}
+		if _, err := r.root.Stat(path.Join(path.Dir(name), indexFile)); errors.Is(err, fs.ErrNotExist) {
+			left = append(left, strings.TrimPrefix(path.Dir(name), repositoriesDir+"/"))
+		}
+		return fs.SkipDir
+	})
+	for _, name := range left {
+		err = errors.Join(err, (&repository{r: r, name: name}).removeFiles())
+	}
+	return err
 }
 
 func (rp *repository) repair() error {

@@ -151,18 +151,27 @@ func (rp *repository) delete() error {
 	for _, id := range r.forgetAll(rp) {
 		rp.do(rp.request(context.Background(), http.MethodDelete, target{session, rp.name, id}))
 	}
-	// The index goes first: without it there is no repository, whatever a crash leaves of the rest.
-	for _, name := range []string{indexFile, indexSafe, layoutFile, uploadsDir, blobsDir} {
-		if err := r.root.RemoveAll(rp.path(name)); err != nil {
-			return err
-		}
-		if err := r.sync(rp.path()); err != nil {
-			return err
-		}
-	}
 	rp.inner = r.server() // the old one remembers the index
-	if entries, err := fs.ReadDir(r.root.FS(), rp.path()); err == nil && len(entries) == 0 {
-		return r.root.Remove(rp.path())
+	return rp.removeFiles()
+}
+
+// removeFiles removes all that makes up the repository, the index first: without it there is no repository, whatever a
+// crash leaves of the rest. Other repositories may be in the same directory.
+func (rp *repository) removeFiles() error {
+	root := rp.r.root
+	for _, name := range []string{indexFile, indexSafe, indexNext, layoutFile, uploadsDir, blobsDir} {
+		if err := root.RemoveAll(rp.path(name)); err != nil {
+			return err
+		}
+		if name != indexFile {
+			continue
+		}
+		if err := rp.r.sync(rp.path()); err != nil {
+			return err
+		}
 	}
-	return nil
+	if entries, err := fs.ReadDir(root.FS(), rp.path()); err != nil || len(entries) > 0 {
+		return err
+	}
+	return root.Remove(rp.path())
 }
