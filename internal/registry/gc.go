@@ -170,7 +170,7 @@ func (rp *repository) dropManifests(ctx context.Context, m marks) (int, error) {
 		if err := ctx.Err(); err != nil {
 			return n, errors.Join(err, rp.sealReferrers(), rp.saveIndex())
 		}
-		switch a := rp.do(rp.request(ctx, http.MethodDelete, target{manifests, rp.name, string(d)})); a.status {
+		switch a := rp.change(rp.request(ctx, http.MethodDelete, target{manifests, rp.name, string(d)})); a.status {
 		case http.StatusAccepted:
 			n++
 		case http.StatusNotFound: // it was only listed
@@ -197,7 +197,7 @@ func (rp *repository) dropManifests(ctx context.Context, m marks) (int, error) {
 		}
 		if needed {
 			m.live[d.Digest] = true
-		} else if a := rp.do(rp.request(ctx, http.MethodDelete, target{manifests, rp.name, string(d.Digest)})); a.status != http.StatusAccepted {
+		} else if a := rp.change(rp.request(ctx, http.MethodDelete, target{manifests, rp.name, string(d.Digest)})); a.status != http.StatusAccepted {
 			return n, a.failure()
 		}
 	}

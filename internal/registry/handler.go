@@ -107,6 +107,12 @@ func (r *Registry) read(w http.ResponseWriter, req *http.Request, rp *repository
 	if t.kind == manifests && acceptsAll(req.Header.Values("Accept")) {
 		inner.Header["Accept"] = manifestTypes()
 	}
+	if err := rp.open(); err != nil {
+		a := newAnswer()
+		a.fail(err)
+		a.send(w)
+		return
+	}
 	rp.inner.ServeHTTP(begun, inner)
 }
 
@@ -189,6 +195,15 @@ func (a *answer) WriteHeader(status int) {
 func (a *answer) Write(p []byte) (int, error) {
 	a.WriteHeader(http.StatusOK)
 	return a.body.Write(p)
+}
+
+// fail makes it the answer for a repository that could not be opened.
+func (a *answer) fail(err error) {
+	if errors.Is(err, ErrNotFound) {
+		unknown(a)
+		return
+	}
+	refuse(a, http.StatusInternalServerError, "UNKNOWN", "the repository could not be read")
 }
 
 func (a *answer) send(w http.ResponseWriter) {

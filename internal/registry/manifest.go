@@ -110,7 +110,7 @@ func (rp *repository) putBytes(req *http.Request, t target, d digest.Digest, tex
 	inner := derive(req, http.MethodPut, t, io.NopCloser(bytes.NewReader(text)))
 	inner.URL.RawQuery = url.Values{"digest": {string(d)}}.Encode()
 	inner.ContentLength = int64(len(text))
-	return rp.do(inner)
+	return rp.change(inner)
 }
 
 // sealReferrers seals the lists of referrers, which olareg keeps as blobs of its own making.
@@ -143,7 +143,7 @@ func (rp *repository) remove(req *http.Request) *answer {
 
 // removeLocked is remove with commit and mu held.
 func (rp *repository) removeLocked(req *http.Request) *answer {
-	a := rp.do(req)
+	a := rp.change(req)
 	if a.status != http.StatusAccepted {
 		return a
 	}
@@ -154,9 +154,10 @@ func (rp *repository) removeLocked(req *http.Request) *answer {
 	return a
 }
 
-// failure is the error that an answer of olareg's stands for.
+// failure is the error that an answer of olareg's stands for. That it knows no repository is what it says of one whose
+// index it could not read.
 func (a *answer) failure() error {
-	if a.status == http.StatusNotFound {
+	if a.status == http.StatusNotFound && !bytes.Contains(a.body.Bytes(), []byte("NAME_UNKNOWN")) {
 		return ErrNotFound
 	}
 	return fmt.Errorf("status %d: %s", a.status, strings.TrimSpace(a.body.String()))

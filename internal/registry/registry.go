@@ -12,6 +12,7 @@
 //     and when closed it takes blobs whose manifest has not come yet. GC is ours.
 //   - What olareg does with a repository's state runs one request at a time; bytes of blobs stream outside of that.
 //   - A mount is a hard link, not a copy.
+//   - An index that cannot be read is an error, and not an empty one; a change that cannot be written has not happened.
 package registry
 
 import (

@@ -39,9 +39,9 @@ type repository struct {
 	r    *Registry
 	name string
 
-	commit sync.Mutex // held while a blob gets its name and is sealed, before mu; GC holds both
-	mu     sync.Mutex // held while olareg, or we, use more than the bytes of one blob
-	inner  *olareg.Server
+	commit sync.Mutex     // held while a blob gets its name and is sealed, before mu; GC holds both
+	mu     sync.Mutex     // held while olareg, or we, use more than the bytes of one blob
+	inner  *olareg.Server // nil until it is needed: see open
 }
 
 func (r *Registry) server() *olareg.Server {
@@ -63,7 +63,7 @@ func (r *Registry) repository(name string) *repository {
 	defer r.mu.Unlock()
 	rp := r.repos[name]
 	if rp == nil {
-		rp = &repository{r: r, name: name, inner: r.server()}
+		rp = &repository{r: r, name: name}
 		r.repos[name] = rp
 	}
 	return rp
@@ -150,12 +150,56 @@ func (rp *repository) blob(d digest.Digest) string {
 	return rp.path(blobsDir, string(d.Algorithm()), d.Encoded())
 }
 
+// open starts olareg on the repository, with mu held. A server that could not read the index, for want of a file
+// descriptor or whatever, would take it to be empty, and write that down with the next change: so there is a server only
+// once it has read it. Later failures leave what it remembers as it is.
+func (rp *repository) open() error {
+	if rp.inner != nil {
+		return nil
+	}
+	if _, err := rp.readIndex(indexFile); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("repository %s: %w", rp.name, ErrNotFound)
+		}
+		return err
+	}
+	s, a := rp.r.server(), newAnswer()
+	s.ServeHTTP(a, rp.request(context.Background(), http.MethodGet, target{tags, rp.name, ""}))
+	if a.status != http.StatusOK { // 404, since the index could not be read
+		return fmt.Errorf("index of %s: %w", rp.name, a.failure())
+	}
+	rp.inner = s
+	return nil
+}
+
 // do asks olareg, in the service's name or as part of a request, with mu held. It does not fail otherwise than by status.
 func (rp *repository) do(req *http.Request) *answer {
 	a := newAnswer()
+	if err := rp.open(); err != nil {
+		a.fail(err)
+		return a
+	}
 	rp.inner.ServeHTTP(a, req)
 	a.WriteHeader(http.StatusInternalServerError) // if there was no answer at all
 	return a
+}
+
+// change is do for what changes the index. olareg changes the one in memory first: if that on disk cannot follow, it is
+// forgotten with all that this server remembers, uploads included, and the disk is right.
+func (rp *repository) change(req *http.Request) *answer {
+	a := rp.do(req)
+	if a.status >= http.StatusInternalServerError {
+		rp.reset()
+	}
+	return a
+}
+
+// reset gives up all uploads and starts olareg anew, with mu held.
+func (rp *repository) reset() {
+	for _, id := range rp.r.forgetAll(rp) {
+		rp.do(rp.request(context.Background(), http.MethodDelete, target{session, rp.name, id}))
+	}
+	rp.inner = nil
 }
 
 // seal makes a blob durable, and says so in its mode; what is sealed already costs a stat. It is called with commit held.

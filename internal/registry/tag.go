@@ -81,13 +81,13 @@ func (r *Registry) Has(ctx context.Context, repo string, d digest.Digest) (bool,
 	rp.mu.Lock()
 	defer rp.mu.Unlock()
 	a := rp.do(rp.request(ctx, http.MethodHead, target{manifests, repo, string(d)}))
-	switch a.status {
-	case http.StatusOK:
+	if a.status == http.StatusOK {
 		return rp.touch(d), nil
-	case http.StatusNotFound:
-		return false, nil
 	}
-	return false, fmt.Errorf("look for %s in %s: %w", d, repo, a.failure())
+	if err := a.failure(); !errors.Is(err, ErrNotFound) {
+		return false, fmt.Errorf("look for %s in %s: %w", d, repo, err)
+	}
+	return false, nil
 }
 
 // Tags are the repository's tags, sorted; ErrNotFound if there is no such repository.
@@ -147,11 +147,7 @@ func (rp *repository) delete() error {
 	defer rp.commit.Unlock()
 	rp.mu.Lock()
 	defer rp.mu.Unlock()
-	r := rp.r
-	for _, id := range r.forgetAll(rp) {
-		rp.do(rp.request(context.Background(), http.MethodDelete, target{session, rp.name, id}))
-	}
-	rp.inner = r.server() // the old one remembers the index
+	rp.reset() // the old server remembers the index
 	return rp.removeFiles()
 }
 

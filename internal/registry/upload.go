@@ -155,6 +155,10 @@ func (r *Registry) write(w http.ResponseWriter, req *http.Request, u *upload, t 
 	defer in.first()
 	inner := derive(req, http.MethodPatch, t, in)
 	inner.URL.RawQuery = url.Values{"state": {req.URL.Query().Get("state")}}.Encode()
+	if err := u.repo.open(); err != nil {
+		a.fail(err)
+		return a
+	}
 	u.repo.inner.ServeHTTP(a, inner)
 	in.first()
 	r.mu.Lock()
