@@ -10,7 +10,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
-	"github.com/opencontainers/go-digest"
 
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/registry"
@@ -57,7 +56,7 @@ func TestPushByDigest(t *testing.T) {
 	if _, err := g.Image(t.Context(), refs[0], v1.Platform{}); !errors.Is(err, image.ErrNotFound) {
 		t.Errorf("before it is tagged: %v", err)
 	}
-	if err := r.Tag(t.Context(), "apps/web", "v1", digest.Digest(digestOf.String())); err != nil {
+	if err := r.Tag(t.Context(), "apps/web", "v1", digestOf.String()); err != nil {
 		t.Fatal(err)
 	}
 	got, err := g.Image(t.Context(), refs[0], v1.Platform{})

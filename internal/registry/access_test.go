@@ -127,7 +127,7 @@ func TestHostileNames(t *testing.T) {
 				t.Errorf("%s %s: %s %s", r[0], r[1], resp.Status, body)
 			}
 		}
-		if err := s.Tag(t.Context(), repo, "x", digest.FromString("x")); err == nil {
+		if err := s.Tag(t.Context(), repo, "x", digest.FromString("x").String()); err == nil {
 			t.Errorf("Tag in %q", repo)
 		}
 		if err := s.DeleteRepo(t.Context(), repo); err == nil {

@@ -24,7 +24,7 @@ type Collected struct {
 // as well if one that stays lists it or is its subject. What is younger than the grace time, or was asked for by HEAD
 // since, stays in any case: so a push in progress loses nothing, and a manifest that was pushed by digest can wait for
 // its tag that long. Each repository is locked for as long as its collection takes. keep must not call the Registry.
-func (r *Registry) GC(ctx context.Context, keep func(repo string, d digest.Digest) bool) (Collected, error) {
+func (r *Registry) GC(ctx context.Context, keep func(repo, digest string) bool) (Collected, error) {
 	var all Collected
 	r.expire()
 	names, err := r.Repositories(ctx)
@@ -46,7 +46,7 @@ func (r *Registry) GC(ctx context.Context, keep func(repo string, d digest.Diges
 	return all, errors.Join(errs...)
 }
 
-func (rp *repository) collect(ctx context.Context, keep func(string, digest.Digest) bool) (Collected, error) {
+func (rp *repository) collect(ctx context.Context, keep func(repo, digest string) bool) (Collected, error) {
 	rp.commit.Lock()
 	defer rp.commit.Unlock()
 	rp.mu.Lock()
@@ -72,7 +72,7 @@ type marks struct {
 }
 
 // mark reads all manifests and finds those that stay, with their blobs.
-func (rp *repository) mark(keep func(string, digest.Digest) bool) (marks, error) {
+func (rp *repository) mark(keep func(repo, digest string) bool) (marks, error) {
 	m := marks{known: map[digest.Digest]contents{}, lists: map[digest.Digest]digest.Digest{}, live: map[digest.Digest]bool{}}
 	index, err := rp.readIndex(indexFile)
 	if err != nil {
@@ -99,7 +99,7 @@ func (rp *repository) mark(keep func(string, digest.Digest) bool) (marks, error)
 		}
 		m.known[d] = c
 		todo = append(todo, c.children()...)
-		if _, list := m.lists[d]; !list && (young || keep(rp.name, d)) {
+		if _, list := m.lists[d]; !list && (young || keep(rp.name, string(d))) {
 			roots = append(roots, d)
 		}
 	}

@@ -9,26 +9,26 @@ import (
 	"net/http"
 
 	"github.com/olareg/olareg/types"
-	"github.com/opencontainers/go-digest"
+	godigest "github.com/opencontainers/go-digest"
 )
 
 // Tag makes a tag name a manifest that the repository has. Whoever pulls by the tag meanwhile gets the one or the other;
 // when Tag returns the move is on the disk. ErrNotFound: the manifest, or something that it needs, is not there.
-func (r *Registry) Tag(ctx context.Context, repo, tag string, d digest.Digest) error {
+func (r *Registry) Tag(ctx context.Context, repo, tag, digest string) error {
 	rp, err := r.lookup(repo)
 	if err == nil {
-		err = errors.Join(checkTag(tag), checkDigest(d))
+		err = errors.Join(checkTag(tag), checkDigest(godigest.Digest(digest)))
 	}
 	if err == nil {
-		err = rp.tag(ctx, tag, d)
+		err = rp.tag(ctx, tag, godigest.Digest(digest))
 	}
 	if err != nil {
-		return fmt.Errorf("tag %s as %s:%s: %w", d, repo, tag, err)
+		return fmt.Errorf("tag %.80s as %s:%s: %w", digest, repo, tag, err)
 	}
 	return nil
 }
 
-func (rp *repository) tag(ctx context.Context, tag string, d digest.Digest) error {
+func (rp *repository) tag(ctx context.Context, tag string, d godigest.Digest) error {
 	rp.commit.Lock()
 	defer rp.commit.Unlock()
 	rp.mu.Lock()
@@ -49,7 +49,7 @@ func (rp *repository) tag(ctx context.Context, tag string, d digest.Digest) erro
 }
 
 // Resolve is the digest of the manifest that a tag names; ErrNotFound if there is none.
-func (r *Registry) Resolve(ctx context.Context, repo, tag string) (digest.Digest, error) {
+func (r *Registry) Resolve(ctx context.Context, repo, tag string) (digest string, err error) {
 	rp, err := r.lookup(repo)
 	if err == nil {
 		err = checkTag(tag)
@@ -63,11 +63,12 @@ func (r *Registry) Resolve(ctx context.Context, repo, tag string) (digest.Digest
 	if a.status != http.StatusOK {
 		return "", fmt.Errorf("resolve %s:%s: %w", repo, tag, a.failure())
 	}
-	return digest.Digest(a.header.Get(types.HeaderDockerDigest)), nil
+	return a.header.Get(types.HeaderDockerDigest), nil
 }
 
 // Has says whether the repository has the manifest of a digest. It makes it young to GC, as a HEAD does.
-func (r *Registry) Has(ctx context.Context, repo string, d digest.Digest) (bool, error) {
+func (r *Registry) Has(ctx context.Context, repo, digest string) (bool, error) {
+	d := godigest.Digest(digest)
 	rp, err := r.lookup(repo)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
@@ -76,7 +77,7 @@ func (r *Registry) Has(ctx context.Context, repo string, d digest.Digest) (bool,
 		err = checkDigest(d)
 	}
 	if err != nil {
-		return false, fmt.Errorf("look for %s in %s: %w", d, repo, err)
+		return false, fmt.Errorf("look for %.80s in %s: %w", d, repo, err)
 	}
 	rp.mu.Lock()
 	defer rp.mu.Unlock()
@@ -85,7 +86,7 @@ func (r *Registry) Has(ctx context.Context, repo string, d digest.Digest) (bool,
 		return rp.touch(d), nil
 	}
 	if err := a.failure(); !errors.Is(err, ErrNotFound) {
-		return false, fmt.Errorf("look for %s in %s: %w", d, repo, err)
+		return false, fmt.Errorf("look for %.80s in %s: %w", d, repo, err)
 	}
 	return false, nil
 }
