@@ -70,6 +70,7 @@ func allowed() map[string][]string {
 		"internal/gitserver": {"internal/build"},
 		"internal/service":   {"internal/build", "internal/logs", "internal/store", "internal/work"},
 		"internal/work":      {"builder", "builder/cnb", "internal/build", "internal/container", "internal/image", "internal/platform", "internal/transcript"},
+		"internal/registry":  {},
 
 		"internal/transcript": {"builder", "internal/platform"},
 

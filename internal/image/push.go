@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -22,6 +23,9 @@ type PushOptions struct {
 	// the previous image): their layers are mounted rather than sent.
 	From     []*Image
 	Progress Progress
+	// ByDigest pushes to the names' repositories under the image's digest only: no tag is made or moved there.
+	// That is for who moves the tags later, when all is well.
+	ByDigest bool
 }
 
 // Push writes an image to a registry under one or more names of that registry: blobs side by side (asked
@@ -42,6 +46,9 @@ func (g *Registry) Push(ctx context.Context, refs []Ref, img v1.Image, o PushOpt
 	}
 	if err := w.identify(img); err != nil {
 		return w, fmt.Errorf("push image %q: %w", refs[0].Familiar(), err)
+	}
+	if o.ByDigest {
+		refs = pinned(refs, w.Digest)
 	}
 	pusher, err := remote.NewPusher(g.options(ctx, refs[0])...)
 	if err != nil {
@@ -68,6 +75,17 @@ func (g *Registry) Push(ctx context.Context, refs []Ref, img v1.Image, o PushOpt
 		w.Kept = len(m.Layers) - w.Sent
 	}
 	return w, nil
+}
+
+// pinned are the digest's names in the repositories of refs, each repository once.
+func pinned(refs []Ref, h v1.Hash) []Ref {
+	var out []Ref
+	for _, r := range refs {
+		if !slices.ContainsFunc(out, r.SameRepository) {
+			out = append(out, r.WithDigest(h))
+		}
+	}
+	return out
 }
 
 // identify fills in what is the same for every writer.

@@ -79,7 +79,7 @@ func CreateBuilder(ctx context.Context, m *Machine, o CreateOptions) (image.Writ
 	}
 	switch {
 	case o.Output.Publish:
-		return m.Registry.Push(ctx, refs, img, image.PushOptions{From: []*image.Image{base}})
+		return m.Registry.Push(ctx, refs, img, image.PushOptions{From: []*image.Image{base}, ByDigest: o.Output.ByDigest})
 	case o.Output.OCI != "":
 		layout, err := image.ParseRef("oci:" + o.Output.OCI)
 		if err != nil {

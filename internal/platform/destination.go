@@ -27,11 +27,16 @@ type destination struct {
 	where string
 	oci   string      // the argument of an OCI layout directory, without "oci:"
 	refs  []image.Ref // the image's name, then its tags
+
+	byDigest bool // the registry gets no tag
 }
 
 // destination reads the names of a result and chooses where it goes. It asks nobody.
 func (m *Machine) destination(out Output, name string, tags []string) (destination, error) {
-	d := destination{m: m, oci: out.OCI}
+	d := destination{m: m, oci: out.OCI, byDigest: out.ByDigest}
+	if out.ByDigest && !out.Publish {
+		return d, errors.New("an image can be without a tag in a registry only: by digest goes with --publish")
+	}
 	if n := count(out.Publish, out.OCI != "", out.Store); n > 1 {
 		return d, errors.New("more than one output given: choose one of --publish and --output")
 	}
@@ -149,7 +154,7 @@ func (d destination) candidates(run cnb.RunImageName) []string {
 func (d destination) write(ctx context.Context, img v1.Image, from ...*image.Image) (image.Written, error) {
 	switch d.where {
 	case WhereRegistry:
-		return d.m.Registry.Push(ctx, d.refs, img, image.PushOptions{From: from})
+		return d.m.Registry.Push(ctx, d.refs, img, image.PushOptions{From: from, ByDigest: d.byDigest})
 	case WhereStore:
 		return d.m.Images.Put(ctx, d.refs, img, nil)
 	case WhereDocker:
@@ -194,6 +199,9 @@ func (d destination) report(dir string, img v1.Image, written image.Written) err
 	}
 	var names []string
 	for _, r := range d.refs {
+		if d.byDigest {
+			r = r.WithDigest(written.Digest)
+		}
 		names = append(names, r.Familiar())
 	}
 	report, err := builder.MakeReport(img, names)

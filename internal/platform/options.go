@@ -94,6 +94,10 @@ type Output struct {
 	Publish bool   // to the registry that the image's name says
 	OCI     string // to an OCI layout directory
 	Store   bool   // to the local image store
+
+	// ByDigest, with Publish, leaves the tags in the registry as they are: blobs and manifest are pushed under the
+	// digest, and who reads the result moves the tags.
+	ByDigest bool
 }
 
 // Cache says where build layers are kept between builds. The zero value keeps them in the local store,
