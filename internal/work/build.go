@@ -39,7 +39,7 @@ func (w *Worker) build(ctx context.Context, j *Job, s *screen) (res *platform.Re
 // options are the common ones, with the job's.
 func (w *Worker) options(j *Job, source string, bindings map[string]string) platform.Options {
 	o := w.Options
-	o.Image, o.Output = j.Image, platform.Output{Publish: true}
+	o.Image, o.Output = j.Image, platform.Output{Publish: true, ByDigest: true}
 	o.Source, o.Builder, o.Buildpacks = source, j.Builder, j.Buildpacks
 	o.Env, o.Bindings = j.Env, bindings
 	o.PreviousImage = j.Previous
