@@ -201,6 +201,7 @@ func (j *job) analyze(ctx context.Context) error {
 	if j.analyzed.Image == nil {
 		j.previous = nil
 	}
+	j.h.fetchWith(j.fetchLayer)
 	if err := j.operator(ctx); err != nil {
 		return err
 	}

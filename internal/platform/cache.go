@@ -23,7 +23,6 @@ type buildCache struct {
 
 // openCache reads the cache's metadata. A cache that cannot be read is an empty one.
 func (j *job) openCache(ctx context.Context) error {
-	j.h.fetch = j.fetchLayer
 	if j.o.Cache.Image != "" {
 		return j.openCacheImage(ctx)
 	}

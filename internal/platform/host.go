@@ -24,8 +24,6 @@ type host struct {
 	ui         UI
 	store      *layerstore.Store
 	showDetect bool
-	// fetch brings a layer that the store lacks from the cache image or the previous image.
-	fetch func(ctx context.Context, diffID string) error
 
 	agent *agent.Agent // set before the first phase that runs something
 
@@ -35,6 +33,8 @@ type host struct {
 	running  map[string]bool          // the same keys: what has not ended by itself
 	reused   int                      // layers that were there already
 	added    int
+	// fetch brings a layer that the store lacks from the cache image or the previous image; nil: nothing does.
+	fetch func(ctx context.Context, diffID string) error
 }
 
 func newHost(ui UI, store *layerstore.Store, showDetect bool) *host {
@@ -128,14 +128,28 @@ func (h *host) Blob(ctx context.Context, diffID string) (string, error) {
 		if e, ok := h.store.Any(diffID); ok {
 			return h.store.Path(e.Digest, false)
 		}
-		if h.fetch == nil {
+		fetch := h.fetches()
+		if fetch == nil {
 			break
 		}
-		if err := h.fetch(ctx, diffID); err != nil {
+		if err := fetch(ctx, diffID); err != nil {
 			return "", err
 		}
 	}
 	return "", fmt.Errorf("layer %s: %w", diffID, fs.ErrNotExist)
+}
+
+// fetchWith has Blob ask fetch for layers that the store lacks. All that fetch reads is there before.
+func (h *host) fetchWith(fetch func(ctx context.Context, diffID string) error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fetch = fetch
+}
+
+func (h *host) fetches() func(ctx context.Context, diffID string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.fetch
 }
 
 // Drop reads a layer that could not be restored. Where its bytes are wrong the store forgets it as they are read.
