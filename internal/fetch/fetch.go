@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A Fetcher fetches sources. The zero values of all fields but Dir and Git are fine, and those are for git only. It is
-// safe for concurrent use while nobody changes it.
+// A Fetcher fetches sources. The zero values of all fields are fine; Dir is for git only. It is safe for concurrent
+// use while nobody changes it.
 type Fetcher struct {
 	Dialer Dialer
 	// HTTP allows tarballs by http:// too. A redirect never leads from https to http.
@@ -23,8 +23,9 @@ type Fetcher struct {
 	CAFile string
 	// KnownHosts is a file of host keys as ssh keeps them. Without one, nothing is fetched by ssh.
 	KnownHosts string
-	// Git is the stock git binary, Dir a directory for repositories that live as long as a fetch.
-	Git, Dir string
+	// GitPath is the stock git binary, "" the one in PATH. Dir is a directory for repositories that live as long as a
+	// fetch; what a process that was killed left there may be removed when no other runs.
+	GitPath, Dir string
 }
 
 // Limits bound a fetch. A zero field is the default.
