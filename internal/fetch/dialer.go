@@ -30,12 +30,11 @@ type RefusedError struct {
 }
 
 func (e *RefusedError) Error() string {
-	at := ""
+	is := "is " + e.Kind + ", which"
 	if e.Host != e.Addr.String() {
-		at = fmt.Sprintf("is at %s, ", e.Addr)
+		is = fmt.Sprintf("is at %s, %s, which", e.Addr, e.Kind)
 	}
-	return fmt.Sprintf("%.200q %swhich is %s and is not connected to: the operator can add %s to %s",
-		e.Host, at, e.Kind, netip.PrefixFrom(e.Addr, e.Addr.BitLen()), AllowSetting)
+	return fmt.Sprintf("%.200q %s is not connected to: the operator can add %s to %s", e.Host, is, netip.PrefixFrom(e.Addr, e.Addr.BitLen()), AllowSetting)
 }
 
 // DialContext connects by TCP. An address that is refused is a *RefusedError.

@@ -46,8 +46,8 @@ func TestDialer(t *testing.T) {
 	must(t, err)
 	d := Dialer{Resolver: nameServer(t, "127.0.0.1")}
 	for host, want := range map[string]string{
-		"127.0.0.1":        `"127.0.0.1" which is a loopback address and is not connected to: the operator can add 127.0.0.1/32 to fetch.allow`,
-		"rebind.test":      `"rebind.test" is at 127.0.0.1, which is a loopback address`,
+		"127.0.0.1":        `"127.0.0.1" is a loopback address, which is not connected to: the operator can add 127.0.0.1/32 to fetch.allow`,
+		"rebind.test":      `"rebind.test" is at 127.0.0.1, a loopback address, which is not`,
 		"::ffff:127.0.0.1": "a loopback address",
 		"169.254.169.254":  "a cloud's metadata service",
 	} {

@@ -161,12 +161,24 @@ func (s *session) explain(ctx context.Context, url string, err, why error, secre
 		}
 		return fail(ctx, url, why, secrets)
 	}
+	return fail(ctx, url, plainer(err), secrets)
+}
+
+// plainer says in our words what git says of credentials and keys.
+func plainer(err error) error {
 	git, ok := errors.AsType[*gitError](err)
-	if ok && (strings.Contains(git.said, "could not read Username") || strings.Contains(git.said, "could not read Password") ||
-		strings.Contains(git.said, "Authentication failed")) {
-		err = errors.New("the repository is not there, or wants other credentials")
+	for said, means := range map[string]string{
+		"could not read Username":       "the repository is not there, or wants other credentials",
+		"could not read Password":       "the repository is not there, or wants other credentials",
+		"Authentication failed":         "the repository is not there, or wants other credentials",
+		"Permission denied (":           "the server does not know the ssh key",
+		"Host key verification failed.": "the server's host key is not the one in the operator's file of known hosts",
+	} {
+		if ok && strings.Contains(git.said, said) {
+			return errors.New(means)
+		}
 	}
-	return fail(ctx, url, err, secrets)
+	return err
 }
 
 // connect gives git a way to the repository and to nothing else. why tells afterwards what was refused.

@@ -322,11 +322,11 @@ func TestGitReachesPublicAddressesOnly(t *testing.T) {
 	// The same name is elsewhere now; and every other way in.
 	f.Dialer.Resolver = nameServer(t, "127.0.0.9")
 	for url, want := range map[string]string{
-		"https://example.com" + port + "/app.git": `"example.com" is at 127.0.0.9, which is a loopback address`,
-		"https://127.0.0.2" + port + "/app.git":   `"127.0.0.2" which is a loopback address`,
+		"https://example.com" + port + "/app.git": `"example.com" is at 127.0.0.9, a loopback address`,
+		"https://127.0.0.2" + port + "/app.git":   `"127.0.0.2" is a loopback address`,
 		"https://[::1]" + port + "/app.git":       `a loopback address`,
 		"https://10.0.0.1/app.git":                `a private address`,
-		server.URL + "/loopback":                  `"127.0.0.2" which is a loopback address`,
+		server.URL + "/loopback":                  `"127.0.0.2" is a loopback address`,
 		server.URL + "/metadata":                  `metadata`,
 	} {
 		_, _, err := get(t, f, GitRequest{URL: gitURL(t, url)})
@@ -420,7 +420,7 @@ func TestGitHostileTrees(t *testing.T) {
 	server, ca := serveTLS(t, backend(t, filepath.Dir(r.dir)))
 	f := fetcher(t, ca)
 	for branch, want := range map[string]string{
-		"dotgit": "", "upper": "", "dotdot": "", "dot": "", "slash": "", "linkout": "leads out of the app directory", "linkabs": "leads out of the app directory",
+		"dotgit": "hasDotgit", "upper": "hasDotgit", "dotdot": "hasDotdot", "dot": "hasDot", "slash": "fullPathname", "linkout": "leads out of the app directory", "linkabs": "leads out of the app directory",
 	} {
 		_, files, err := get(t, f, GitRequest{URL: gitURL(t, server.URL+"/app.git"), Ref: Ref(branch)})
 		if err == nil {

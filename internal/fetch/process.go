@@ -132,10 +132,15 @@ type gitError struct {
 	err        error
 }
 
-// Error has the line of what git said that tells most: its last "fatal:", else its last.
+// Error has the line of what git said that tells most: what is wrong with an object, else its last "fatal:", else its
+// last.
 func (e *gitError) Error() string {
 	line := ""
 	for l := range strings.Lines(e.said) {
+		if object, ok := strings.CutPrefix(l, "error: object "); ok {
+			line = "the repository has a broken object, " + object
+			break
+		}
 		if l = strings.TrimSpace(l); l != "" && (strings.HasPrefix(l, "fatal:") || !strings.HasPrefix(line, "fatal:")) {
 			line = l
 		}

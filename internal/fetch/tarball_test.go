@@ -152,7 +152,7 @@ func TestTarballRedirects(t *testing.T) {
 	f.Dialer.Resolver = nameServer(t, "127.0.0.1")
 	for path, want := range map[string]string{
 		"/4": "redirects more than 3 times", "/http": "from https to http", "/file": `scheme "file"`, "/broken": "Location",
-		"/loopback": `"127.0.0.2" which is a loopback address`, "/metadata": "metadata",
+		"/loopback": `"127.0.0.2" is a loopback address`, "/metadata": "metadata",
 	} {
 		_, err := f.Tarball(t.Context(), tarballURL(t, withUser(server.URL+path+"?key="+canary)), "", Limits{}, io.Discard)
 		wantLine(t, err, want)
