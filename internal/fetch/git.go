@@ -20,32 +20,49 @@ type GitRequest struct {
 	URL         GitURL
 	Ref         Ref    // where Commit is looked for, if the server does not give out commits by name
 	Commit      Commit // "": what Ref is
+	Submodules  bool   // with what is in them, from where .gitmodules says
 	Credentials Credentials
 	Limits      Limits
 }
 
 // Git fetches a commit and writes its tree to w as a tar: all that was committed, whatever .gitattributes say about
-// exports, with the ends of lines that a checkout would have. Submodules are empty directories, and files of git LFS are
-// what is committed, their pointers. The tree's files and bytes are counted before any is unpacked. What was written is
-// worth nothing when the error is not nil.
+// exports, with the ends of lines that a checkout would have. Submodules that were not asked for are empty directories,
+// and files of git LFS are what is committed, their pointers. The tree's files and bytes are counted before any is
+// unpacked. What was written is worth nothing when the error is not nil.
 func (f *Fetcher) Git(ctx context.Context, req GitRequest, w io.Writer) (Commit, error) {
+	if req.Submodules {
+		return f.withSubmodules(ctx, req, w)
+	}
+	return f.tree(ctx, req, func(ctx context.Context, s *session, commit Commit, _ listing) error {
+		return s.archive(ctx, commit, w)
+	})
+}
+
+// tree fetches and counts a tree, and lets do read it while the repository is there.
+func (f *Fetcher) tree(ctx context.Context, req GitRequest, do func(context.Context, *session, Commit, listing) error) (Commit, error) {
 	var commit Commit
 	err := f.session(ctx, req, func(ctx context.Context, s *session) (err error) {
 		if commit, err = s.fetch(ctx, req); err != nil {
 			return err
 		}
 		s.network = []string{"GIT_ALLOW_PROTOCOL="} // from here on
-		if err := s.survey(ctx, commit); err != nil {
+		found, err := s.survey(ctx, commit)
+		if err != nil {
 			return err
 		}
-		out := &kept{w: w}
-		err = s.pipe(ctx, out, "archive", "--format=tar", string(commit))
-		if out.err != nil {
-			return out.err
-		}
-		return err
+		return do(ctx, s, commit, found)
 	})
 	return commit, err
+}
+
+// archive writes the tree as a tar. An error of w is returned as it is.
+func (s *session) archive(ctx context.Context, commit Commit, w io.Writer) error {
+	out := &kept{w: w}
+	err := s.pipe(ctx, out, "archive", "--format=tar", string(commit))
+	if out.err != nil {
+		return out.err
+	}
+	return err
 }
 
 // Resolve tells which commit a ref is at. ErrNoRef tells that there is no such ref.

@@ -17,14 +17,15 @@ const (
 
 // survey counts the tree of a commit before anything is unpacked. It reads what git lists and stops it at the first
 // entry over a limit: a few hundred bytes of tree objects can name a million million files.
-func (s *session) survey(ctx context.Context, commit Commit) error {
+func (s *session) survey(ctx context.Context, commit Commit) (listing, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r, w := io.Pipe()
+	var found listing
 	verdict := make(chan error, 1) // one value
 	go func() {
-		err := s.count(r)
-		if err != nil {
+		var err error
+		if found, err = s.count(r); err != nil {
 			cancel()
 		}
 		verdict <- err
@@ -33,55 +34,82 @@ func (s *session) survey(ctx context.Context, commit Commit) error {
 	err := s.pipe(ctx, w, "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", string(commit))
 	w.CloseWithError(err) // nil is the end
 	if bad := <-verdict; bad != nil {
-		return bad // git's own error is in it, where that was first
+		return listing{}, bad // git's own error is in it, where that was first
 	}
-	return err
+	return found, err
 }
 
+// A listing is what is known of a tree before it is read.
+type listing struct {
+	files int
+	bytes int64
+	links []link
+}
+
+// A link is a submodule: a commit of another repository.
+type link struct {
+	path   string
+	commit Commit
+}
+
+const maxLinks = 64
+
 // count reads a listing of ls-tree: mode, kind, hash, size, tab, path, zero byte.
-func (s *session) count(listing io.Reader) error {
-	r := bufio.NewReaderSize(listing, 64<<10)
-	files, bytes := 0, int64(0)
+func (s *session) count(text io.Reader) (found listing, err error) {
+	r := bufio.NewReaderSize(text, 64<<10)
 	for {
 		line, err := r.ReadSlice(0)
 		switch {
 		case errors.Is(err, io.EOF) && len(line) == 0:
-			return nil
+			return found, nil
 		case errors.Is(err, bufio.ErrBufferFull):
-			return fmt.Errorf("a path in the tree has more than 60,000 bytes")
+			return found, fmt.Errorf("a path in the tree has more than 60,000 bytes")
 		case err != nil:
-			return fmt.Errorf("read the listing of the tree: %w", err)
+			return found, fmt.Errorf("read the listing of the tree: %w", err)
 		}
-		path, size, err := readEntry(string(line[:len(line)-1]))
+		path, err := found.add(string(line[:len(line)-1]))
 		if err != nil {
-			return err
+			return found, err
 		}
-		if files++; files > s.limits.Files {
-			return &LimitError{Text: fmt.Sprintf("the commit has more than %d files and directories, the limit", s.limits.Files)}
+		if found.files > s.limits.Files {
+			return found, &LimitError{Text: fmt.Sprintf("the commit has more than %d files and directories, the limit", s.limits.Files)}
 		}
-		if bytes += size; bytes > s.limits.Bytes {
-			return &LimitError{Text: fmt.Sprintf("the files of the commit have more than %d bytes together, the limit", s.limits.Bytes)}
+		if found.bytes > s.limits.Bytes {
+			return found, &LimitError{Text: fmt.Sprintf("the files of the commit have more than %d bytes together, the limit", s.limits.Bytes)}
 		}
 		if err := checkPath(path); err != nil {
-			return err
+			return found, err
 		}
 	}
 }
 
-func readEntry(line string) (path string, size int64, err error) {
+// add reads one entry.
+func (l *listing) add(line string) (path string, err error) {
 	facts, path, ok := strings.Cut(line, "\t")
 	fields := strings.Fields(facts)
 	if !ok || len(fields) != 4 {
-		return "", 0, fmt.Errorf("read the listing of the tree: %.100q", line)
+		return "", fmt.Errorf("read the listing of the tree: %.100q", line)
+	}
+	l.files++
+	if fields[1] == "commit" {
+		commit, err := ParseCommit(fields[2])
+		if err != nil {
+			return "", err
+		}
+		if len(l.links) == maxLinks {
+			return "", &LimitError{Text: fmt.Sprintf("the commit has more than %d submodules, the limit", maxLinks)}
+		}
+		l.links = append(l.links, link{path, commit})
 	}
 	if fields[3] == "-" { // a directory or a submodule
-		return path, 0, nil
+		return path, nil
 	}
-	size, err = strconv.ParseInt(fields[3], 10, 64)
-	if err != nil || size < 0 {
-		return "", 0, fmt.Errorf("read the listing of the tree: %.100q", line)
+	size, err := strconv.ParseInt(fields[3], 10, 64)
+	if err != nil || size < 0 || l.bytes+size < 0 {
+		return "", fmt.Errorf("read the listing of the tree: %.100q", line)
 	}
-	return path, size, nil
+	l.bytes += size
+	return path, nil
 }
 
 // checkPath refuses what git refuses to check out. git checks it when objects come; this holds when it does not.
