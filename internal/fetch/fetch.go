@@ -94,6 +94,9 @@ func fail(ctx context.Context, url string, err error, secrets []string) error {
 		}
 		return fmt.Errorf("fetch %s: %w", url, cause)
 	}
+	if status, ok := errors.AsType[*StatusError](err); ok {
+		return status
+	}
 	if refused, ok := errors.AsType[*RefusedError](err); ok {
 		return &failure{"fetch " + url + ": " + mask(refused.Error(), secrets), refused}
 	}

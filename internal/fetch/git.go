@@ -45,6 +45,9 @@ func (f *Fetcher) tree(ctx context.Context, req GitRequest, do func(context.Cont
 		if commit, err = s.fetch(ctx, req); err != nil {
 			return err
 		}
+		if sizeOf(s.repo()) > s.limits.disk() {
+			return s.limits.tooLarge(req.URL.String())
+		}
 		s.network = []string{"GIT_ALLOW_PROTOCOL="} // from here on
 		found, err := s.survey(ctx, commit)
 		if err != nil {
@@ -97,8 +100,11 @@ func (f *Fetcher) Resolve(ctx context.Context, req GitRequest) (Commit, error) {
 	return commit, err
 }
 
-// ErrNoRef tells that a repository does not have what was asked for.
-var ErrNoRef = errors.New("the repository has no such branch, tag or commit")
+// The conditions of a repository that callers tell apart.
+var (
+	ErrNoRef  = errors.New("the repository has no such branch, tag or commit")
+	ErrDenied = errors.New("the repository is not there, or wants other credentials")
+)
 
 // A session is one fetch from one repository.
 type session struct {
@@ -138,6 +144,9 @@ func (f *Fetcher) session(ctx context.Context, req GitRequest, do func(context.C
 		return fmt.Errorf("fetch %s: %w", name, err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if dir, err = filepath.Abs(dir); err != nil {
+		return fmt.Errorf("fetch %s: %w", name, err)
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limits.Time, limits.tooSlow(name))
 	defer cancel()
 	ctx, over := context.WithCancelCause(ctx)
@@ -165,6 +174,7 @@ func (f *Fetcher) session(ctx context.Context, req GitRequest, do func(context.C
 
 // explain makes the error of a session. What the network was refused says more than what git made of it.
 func (s *session) explain(ctx context.Context, url string, err, why error, secrets []string) error {
+	err = s.plainer(url, err)
 	limit, isLimit := errors.AsType[*LimitError](err)
 	switch {
 	case context.Cause(ctx) != nil:
@@ -172,27 +182,40 @@ func (s *session) explain(ctx context.Context, url string, err, why error, secre
 		return &LimitError{url, limit.Text}
 	case errors.Is(err, ErrNoRef):
 		return fmt.Errorf("fetch %s: %w", url, ErrNoRef)
+	case errors.Is(err, ErrDenied):
+		return fmt.Errorf("fetch %s: %w", url, ErrDenied)
 	case why != nil:
 		if stalled, ok := errors.AsType[*LimitError](why); ok {
 			return stalled
 		}
 		return fail(ctx, url, why, secrets)
 	}
-	return fail(ctx, url, plainer(err), secrets)
+	return fail(ctx, url, err, secrets)
 }
 
-// plainer says in our words what git says of credentials and keys.
-func plainer(err error) error {
+// plainer says in our words what git says.
+func (s *session) plainer(url string, err error) error {
 	git, ok := errors.AsType[*gitError](err)
-	for said, means := range map[string]string{
-		"could not read Username":       "the repository is not there, or wants other credentials",
-		"could not read Password":       "the repository is not there, or wants other credentials",
-		"Authentication failed":         "the repository is not there, or wants other credentials",
-		"Permission denied (":           "the server does not know the ssh key",
-		"Host key verification failed.": "the server's host key is not the one in the operator's file of known hosts",
+	if !ok {
+		return err
+	}
+	if git.verb == "fetch" && sizeOf(s.repo()) >= s.limits.Archive { // the kernel was faster than our watch: see start
+		return s.limits.tooLarge(url)
+	}
+	for _, c := range []struct {
+		said  string
+		means error
+	}{
+		{"Host key verification failed.", errors.New("the server's host key is not the one in the operator's file of known hosts")},
+		{"could not read Username", ErrDenied},
+		{"could not read Password", ErrDenied},
+		{"Authentication failed", ErrDenied},
+		{"Permission denied (", ErrDenied},
+		{"Repository not found", ErrDenied},
+		{"/' not found", ErrDenied},
 	} {
-		if ok && strings.Contains(git.said, said) {
-			return errors.New(means)
+		if strings.Contains(git.said, c.said) {
+			return c.means
 		}
 	}
 	return err
@@ -213,7 +236,12 @@ func (s *session) connect(ctx context.Context, u GitURL, creds Credentials, over
 	}
 	s.network = []string{"GIT_ALLOW_PROTOCOL=https", "https_proxy=" + p.address(), "no_proxy="}
 	if s.fetcher.CAFile != "" {
-		s.network = append(s.network, "GIT_SSL_CAINFO="+s.fetcher.CAFile)
+		ca, err := filepath.Abs(s.fetcher.CAFile)
+		if err != nil {
+			p.stop()
+			return nil, nil, err
+		}
+		s.network = append(s.network, "GIT_SSL_CAINFO="+ca)
 	}
 	if creds.Password != "" {
 		askpass := filepath.Join(s.dir, askpassName)

@@ -75,7 +75,7 @@ func TestGit(t *testing.T) {
 		}
 	}
 	_, _, err := get(t, f, GitRequest{URL: gitURL(t, server.URL+"/absent.git")})
-	wantLine(t, err, "not found")
+	wantLine(t, err, "the repository is not there")
 }
 
 func TestGitCredentials(t *testing.T) {

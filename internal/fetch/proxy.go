@@ -32,6 +32,7 @@ type proxy struct {
 	work     sync.WaitGroup
 	came     atomic.Int64
 	mu       sync.Mutex
+	stopped  bool
 	cause    error // why a connection was not made, or ended
 }
 
@@ -50,6 +51,9 @@ func startProxy(ctx context.Context, f *Fetcher, url string, limits Limits, over
 
 // stop ends all connections and returns when nothing of the proxy runs.
 func (p *proxy) stop() {
+	p.mu.Lock()
+	p.stopped = true
+	p.mu.Unlock()
 	p.cancel()
 	_ = p.server.Close()
 	p.work.Wait()
@@ -78,7 +82,22 @@ func (p *proxy) because(err error) {
 	}
 }
 
+// begin counts a request that stop waits for.
+func (p *proxy) begin() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.stopped {
+		p.work.Add(1)
+	}
+	return !p.stopped
+}
+
 func (p *proxy) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	if !p.begin() {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	defer p.work.Done()
 	if req.Method == http.MethodConnect {
 		req.Header.Set("Authorization", req.Header.Get("Proxy-Authorization"))
 	}
@@ -104,8 +123,6 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 
 // connect makes one connection for git and carries it until an end closes it.
 func (p *proxy) connect(w http.ResponseWriter, req *http.Request) {
-	p.work.Add(1)
-	defer p.work.Done()
 	far, err := p.fetcher.Dialer.DialContext(p.ctx, "tcp", req.Host)
 	if err != nil {
 		p.because(err)

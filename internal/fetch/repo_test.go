@@ -103,6 +103,12 @@ func fetcher(t testing.TB, ca string) *Fetcher {
 		if left, err := os.ReadDir(f.Dir); len(left) != 0 || err != nil {
 			t.Errorf("%v is left, %v", left, err)
 		}
+		processes, _ := filepath.Glob("/proc/[0-9]*/environ")
+		for _, p := range processes {
+			if b, err := os.ReadFile(p); err == nil && strings.Contains(string(b), f.Dir) {
+				t.Errorf("process %s is left: %q", p, b)
+			}
+		}
 	})
 	return f
 }

@@ -96,6 +96,9 @@ func uploadPack(ctx context.Context, ch ssh.NewChannel, repo string) {
 func TestGitBySSH(t *testing.T) {
 	r := newRepo(t)
 	want := r.commit("main", r.app("1"))
+	random := make([]byte, 4<<20)
+	rand.Read(random)
+	r.commit("big", r.tree("100644 blob "+r.blob(string(random))+"\tbig"))
 	_, host := newKey(t)
 	_, otherHost := newKey(t)
 	key, client := newKey(t)
@@ -123,8 +126,8 @@ func TestGitBySSH(t *testing.T) {
 		{"no known hosts", "", allow("127.0.0.1/32"), key, "fetches nothing by ssh"},
 		{"another host key", known(knownhosts.Line([]string{"git.test:" + port}, otherHost.PublicKey())), allow("127.0.0.1/32"), key, "host key is not the one"},
 		{"an unknown host", known(""), allow("127.0.0.1/32"), key, "host key is not the one"},
-		{"another key", right, allow("127.0.0.1/32"), otherKey, "does not know the ssh key"},
-		{"no key", right, allow("127.0.0.1/32"), nil, "does not know the ssh key"},
+		{"another key", right, allow("127.0.0.1/32"), otherKey, "wants other credentials"},
+		{"no key", right, allow("127.0.0.1/32"), nil, "wants other credentials"},
 		{"no PEM", right, allow("127.0.0.1/32"), []byte(canary), "not a private key"},
 		{"loopback", right, Dialer{}, key, `"git.test" is at 127.0.0.1, a loopback address`},
 	} {
@@ -138,4 +141,7 @@ func TestGitBySSH(t *testing.T) {
 			t.Errorf("%s: %s, %v, %v", c.name, commit, files, err)
 		}
 	}
+	f.KnownHosts, f.Dialer.Allow = right, allow("127.0.0.1/32").Allow
+	_, _, err = get(t, f, GitRequest{URL: url, Ref: "big", Credentials: Credentials{Key: key}, Limits: Limits{Archive: 1 << 20}})
+	wantLine(t, err, "more than 1048576 bytes come, the limit")
 }

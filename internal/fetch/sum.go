@@ -3,6 +3,7 @@ package fetch
 import (
 	"encoding/hex"
 	"fmt"
+	"net/http"
 	"strings"
 )
 
@@ -44,4 +45,14 @@ func (e *LimitError) Error() string {
 		return "source: " + e.Text
 	}
 	return "fetch " + e.URL + ": " + e.Text
+}
+
+// A StatusError tells what a server answers instead of a tarball.
+type StatusError struct {
+	URL  string
+	Code int
+}
+
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("fetch %s: the server answers %d %s", e.URL, e.Code, http.StatusText(e.Code))
 }

@@ -68,7 +68,7 @@ func (f *Fetcher) download(ctx context.Context, u TarballURL, limits Limits, w i
 	defer resp.Body.Close()
 	alive()
 	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("the server answers %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+		return "", &StatusError{u.String(), resp.StatusCode}
 	}
 	if resp.ContentLength > limits.Archive {
 		return "", &LimitError{u.String(), fmt.Sprintf("it has %d bytes, the limit is %d", resp.ContentLength, limits.Archive)}
