@@ -155,9 +155,11 @@ func TestGitReachesPublicAddressesOnly(t *testing.T) {
 	r := newRepo(t)
 	r.commit("main", r.app("1"))
 	h := backend(t, filepath.Dir(r.dir))
+	plain := httptest.NewServer(h) // would serve it
+	t.Cleanup(plain.Close)
 	server, ca := serveTLS(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		for prefix, to := range map[string]string{
-			"/loopback": "https://127.0.0.2/app.git", "/metadata": "https://169.254.169.254/app.git", "/plain": "http://127.0.0.1:1/app.git", "/file": "file://" + r.dir,
+			"/loopback": "https://127.0.0.2/app.git", "/metadata": "https://169.254.169.254/app.git", "/plain": plain.URL + "/app.git", "/file": "file://" + r.dir,
 		} {
 			if rest, ok := strings.CutPrefix(req.URL.Path, prefix); ok {
 				http.Redirect(w, req, to+rest+"?"+req.URL.RawQuery, http.StatusMovedPermanently)

@@ -3,7 +3,6 @@ package fetch
 import (
 	"context"
 	"encoding/pem"
-	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -85,9 +84,4 @@ func nameServer(t testing.TB, answers ...string) *net.Resolver {
 		var d net.Dialer
 		return d.DialContext(ctx, "udp4", conn.LocalAddr().String())
 	}}
-}
-
-// text serves a text.
-func text(format string, args ...any) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, format, args...) }
 }

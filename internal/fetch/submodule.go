@@ -168,7 +168,8 @@ func (g GitURL) relative(s string) (GitURL, error) {
 	if !strings.HasPrefix(s, "./") && !strings.HasPrefix(s, "../") {
 		return ParseGitURL(s)
 	}
-	head, path, sep := g.text, "", ":" // host:path
+	var head, path string
+	sep := ":" // of host:path
 	if i := strings.Index(g.text, "://"); i >= 0 {
 		sep = "/"
 		i += len("://")
