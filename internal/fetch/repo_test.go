@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/slipway-build/slipway/internal/source"
 )
 
@@ -20,7 +22,7 @@ func TestMain(m *testing.M) {
 	if IsAskpass(os.Args, os.Environ()) {
 		os.Exit(Askpass(context.Background(), os.Args, os.Environ(), os.Stdout))
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // repo is a repository of the test's own.

@@ -67,7 +67,7 @@ func TestSubmodules(t *testing.T) {
 		wantLine(t, err, want)
 	}
 	small := req("main")
-	for limit, ok := range map[int]bool{7: false, 8: false, 9: true} { // of all together
+	for limit, ok := range map[int]bool{8: false, 9: true} { // of all together
 		small.Limits.Files = limit
 		_, _, err = get(t, f, small)
 		if _, is := errors.AsType[*LimitError](err); is == ok {
