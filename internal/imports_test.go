@@ -71,6 +71,7 @@ func allowed() map[string][]string {
 		"internal/service":   {"internal/build", "internal/logs", "internal/store", "internal/work"},
 		"internal/work":      {"builder", "builder/cnb", "internal/build", "internal/container", "internal/image", "internal/platform", "internal/transcript"},
 		"internal/registry":  {},
+		"internal/fetch":     {},
 
 		"internal/transcript": {"builder", "internal/platform"},
 
