@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/slipway-build/slipway/internal/child"
 )
 
 // A registry on this machine. Its cmd is nil where it is not ours.
@@ -46,8 +48,8 @@ func startRegistry(ctx context.Context, host, dir string) (*registry, error) {
 		return nil, err
 	}
 	r := &registry{host: fmt.Sprintf("localhost:%d", port), cmd: exec.Command(bin, "serve", config)}
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if err := r.cmd.Start(); err != nil {
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := child.Start(r.cmd); err != nil {
 		return nil, err
 	}
 	return r, r.wait(ctx)

@@ -47,13 +47,14 @@ func allowed() map[string][]string {
 		"internal/lifecycle":                     {"builder/cnb"},
 		"internal/lifecycle/mklifecycle":         {"internal/image", "internal/lifecycle"},
 		"internal/layerstore":                    {"builder/cnb"},
+		"internal/child":                         {},
 		"internal/rootfs":                        {},
 		"internal/source":                        {"builder/cnb"},
 		"internal/cloud":                         {},
 		"internal/image":                         {"builder/cnb", "internal/cloud", "internal/layerstore"},
 		"internal/cache":                         {"builder/cnb", "internal/image", "internal/layerstore"},
 		"internal/agent/wire":                    {},
-		"internal/agent":                         {"builder", "builder/cnb", "internal/agent/wire", "internal/layerstore", "internal/source"},
+		"internal/agent":                         {"builder", "builder/cnb", "internal/agent/wire", "internal/child", "internal/layerstore", "internal/source"},
 		// platform.Open chooses and opens the runtime, for the command line and the workers alike; the rest of the
 		// package knows the seam only.
 		"internal/platform": {
@@ -67,17 +68,17 @@ func allowed() map[string][]string {
 		"internal/secret":    {},
 		"internal/store":     {"internal/build", "internal/secret"},
 		"internal/logs":      {"internal/build"},
-		"internal/gitserver": {"internal/build"},
+		"internal/gitserver": {"internal/build", "internal/child"},
 		"internal/service":   {"internal/build", "internal/logs", "internal/store", "internal/work"},
 		"internal/work":      {"builder", "builder/cnb", "internal/build", "internal/container", "internal/image", "internal/platform", "internal/transcript"},
 		"internal/registry":  {},
-		"internal/fetch":     {},
+		"internal/fetch":     {"internal/child"},
 
 		"internal/transcript": {"builder", "internal/platform"},
 
 		"conformance":   {}, // looks at any lifecycle, from outside
 		"parity":        {}, // knows lifecycles by their command line only
-		"bench":         {"internal/container", "internal/container/docker", "internal/container/oci", "internal/image", "internal/layerstore", "internal/platform"},
+		"bench":         {"internal/child", "internal/container", "internal/container/docker", "internal/container/oci", "internal/image", "internal/layerstore", "internal/platform"},
 		"cmd/launcher":  {"builder/launch"},
 		"cmd/lifecycle": {"builder", "builder/cnb", "internal/agent", "internal/cache", "internal/container/docker", "internal/image", "internal/layerstore"},
 		"cmd/slipway": {

@@ -8,11 +8,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/slipway-build/slipway/internal/child"
 )
 
 // StartCollector starts binary (the lifecycle binary) as a collector beside this process, which must be root: a child
@@ -51,8 +52,7 @@ type helper struct {
 	err    error
 }
 
-// start runs the child from a thread of its own that lives as long as the child: the kernel ends the child when the
-// thread that made it dies, not when the process does.
+// start starts the child and waits for it in the background.
 func (p *helper) start(binary string) (stdin io.WriteCloser, stdout io.ReadCloser, err error) {
 	childIn, ourOut, err := os.Pipe()
 	if err != nil {
@@ -66,24 +66,18 @@ func (p *helper) start(binary string) (stdin io.WriteCloser, stdout io.ReadClose
 	p.cmd.Env, p.cmd.Dir = []string{}, "/"
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = childIn, childOut, &p.stderr
 	p.cmd.WaitDelay = time.Second
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC}
-	started := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := p.cmd.Start()
-		started <- err
-		if err == nil {
-			p.err = p.cmd.Wait()
-		}
-		close(p.exited)
-	}()
-	err = <-started
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC}
+	err = child.Start(p.cmd)
 	_ = childIn.Close()
 	_ = childOut.Close()
 	if err != nil {
+		close(p.exited)
 		return nil, nil, errors.Join(err, ourIn.Close(), ourOut.Close())
 	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.exited)
+	}()
 	return ourOut, ourIn, nil
 }
 

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/internal/child"
 )
 
 // settings are given to every git by argument. No other configuration is read: see environment.
@@ -57,7 +59,7 @@ func (s *session) git(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, s.binary, append(argv, args...)...)
 	cmd.Dir = s.dir
 	cmd.Env = append(s.environment(), s.network...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 3 * time.Second
 	return cmd
@@ -78,7 +80,7 @@ func (s *session) environment() []string {
 
 // start starts a git within its memory and file size. It is limited before it has read anything of a server.
 func (s *session) start(cmd *exec.Cmd) error {
-	if err := cmd.Start(); err != nil {
+	if err := child.Start(cmd); err != nil {
 		return fmt.Errorf("start git: %w", err)
 	}
 	for what, l := range map[int]int64{unix.RLIMIT_CORE: 0, unix.RLIMIT_DATA: s.limits.Memory, unix.RLIMIT_FSIZE: s.limits.disk()} {

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/slipway-build/slipway/internal/child"
 )
 
 // Limits bound what a client may make us do. A zero field is the default.
@@ -74,7 +76,7 @@ func (p *Push) survey(ctx context.Context, commit Hash) error {
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
 	if err == nil {
-		err = cmd.Start()
+		err = child.Start(cmd)
 	}
 	if err != nil {
 		return fmt.Errorf("look at the tree of %s: %w", commit.Short(), err)

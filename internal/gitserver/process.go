@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/internal/child"
 )
 
 // settings are given to every git by argument, so that they hold whatever a repository's own file says and change with
@@ -53,7 +55,7 @@ func settings(hooks string) []string {
 }
 
 // command is git in a repository: with our settings, an environment that holds nothing of ours, and a process group of
-// its own that ends with ctx and, as far as the kernel can do that, with us. A group is first asked to end, so that
+// its own that ends with ctx; see child.Start. A group is first asked to end, so that
 // receive-pack removes its quarantine.
 func (r *Repos) command(ctx context.Context, repo string, args ...string) *exec.Cmd {
 	var argv []string
@@ -63,7 +65,7 @@ func (r *Repos) command(ctx context.Context, repo string, args ...string) *exec.
 	cmd := exec.CommandContext(ctx, r.git, append(argv, args...)...)
 	cmd.Dir = repo
 	cmd.Env = r.environment(repo)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = killAfter
 	return cmd
@@ -119,7 +121,7 @@ func (r *Repos) run(ctx context.Context, repo string, args ...string) (string, e
 func runCommand(cmd *exec.Cmd) (string, error) {
 	var out, stderr tail
 	cmd.Stdout, cmd.Stderr = &out, &stderr
-	if err := cmd.Start(); err != nil {
+	if err := child.Start(cmd); err != nil {
 		return "", fmt.Errorf("start git: %w", err)
 	}
 	if err := wait(cmd); err != nil {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/child"
 )
 
 // A Push is a push whose objects are in quarantine: nothing of it is in the repository yet. It is valid until
@@ -80,7 +81,7 @@ func (p *Push) Archive(ctx context.Context, commit Hash) (io.ReadCloser, error) 
 	cmd.Stderr = &a.stderr
 	out, err := cmd.StdoutPipe()
 	if err == nil {
-		err = cmd.Start()
+		err = child.Start(cmd)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("archive %s: %w", commit.Short(), err)

@@ -16,6 +16,7 @@ import (
 	"unicode"
 
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/child"
 )
 
 // A session is one push, whatever it came over: what the client said first, the rest of what it says, and where to
@@ -186,7 +187,7 @@ func (h *Handler) launch(ctx context.Context, app build.ID, l Limits) (*receiver
 		g.stdout, err = g.cmd.StdoutPipe()
 	}
 	if err == nil {
-		err = g.cmd.Start()
+		err = child.Start(g.cmd)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start git: %w", err), door.close())
@@ -343,7 +344,7 @@ func stream(cmd *exec.Cmd, in io.Reader, out io.Writer) error {
 	cmd.Stdin, cmd.Stderr = in, &stderr
 	stdout, err := cmd.StdoutPipe()
 	if err == nil {
-		err = cmd.Start()
+		err = child.Start(cmd)
 	}
 	if err != nil {
 		return fmt.Errorf("start git: %w", err)
