@@ -25,11 +25,13 @@ func Start(cmd *exec.Cmd) error {
 // parent is the thread that starts children. Nobody waits for it: it ends with the process.
 var parent = sync.OnceValue(func() chan<- func() {
 	work := make(chan func())
-	go func() {
-		runtime.LockOSThread()
-		for f := range work {
-			f()
-		}
-	}()
+	go serve(work)
 	return work
 })
+
+func serve(work <-chan func()) {
+	runtime.LockOSThread()
+	for f := range work {
+		f()
+	}
+}

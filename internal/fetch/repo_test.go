@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	if IsAskpass(os.Args, os.Environ()) {
 		os.Exit(Askpass(context.Background(), os.Args, os.Environ(), os.Stdout))
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/slipway-build/slipway/internal/child.serve")) // it ends with the process
 }
 
 // repo is a repository of the test's own.
