@@ -2,10 +2,14 @@
 package child
 
 import (
+	"bytes"
+	"errors"
 	"os/exec"
 	"runtime"
 	"sync"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Start starts cmd, which the kernel kills when this process ends. The kernel takes the thread that started it for its
@@ -34,4 +38,42 @@ func serve(work <-chan func()) {
 	for f := range work {
 		f()
 	}
+}
+
+// Wait waits for a started cmd, which leads a process group of its own (Setpgid), and kills what it left running of
+// that. The group is killed before its leader is reaped: until then the number cannot belong to anybody else.
+func Wait(cmd *exec.Cmd) error {
+	for {
+		err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			break // ended, or not ours to wait for: Wait tells
+		}
+	}
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	return cmd.Wait()
+}
+
+// A Tail keeps the last 64 KiB of what is written to it. Safe for concurrent use.
+type Tail struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+const maxTail = 64 << 10
+
+func (t *Tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.b = append(t.b, p[max(0, len(p)-maxTail):]...)
+	if over := len(t.b) - maxTail; over > 0 {
+		t.b = bytes.Clone(t.b[over:])
+	}
+	return len(p), nil
+}
+
+// String is what was kept.
+func (t *Tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.b)
 }

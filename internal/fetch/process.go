@@ -1,7 +1,6 @@
 package fetch
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -88,7 +86,7 @@ func (s *session) start(cmd *exec.Cmd) error {
 		// ESRCH: it ended already.
 		if err := unix.Prlimit(cmd.Process.Pid, what, &limit, nil); err != nil && !errors.Is(err, unix.ESRCH) {
 			_ = cmd.Cancel()
-			return errors.Join(fmt.Errorf("limit git: %w", err), wait(cmd))
+			return errors.Join(fmt.Errorf("limit git: %w", err), child.Wait(cmd))
 		}
 	}
 	return nil
@@ -96,7 +94,7 @@ func (s *session) start(cmd *exec.Cmd) error {
 
 // run runs a git that prints little, and returns what it printed.
 func (s *session) run(ctx context.Context, args ...string) (string, error) {
-	var out tail
+	var out child.Tail
 	err := s.pipe(ctx, &out, args...)
 	return strings.TrimSuffix(out.String(), "\n"), err
 }
@@ -104,28 +102,15 @@ func (s *session) run(ctx context.Context, args ...string) (string, error) {
 // pipe runs a git that prints to w.
 func (s *session) pipe(ctx context.Context, w io.Writer, args ...string) error {
 	cmd := s.git(ctx, args...)
-	var stderr tail
+	var stderr child.Tail
 	cmd.Stdout, cmd.Stderr = w, &stderr
 	if err := s.start(cmd); err != nil {
 		return err
 	}
-	if err := wait(cmd); err != nil {
+	if err := child.Wait(cmd); err != nil {
 		return &gitError{verb: args[0], said: stderr.String(), err: err}
 	}
 	return nil
-}
-
-// wait waits for a started git and ends what it left running. The group is killed before its leader is reaped: until
-// then the number cannot belong to anybody else.
-func wait(cmd *exec.Cmd) error {
-	for {
-		err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if !errors.Is(err, unix.EINTR) {
-			break // ended, or not ours to wait for: Wait tells
-		}
-	}
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-	return cmd.Wait()
 }
 
 // A gitError is a git that failed. What it said is a server's text in part.
@@ -154,27 +139,3 @@ func (e *gitError) Error() string {
 }
 
 func (e *gitError) Unwrap() error { return e.err }
-
-// A tail keeps the last bytes of what is written to it. Safe for concurrent use.
-type tail struct {
-	mu sync.Mutex
-	b  []byte
-}
-
-const maxTail = 64 << 10
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.b = append(t.b, p[max(0, len(p)-maxTail):]...)
-	if over := len(t.b) - maxTail; over > 0 {
-		t.b = bytes.Clone(t.b[over:])
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.b)
-}

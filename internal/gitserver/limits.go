@@ -72,7 +72,7 @@ func (p *Push) survey(ctx context.Context, commit Hash) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	cmd := p.git(ctx, "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", string(commit))
-	var stderr tail
+	var stderr child.Tail
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
 	if err == nil {
@@ -86,7 +86,7 @@ func (p *Push) survey(ctx context.Context, commit Hash) error {
 	if verdict != nil {
 		cancel()
 	}
-	if err := wait(cmd); err != nil && verdict == nil {
+	if err := child.Wait(cmd); err != nil && verdict == nil {
 		return fmt.Errorf("look at the tree of %s: %w", commit.Short(), &gitError{"ls-tree", stderr.String(), err})
 	}
 	return verdict

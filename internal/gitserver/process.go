@@ -1,7 +1,6 @@
 package gitserver
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -88,19 +86,6 @@ func (r *Repos) environment(repo string) []string {
 	}
 }
 
-// wait waits for a started git and ends what it left running. The group is killed before its leader is reaped: until
-// then the number cannot belong to anybody else.
-func wait(cmd *exec.Cmd) error {
-	for {
-		err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if !errors.Is(err, unix.EINTR) {
-			break // ended, or not ours to wait for: Wait tells
-		}
-	}
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-	return cmd.Wait()
-}
-
 // confine bounds what a git that reads a client's bytes may use. It is called before the first of those bytes is
 // written to it, and holds for its children too.
 func confine(pid int, memory, file int64) error {
@@ -119,12 +104,12 @@ func (r *Repos) run(ctx context.Context, repo string, args ...string) (string, e
 }
 
 func runCommand(cmd *exec.Cmd) (string, error) {
-	var out, stderr tail
+	var out, stderr child.Tail
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	if err := child.Start(cmd); err != nil {
 		return "", fmt.Errorf("start git: %w", err)
 	}
-	if err := wait(cmd); err != nil {
+	if err := child.Wait(cmd); err != nil {
 		return "", &gitError{verb: verbOf(cmd.Args), stderr: stderr.String(), err: err}
 	}
 	return strings.TrimSuffix(out.String(), "\n"), nil
@@ -162,28 +147,4 @@ func (e *gitError) Unwrap() error { return e.err }
 func exited(err error, status int) bool {
 	e, ok := errors.AsType[*exec.ExitError](err)
 	return ok && e.ExitCode() == status
-}
-
-// A tail keeps the last bytes of what is written to it. Safe for concurrent use.
-type tail struct {
-	mu sync.Mutex
-	b  []byte
-}
-
-const maxTail = 64 << 10
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.b = append(t.b, p[max(0, len(p)-maxTail):]...)
-	if over := len(t.b) - maxTail; over > 0 {
-		t.b = bytes.Clone(t.b[over:])
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.b)
 }

@@ -94,7 +94,7 @@ func (p *Push) Archive(ctx context.Context, commit Hash) (io.ReadCloser, error) 
 type archive struct {
 	cmd    *exec.Cmd
 	out    io.ReadCloser
-	stderr tail
+	stderr child.Tail
 	err    error // of the end, once there was one
 	ended  bool
 }
@@ -116,7 +116,7 @@ func (a *archive) Read(b []byte) (int, error) {
 
 func (a *archive) end() {
 	a.ended = true
-	if err := wait(a.cmd); err != nil {
+	if err := child.Wait(a.cmd); err != nil {
 		a.err = &gitError{verb: "archive", stderr: a.stderr.String(), err: err}
 	}
 }

@@ -132,7 +132,7 @@ func (h *Handler) receive(ctx context.Context, s *session) error {
 	go func() { hooked <- h.admit(ctx, g.door, s) }()
 
 	reported, relayErr := s.head.relay(s.out, g.stdout, &s.cut, s.reason)
-	gitErr := wait(g.cmd)
+	gitErr := child.Wait(g.cmd)
 	s.killed = gitErr != nil
 	cause := context.Cause(ctx)
 	cancel(errEnded)
@@ -167,7 +167,7 @@ type receiver struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
 	stdout io.Reader
-	stderr tail
+	stderr child.Tail
 	door   *door
 }
 
@@ -194,7 +194,7 @@ func (h *Handler) launch(ctx context.Context, app build.ID, l Limits) (*receiver
 	}
 	if err := confine(g.cmd.Process.Pid, l.Memory, 2*l.Pack+(64<<20)); err != nil {
 		_ = g.cmd.Process.Kill()
-		return nil, errors.Join(err, wait(g.cmd), door.close())
+		return nil, errors.Join(err, child.Wait(g.cmd), door.close())
 	}
 	return g, nil
 }
@@ -340,7 +340,7 @@ func (h *Handler) moves(ctx context.Context, s *session) (moves []error) {
 
 // stream runs a git and sends on what it says.
 func stream(cmd *exec.Cmd, in io.Reader, out io.Writer) error {
-	var stderr tail
+	var stderr child.Tail
 	cmd.Stdin, cmd.Stderr = in, &stderr
 	stdout, err := cmd.StdoutPipe()
 	if err == nil {
@@ -350,7 +350,7 @@ func stream(cmd *exec.Cmd, in io.Reader, out io.Writer) error {
 		return fmt.Errorf("start git: %w", err)
 	}
 	_, copyErr := io.Copy(out, stdout)
-	if err := wait(cmd); err != nil {
+	if err := child.Wait(cmd); err != nil {
 		return &gitError{verbOf(cmd.Args), stderr.String(), err}
 	}
 	return copyErr

@@ -78,18 +78,18 @@ func (rp *repository) mark(keep func(repo, digest string) bool) (marks, error) {
 	if err != nil {
 		return m, err
 	}
-	var roots, todo []digest.Digest
+	var roots, unvisited []digest.Digest
 	for _, d := range index.Manifests {
 		if subject := d.Annotations[types.AnnotReferrerSubject]; subject != "" {
 			m.lists[d.Digest] = digest.Digest(subject)
 		} else if d.Annotations[types.AnnotRefName] != "" {
 			roots = append(roots, d.Digest)
 		}
-		todo = append(todo, d.Digest)
+		unvisited = append(unvisited, d.Digest)
 	}
-	for len(todo) > 0 {
-		d := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
+	for len(unvisited) > 0 {
+		d := unvisited[len(unvisited)-1]
+		unvisited = unvisited[:len(unvisited)-1]
 		if _, seen := m.known[d]; seen || d.Validate() != nil {
 			continue
 		}
@@ -98,7 +98,7 @@ func (rp *repository) mark(keep func(repo, digest string) bool) (marks, error) {
 			return m, err
 		}
 		m.known[d] = c
-		todo = append(todo, c.children()...)
+		unvisited = append(unvisited, c.children()...)
 		if _, list := m.lists[d]; !list && (young || keep(rp.name, string(d))) {
 			roots = append(roots, d)
 		}
