@@ -1,33 +1,28 @@
 package main
 
 import (
-	"math"
+	"errors"
 	"path"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/slipway-build/slipway/internal/platform"
+	"github.com/slipway-build/slipway/internal/transcript"
 )
 
-// parseSize reads "512m", "2GiB", "1073741824" as docker does: k, m, g and t count in 1024s.
+// parseSize reads a flag that is a size, such as 512m. None is 0.
 func parseSize(flag, s string) (int64, error) {
 	if s == "" {
 		return 0, nil
 	}
-	t := strings.ToLower(strings.TrimSpace(s))
-	t = strings.TrimSuffix(strings.TrimSuffix(t, "b"), "i")
-	shift := 0
-	if t != "" {
-		if i := strings.IndexByte("kmgt", t[len(t)-1]); i >= 0 {
-			shift, t = 10*(i+1), t[:len(t)-1]
-		}
+	n, err := transcript.ParseBytes(s)
+	if err == nil && n == 0 {
+		err = errors.New("want a size such as 512m or 2g")
 	}
-	n, err := strconv.ParseFloat(strings.TrimSpace(t), 64)
-	if err != nil || !(n > 0) || n*float64(int64(1)<<shift) > math.MaxInt64/2 {
-		return 0, usagef("--%s %s: want a size such as 512m or 2g", flag, s)
+	if err != nil {
+		return 0, usagef("--%s %s: %w", flag, s, err)
 	}
-	return int64(n * float64(int64(1)<<shift)), nil
+	return n, nil
 }
 
 // parseVolume reads --volume SOURCE:TARGET[:ro|rw]; read-only is the default, as in pack.

@@ -18,10 +18,10 @@ import (
 // TestPushByDigest pushes as a worker to the service's own registry, which lets workers move no tag; the service does.
 func TestPushByDigest(t *testing.T) {
 	r, err := registry.Open(t.Context(), registry.Options{Dir: t.TempDir(), Authorize: func(_ context.Context, a registry.Access) error {
-		if a.Token != "worker" {
+		switch {
+		case a.Token != "worker" && a.Token != "owner":
 			return registry.ErrUnauthenticated
-		}
-		if a.Tag != "" {
+		case a.Token == "worker" && a.Tag != "":
 			return registry.ErrDenied
 		}
 		return nil
@@ -66,5 +66,20 @@ func TestPushByDigest(t *testing.T) {
 	sameImage(t, got, app)
 	if err := validate.Image(got); err != nil {
 		t.Error(err)
+	}
+	if err := g.Tag(t.Context(), ref(t, host+"/apps/web:v2"), digestOf.String()); err == nil {
+		t.Error("a worker moved a tag")
+	}
+	owner := client(t, image.RegistryOptions{Env: []string{`CNB_REGISTRY_AUTH={"` + host + `": "Bearer owner"}`}})
+	for range 2 {
+		if err := owner.Tag(t.Context(), ref(t, host+"/apps/web:v2"), digestOf.String()); err != nil {
+			t.Error(err)
+		}
+	}
+	if at, err := r.Resolve(t.Context(), "apps/web", "v2"); err != nil || at != digestOf.String() {
+		t.Errorf("v2 is %q, %v", at, err)
+	}
+	if err := owner.Tag(t.Context(), ref(t, host+"/apps/web:v3"), "sha256:"+strings.Repeat("0", 64)); !errors.Is(err, image.ErrNotFound) {
+		t.Errorf("a manifest that is not there: %v", err)
 	}
 }

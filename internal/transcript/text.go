@@ -1,7 +1,11 @@
 package transcript
 
 import (
+	"errors"
 	"fmt"
+	"math"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -17,6 +21,23 @@ func Bytes(n int64) string {
 		}
 	}
 	return fmt.Sprintf("%.1f %s", v, unit)
+}
+
+// ParseBytes reads "512m", "2GiB", "1073741824" as docker does: k, m, g and t count in 1024s.
+func ParseBytes(s string) (int64, error) {
+	t := strings.ToLower(strings.TrimSpace(s))
+	t = strings.TrimSuffix(strings.TrimSuffix(t, "b"), "i")
+	shift := 0
+	if t != "" {
+		if i := strings.IndexByte("kmgt", t[len(t)-1]); i >= 0 {
+			shift, t = 10*(i+1), t[:len(t)-1]
+		}
+	}
+	n, err := strconv.ParseFloat(strings.TrimSpace(t), 64)
+	if err != nil || !(n >= 0) || n*float64(int64(1)<<shift) > math.MaxInt64/2 {
+		return 0, errors.New("want a size such as 512m or 2g")
+	}
+	return int64(n * float64(int64(1)<<shift)), nil
 }
 
 // Duration is a duration for people.
