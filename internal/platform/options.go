@@ -121,7 +121,7 @@ type Volume struct {
 	ReadOnly       bool
 }
 
-// Limits bound the build container. A zero field is the default for a developer's machine: the host's
+// Limits bound the build and its container. A zero field is the default for a developer's machine: the host's
 // memory less a reserve, 4,096 processes, no time limit, 50 GiB of disk.
 type Limits struct {
 	Memory int64
@@ -129,6 +129,7 @@ type Limits struct {
 	PIDs   int64
 	Disk   int64
 	Time   time.Duration
+	Source int64 // bytes of the unpacked source; 0: package source's limit
 }
 
 // A UI receives what happens during a build. Its methods may be called from several goroutines.

@@ -139,10 +139,13 @@ func (j *job) openCollector(ctx context.Context, readable []string) (err error) 
 // openSource has the collector look at the source's descriptor, whose text it returns.
 func (j *job) openSource(ctx context.Context) ([]byte, error) {
 	project, descriptor, err := j.readProject(ctx)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = j.applyProject(project)
 	}
-	return descriptor, j.applyProject(project)
+	if err != nil {
+		return nil, j.badSource(ctx, err)
+	}
+	return descriptor, nil
 }
 
 func (j *job) directories() builder.Dirs {
@@ -159,8 +162,20 @@ func (j *job) directories() builder.Dirs {
 	return d
 }
 
-// findBuilder resolves the builder, reads its labels and makes sure that the engine has it.
+// findBuilder resolves the builder, and makes sure that the engine has it.
 func (j *job) findBuilder(ctx context.Context) error {
+	err := j.resolveBuilder(ctx)
+	if err != nil {
+		return err
+	}
+	if j.builder.EngineID, err = j.m.Bring(ctx, j.builder.Image); err != nil {
+		return fmt.Errorf("builder %s: %w", j.o.Builder, err)
+	}
+	return nil
+}
+
+// resolveBuilder finds the builder and reads its labels.
+func (j *job) resolveBuilder(ctx context.Context) error {
 	if j.o.Builder == "" {
 		return errors.New("no builder given: use --builder, a project.toml, or `slipway config default-builder NAME`")
 	}
@@ -185,9 +200,6 @@ func (j *job) findBuilder(ctx context.Context) error {
 		return err
 	}
 	j.builder = b
-	if b.EngineID, err = j.m.Bring(ctx, img); err != nil {
-		return fmt.Errorf("builder %s: %w", j.o.Builder, err)
-	}
 	return nil
 }
 

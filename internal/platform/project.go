@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/source"
@@ -192,15 +193,32 @@ func (j *job) readable() ([]string, error) {
 	return paths, nil
 }
 
+// A SourceError tells that the source is unfit: no archive, hostile, or larger than it may be.
+type SourceError struct {
+	Path string // Options.Source, which the text may name
+	Err  error
+}
+
+func (e *SourceError) Error() string { return e.Err.Error() }
+func (e *SourceError) Unwrap() error { return e.Err }
+
+// badSource blames the source, unless something else came between.
+func (j *job) badSource(ctx context.Context, err error) error {
+	if ctx.Err() != nil || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EIO) {
+		return err
+	}
+	return &SourceError{Path: j.o.Source, Err: err}
+}
+
 // unpack puts the source into the app's directory.
 func (j *job) unpack(ctx context.Context, descriptor []byte) error {
 	uid, gid := j.dirs.Owner()
 	res, err := j.collector.Source(ctx, source.Request{
 		Path: j.o.Source, Dest: j.dirs.Host(j.dirs.App), UID: uid, GID: gid,
-		Descriptor: descriptor, DescriptorPath: j.o.Descriptor,
+		Descriptor: descriptor, DescriptorPath: j.o.Descriptor, Limits: source.Limits{Bytes: j.o.Limits.Source},
 	})
 	if err != nil {
-		return err
+		return j.badSource(ctx, err)
 	}
 	if len(res.Skipped) > 0 {
 		j.warn("source: left out because they are no files: %q", res.Skipped)

@@ -47,7 +47,11 @@ func (s *Service) publish(ctx context.Context, r build.Release) error {
 		return fmt.Errorf("publish release %d: %w", r.Version, err)
 	}
 	if newest.Version == r.Version {
-		if err := s.tags.Tag(ctx, r.Repository, latestTag, r.Digest); err != nil {
+		credentials, err := s.credentials(ctx, r.App)
+		if err == nil {
+			err = s.tags.Tag(ctx, credentials, r.Repository, latestTag, r.Digest)
+		}
+		if err != nil {
 			return fmt.Errorf("publish release %d of %s: %w", r.Version, r.Repository, err)
 		}
 	}

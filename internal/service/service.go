@@ -17,17 +17,21 @@ import (
 	"github.com/slipway-build/slipway/internal/work"
 )
 
-// Config is what an operator decides. All fields are set.
+// Config is what an operator decides.
 type Config struct {
 	Builder  string        // of apps that name none
 	Registry string        // host that images go to, where an app names no repository
 	Lease    time.Duration // of a claim
 	Limits   build.Limits  // of apps that set none; no app goes beyond them
+
+	// Credential, if not nil, opens a repository to a claim and to nobody else; nil for one that is not ours to open.
+	Credential func(repository string, c work.Claim) *work.Credential
 }
 
-// A Tagger moves a tag of a repository to a manifest that is there. Doing it twice is no error.
+// A Tagger moves a tag of a repository to a manifest that is there, with the credentials that the repository's app has.
+// Doing it twice is no error.
 type Tagger interface {
-	Tag(ctx context.Context, repository, tag, digest string) error
+	Tag(ctx context.Context, credentials []work.Credential, repository, tag, digest string) error
 }
 
 // A Service is safe for concurrent use.
@@ -78,8 +82,8 @@ func (s *Service) queued() {
 }
 
 // Recover puts right what an earlier process left: it takes every running build from workers that cannot be alive, ends
-// builds whose push is gone, closes their logs, and gives releases the names that they still lack. It is called once,
-// before anything else.
+// builds whose push is gone, and closes their logs. It is called once, before anything else; what waits for a registry is
+// Run's.
 func (s *Service) Recover(ctx context.Context) error {
 	if _, err := s.store.Reap(ctx, true); err != nil {
 		return fmt.Errorf("take back builds of an earlier run: %w", err)
@@ -100,20 +104,20 @@ func (s *Service) Recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("close logs of an earlier run: %w", err)
 	}
-	return s.publishAll(ctx)
+	return nil
 }
 
 // Run takes builds back from workers that went silent, and gives releases the names that they could not get at once,
 // until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	for {
+		if err := s.look(ctx); err != nil && ctx.Err() == nil {
+			s.fault(err)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(s.config.Lease / 2):
-		}
-		if err := s.look(ctx); err != nil && ctx.Err() == nil {
-			s.fault(err)
 		}
 	}
 }

@@ -24,7 +24,7 @@ type tags struct {
 	fail error
 }
 
-func (t *tags) Tag(_ context.Context, repository, tag, digest string) error {
+func (t *tags) Tag(_ context.Context, _ []work.Credential, repository, tag, digest string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.fail == nil {
@@ -300,7 +300,7 @@ func TestAfterACrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.start()
-	if err := h.Recover(t.Context()); err != nil {
+	if err := errors.Join(h.Recover(t.Context()), h.look(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	if h.tags.at["registry.test/shop:latest"] != "sha256:1" {
@@ -342,7 +342,7 @@ func TestOlderNeverOverwrites(t *testing.T) {
 		}
 		h.finish(j, good(j, digest))
 	}
-	if err := h.Recover(t.Context()); err != nil {
+	if err := errors.Join(h.Recover(t.Context()), h.look(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	if got := h.tags.at["registry.test/shop:latest"]; got != "sha256:2" {

@@ -73,20 +73,30 @@ func (s *Service) job(ctx context.Context, b build.Build) (j *work.Job, secrets 
 		j.Bindings[name] = files
 		secrets = slices.AppendSeq(secrets, maps.Values(files))
 	}
-	more, err := s.credentials(ctx, app, j)
-	return j, append(secrets, more...), err
+	if j.Credentials, err = s.credentials(ctx, app.ID); err != nil {
+		return nil, nil, err
+	}
+	if s.config.Credential != nil {
+		if own := s.config.Credential(j.Image, j.Claim); own != nil {
+			j.Credentials = append(j.Credentials, *own)
+		}
+	}
+	for _, c := range j.Credentials {
+		secrets = append(secrets, c.Password)
+	}
+	return j, secrets, nil
 }
 
 // credentials are those of the app, and of the service where the app has none for a registry.
-func (s *Service) credentials(ctx context.Context, app build.App, j *work.Job) (secrets []string, err error) {
+func (s *Service) credentials(ctx context.Context, app build.ID) (out []work.Credential, err error) {
 	all := map[string]work.Credential{}
-	for _, owner := range []build.ID{"", app.ID} {
+	for _, owner := range []build.ID{"", app} {
 		kept, err := s.store.Secrets(ctx, owner, store.SecretRegistry)
 		if err != nil {
 			return nil, err
 		}
 		for host, text := range kept {
-			c := work.Credential{Registry: host}
+			var c work.Credential
 			if err := json.Unmarshal([]byte(text), &c); err != nil {
 				return nil, fmt.Errorf("credentials for registry %s: %w", host, err)
 			}
@@ -95,10 +105,9 @@ func (s *Service) credentials(ctx context.Context, app build.App, j *work.Job) (
 		}
 	}
 	for _, host := range slices.Sorted(maps.Keys(all)) {
-		j.Credentials = append(j.Credentials, all[host])
-		secrets = append(secrets, all[host].Password)
+		out = append(out, all[host])
 	}
-	return secrets, nil
+	return out, nil
 }
 
 // repository is where an app's images go.
@@ -225,7 +234,7 @@ func release(b build.Build, r *build.Result) *build.Release {
 	v := &build.Release{
 		Description: "Deploy " + short(b), Repository: r.Repository, Digest: r.Digest, Processes: r.Processes, State: build.ReleaseSucceeded,
 	}
-	if b.Trigger.Ref != "" {
+	if b.Trigger.Session { // else the ref has moved before
 		v.Ref, v.Old, v.New = b.Trigger.Ref, b.Trigger.Old, b.Trigger.New
 	}
 	return v

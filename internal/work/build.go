@@ -45,7 +45,7 @@ func (w *Worker) options(j *Job, source string, bindings map[string]string) plat
 	o.PreviousImage = j.Previous
 	o.Cache = platform.Cache{Key: j.CacheKey, Clear: j.NoCache}
 	o.Limits = platform.Limits{
-		Memory: j.Limits.Memory, CPUs: j.Limits.CPUs, PIDs: j.Limits.PIDs, Disk: j.Limits.Disk, Time: j.Limits.Time,
+		Memory: j.Limits.Memory, CPUs: j.Limits.CPUs, PIDs: j.Limits.PIDs, Disk: j.Limits.Disk, Time: j.Limits.Time, Source: j.Limits.Source,
 	}
 	return o
 }

@@ -32,7 +32,7 @@ func verdict(ctx context.Context, err error) Outcome {
 	if limit, ok := errors.AsType[*container.LimitError](err); ok {
 		return overLimit(f, limit)
 	}
-	for _, look := range []func(error, *build.Failure) bool{notDetected, buildpackFailed, badOutput, badChoice, registryFailed} {
+	for _, look := range []func(error, *build.Failure) bool{notDetected, buildpackFailed, badOutput, badChoice, registryFailed, badSource} {
 		if look(err, &f) {
 			return failed(f)
 		}
@@ -136,6 +136,16 @@ func registryFailed(err error, f *build.Failure) bool {
 		f.Blame, f.Next = build.BlamePlatform, "try again; if it stays, tell the operator"
 	}
 	return true
+}
+
+// badSource: what was handed in cannot be unpacked, or describes itself wrongly. Where it lies is nobody's business.
+func badSource(err error, f *build.Failure) bool {
+	e, ok := errors.AsType[*platform.SourceError](err)
+	if ok {
+		f.Blame, f.Code, f.Phase, f.Next = build.BlameApp, "source", string(platform.PhasePrepare), "mend the source and hand it in again"
+		f.Reason = strings.ReplaceAll(f.Reason, "source "+e.Path+": ", "source: ")
+	}
+	return ok
 }
 
 // maxReason bounds a line that goes into a record and to a pushing git.

@@ -38,6 +38,8 @@ func TestVerdict(t *testing.T) {
 		{&image.RegistryError{Reason: image.ReasonDenied, Host: "r", Err: errors.New("x")}, build.Failed, build.Failure{Blame: build.BlameApp, Code: "registry-denied"}},
 		{&image.RegistryError{Reason: image.ReasonDown, Host: "r", Err: errors.New("x")}, build.Failed, build.Failure{Blame: build.BlamePlatform, Code: "registry-down"}},
 		{&SourceError{Blame: build.BlamePlatform, Err: errors.New("gone")}, build.Failed, build.Failure{Blame: build.BlamePlatform, Code: "source", Phase: "prepare"}},
+		{fmt.Errorf("prepare: %w", &platform.SourceError{Path: "/data/sources/1", Err: errors.New("source /data/sources/1: no archive")}), build.Failed,
+			build.Failure{Blame: build.BlameApp, Code: "source", Phase: "prepare", Reason: "prepare: source: no archive"}},
 		{errors.New("a\nb"), build.Failed, build.Failure{Blame: build.BlamePlatform, Code: "platform", Reason: "a; b"}},
 		{errors.New(strings.Repeat("é", 5000)), build.Failed, build.Failure{Reason: strings.Repeat("é", 1000) + "..."}},
 	} {
