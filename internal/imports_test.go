@@ -73,6 +73,7 @@ func allowed() map[string][]string {
 		"internal/work":      {"builder", "builder/cnb", "internal/build", "internal/container", "internal/image", "internal/platform", "internal/transcript"},
 		"internal/registry":  {},
 		"internal/fetch":     {"internal/child"},
+		"internal/web":       {"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/logs", "internal/service", "internal/store"},
 
 		"internal/transcript": {"builder", "internal/platform"},
 

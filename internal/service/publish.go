@@ -57,3 +57,18 @@ func (s *Service) publish(ctx context.Context, r build.Release) error {
 	}
 	return s.store.Tagged(ctx, r.ID)
 }
+
+// Rollback makes a new release of an earlier one's image, and gives it the app's name.
+func (s *Service) Rollback(ctx context.Context, to build.Release, user build.ID) (build.Release, error) {
+	v, err := s.store.CreateRelease(ctx, build.Release{
+		App: to.App, User: user, Description: fmt.Sprintf("Rollback to v%d", to.Version), Repository: to.Repository, Digest: to.Digest,
+		Processes: to.Processes, State: build.ReleaseSucceeded,
+	})
+	if err != nil {
+		return v, fmt.Errorf("roll back to release %d: %w", to.Version, err)
+	}
+	if err := s.publish(ctx, v); err != nil {
+		s.fault(err) // Run does it again
+	}
+	return v, nil
+}

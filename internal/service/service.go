@@ -167,6 +167,16 @@ func (s *Service) Cancel(ctx context.Context, id build.ID, reason string) (build
 	return b, err
 }
 
+// DeleteApp removes an app from the record; store.ErrBusy tells that a build of it is running. Who follows a build that
+// waited sees it end.
+func (s *Service) DeleteApp(ctx context.Context, id build.ID) error {
+	waited, err := s.store.DeleteApp(ctx, id)
+	for _, b := range waited {
+		s.left(b, "This build was cancelled: its app was deleted.")
+	}
+	return err
+}
+
 // left closes the log of a build that no worker has any more, with a last line, and tells who watches it.
 func (s *Service) left(b build.Build, line string) {
 	s.mu.Lock()

@@ -122,16 +122,22 @@ func (s *Store) PurgeCache(ctx context.Context, id build.ID) error {
 // ErrBusy tells that an app has a running build.
 var ErrBusy = errors.New("a build of it is running: cancel it first")
 
-// DeleteApp removes an app with its builds, releases and secrets. Logs, images and repositories are the caller's. An
-// app with a running build is ErrBusy.
-func (s *Store) DeleteApp(ctx context.Context, id build.ID) error {
-	return s.change(ctx, func(tx *sql.Tx) error {
+// DeleteApp removes an app with its builds, releases and secrets, and returns the builds that still waited, cancelled.
+// Logs, images and repositories are the caller's. An app with a running build is ErrBusy.
+func (s *Store) DeleteApp(ctx context.Context, id build.ID) (waited []build.Build, err error) {
+	err = s.change(ctx, func(tx *sql.Tx) error {
 		var running int
 		if err := tx.QueryRowContext(ctx, `SELECT running FROM apps WHERE id = ?`, id).Scan(&running); err != nil {
 			return wrap(err)
 		}
 		if running > 0 {
 			return fmt.Errorf("%w: %w", build.ErrConflict, ErrBusy)
+		}
+		if waited, err = collect(ctx, tx, scanBuild, `SELECT `+buildColumns+` FROM builds WHERE app_id = ? AND state = 'queued' ORDER BY number`, id); err != nil {
+			return err
+		}
+		for i := range waited {
+			waited[i].State, waited[i].CancelReason, waited[i].EndedAt = build.Cancelled, "its app was deleted", s.now().UTC()
 		}
 		for _, q := range []string{`DELETE FROM secrets WHERE app_id = ?`, `UPDATE tokens SET revoked_at = created_at WHERE app_id = ?`, `DELETE FROM apps WHERE id = ?`} {
 			if _, err := tx.ExecContext(ctx, q, id); err != nil {
@@ -140,4 +146,8 @@ func (s *Store) DeleteApp(ctx context.Context, id build.ID) error {
 		}
 		return nil
 	})
+	if err != nil {
+		return nil, fmt.Errorf("delete app: %w", err)
+	}
+	return waited, nil
 }

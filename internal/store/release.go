@@ -79,6 +79,15 @@ func (s *Store) ReleaseOf(ctx context.Context, b build.ID) (build.Release, error
 	return v, nil
 }
 
+// ReleaseOfImage finds the release that first published an image of an app, by its digest.
+func (s *Store) ReleaseOfImage(ctx context.Context, app build.ID, digest string) (build.Release, error) {
+	v, err := scanRelease(s.r.QueryRowContext(ctx, `SELECT `+releaseColumns+` FROM releases WHERE app_id = ? AND digest = ? ORDER BY version LIMIT 1`, app, digest))
+	if err != nil {
+		return v, fmt.Errorf("image %.80q: %w", digest, wrap(err))
+	}
+	return v, nil
+}
+
 // Releases lists the releases of an app by version.
 func (s *Store) Releases(ctx context.Context, app build.ID, p Page) ([]build.Release, error) {
 	where, args := p.where("version")

@@ -119,7 +119,7 @@ func TestOneBuildOfAnAppAtATime(t *testing.T) {
 	if same, _, err := y.Place(t.Context(), second); err != nil || same != 1 {
 		t.Errorf("place of the second build = %d, %v; want 1", same, err)
 	}
-	if err := y.DeleteApp(t.Context(), a.ID); !errors.Is(err, ErrBusy) {
+	if _, err := y.DeleteApp(t.Context(), a.ID); !errors.Is(err, ErrBusy) {
 		t.Errorf("an app with a running build was deleted: %v", err)
 	}
 }

@@ -1,0 +1,59 @@
+package web
+
+import "net/http"
+
+// routes is the table: all that this API does, and what it asks of a caller.
+func (s *server) routes() []route {
+	const app = "/apps/{app}"
+	const oneBuild = app + "/builds/{build}"
+	status := http.StatusOK
+	made := http.StatusCreated
+	return []route{
+		{"GET", "/account", bearer, "The user of the token, and the token.", give(status, s.account)},
+		{"GET", "/account/tokens", manageAll, "The user's tokens.", give(status, s.tokens)},
+		{"POST", "/account/tokens", manageAll, "Make a token, which may not do more than the one that asks.", take(made, s.createToken)},
+		{"DELETE", "/account/tokens/{id}", manageAll, "End a token for ever.", give(status, s.revokeToken)},
+		{"GET", "/users", admin, "All users.", give(status, s.users)},
+		{"POST", "/users", admin, "Make a user, with a first token.", take(made, s.createUser)},
+		{"GET", "/users/{name}", admin, "A user, by name or id.", give(status, s.user)},
+
+		{"GET", "/apps", read, "The apps that the token sees.", give(status, s.apps)},
+		{"POST", "/apps", manageAll, "Make an app.", take(made, s.createApp)},
+		{"GET", app, read, "An app, by name or id, as below everywhere.", give(status, s.app)},
+		{"PATCH", app, config, "Change an app's settings; its name needs the scope manage.", take(status, s.changeApp)},
+		{"DELETE", app, manage, "Delete an app with its builds, releases, images and secrets.", give(status, s.deleteApp)},
+		{"GET", app + "/config-vars", config, "The config vars.", give(status, s.configVars)},
+		{"PATCH", app + "/config-vars", config, "Set config vars, and remove those that are null; all or none.", take(status, s.changeConfigVars)},
+		{"GET", app + "/bindings", config, "The service bindings, without what their files contain.", give(status, s.bindings)},
+		{"PUT", app + "/bindings/{name}", config, "Make or replace a service binding.", take(status, s.putBinding)},
+		{"DELETE", app + "/bindings/{name}", config, "Remove a service binding.", give(status, s.deleteBinding)},
+		{"GET", app + "/git-credentials", config, "The git hosts that the app has credentials for.", give(status, s.gitHosts)},
+		{"PUT", app + "/git-credentials/{host}", config, "Set the credentials for a git host.", take(status, s.putGit)},
+		{"DELETE", app + "/git-credentials/{host}", config, "Forget the credentials for a git host.", give(status, s.deleteGit)},
+		{"GET", app + "/registry-credentials", config, "The registries that the app has credentials for.", give(status, s.registryHosts)},
+		{"PUT", app + "/registry-credentials/{host}", config, "Set the credentials for a registry.", take(status, s.putRegistry)},
+		{"DELETE", app + "/registry-credentials/{host}", config, "Forget the credentials for a registry.", give(status, s.deleteRegistry)},
+		{"DELETE", app + "/build-cache", config, "Let no later build see what earlier ones kept.", give(status, s.purgeCache)},
+
+		{"POST", "/sources", deploy, "A place to put a source to, once.", give(made, s.createSource)},
+		{"POST", app + "/sources", deploy, "A place to put a source to, once.", give(made, s.createSource)},
+		{"PUT", "/sources/{id}/blob", signedPut, "Put a source, as tar, tar.gz or zip.", s.putSource()},
+		{"GET", app + "/builds", read, "The builds.", give(status, s.builds)},
+		{"POST", app + "/builds", deploy, "Build a source. What is answered is durable.", take(made, s.createBuild)},
+		{"GET", oneBuild, read, "A build, by number or id, as below.", give(status, s.build)},
+		{"DELETE", oneBuild, deploy, "Cancel a build.", give(status, s.cancelBuild)},
+		{"POST", oneBuild + "/cancel", deploy, "Cancel a build.", give(status, s.cancelBuild)},
+		{"POST", oneBuild + "/retry", deploy, "Build the source of a build again.", give(made, s.retryBuild)},
+		{"GET", oneBuild + "/log", read, "The log: a page of it, or followed to its end.", logOf(s.buildLog)},
+		{"GET", "/streams/builds/{id}", signedFollow, "The log, followed to its end, without a token.", logOf(s.stream)},
+		{"GET", app + "/releases", read, "The releases.", give(status, s.releases)},
+		{"POST", app + "/releases", deploy, "Roll back: make a release of an earlier one's image.", take(made, s.rollback)},
+		{"GET", app + "/releases/{release}", read, "A release, by version or id.", give(status, s.release)},
+		{"GET", app + "/oci-images/{digest}", read, "What is known of an image of the app.", give(status, s.ociImage)},
+
+		{"GET", "/status", bearer, "How the service is doing.", give(status, s.status)},
+		{"GET", "/healthz", nobody, "The process answers.", raw(s.healthz, "text/plain")},
+		{"GET", "/readyz", nobody, "The service can do its work, or one line why not.", raw(s.readyz, "text/plain")},
+		{"GET", "/openapi.json", nobody, "This document.", endpoint{status: status, media: []string{"application/json"}, document: true, serve: s.healthz}},
+	}
+}

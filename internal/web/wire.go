@@ -1,0 +1,78 @@
+package web
+
+import (
+	"io"
+	"net/http"
+	"time"
+)
+
+// piece is how much is written before the deadline moves on.
+const piece = 32 << 10
+
+// An answer is a response whose client must keep reading: what it does not take within stall fails. It is not safe for
+// concurrent use.
+type answer struct {
+	http.ResponseWriter
+	rc    *http.ResponseController
+	stall time.Duration
+	live  bool // every write is sent at once
+	begun bool
+}
+
+func newAnswer(w http.ResponseWriter, stall time.Duration) *answer {
+	return &answer{ResponseWriter: w, rc: http.NewResponseController(w), stall: stall}
+}
+
+// Unwrap is http.ResponseController's.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+func (a *answer) extend() { _ = a.rc.SetWriteDeadline(time.Now().Add(a.stall)) } // not every server can
+
+// WriteHeader is http.ResponseWriter's.
+func (a *answer) WriteHeader(status int) {
+	a.begun = true
+	a.extend()
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(p []byte) (n int, err error) {
+	a.begun = true
+	for len(p) > 0 && err == nil {
+		var m int
+		a.extend()
+		m, err = a.ResponseWriter.Write(p[:min(len(p), piece)])
+		n, p = n+m, p[m:]
+	}
+	if err == nil && a.live {
+		err = a.rc.Flush()
+	}
+	return n, err
+}
+
+// finish sends what is left while the client still has its time. Whoever serves the connection's next request need not
+// know of our deadline: a live answer, which keeps it for its last bytes, is the last on its connection.
+func (a *answer) finish() {
+	if a.live {
+		return
+	}
+	a.extend()
+	if a.begun && a.rc.Flush() == nil {
+		_ = a.rc.SetWriteDeadline(time.Time{})
+	}
+}
+
+// A body is what a client sends; it fails when nothing comes for stall.
+type body struct {
+	io.ReadCloser
+	rc    *http.ResponseController
+	stall time.Duration
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	_ = b.rc.SetReadDeadline(time.Now().Add(b.stall)) // not every server can
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		_ = b.rc.SetReadDeadline(time.Time{}) // the server reads on, to learn that the client went away
+	}
+	return n, err
+}
