@@ -36,6 +36,20 @@ const (
 	prefixNamed = "named:"
 )
 
+// Named makes a buildpack argument that somebody else gave, who is no user of this machine, mean no file of it: the
+// builder's buildpack of that id, or an image.
+func Named(arg string) string {
+	for _, prefix := range []string{prefixBuilder, prefixIndex, prefixDocker} {
+		if strings.HasPrefix(arg, prefix) {
+			return arg
+		}
+	}
+	if arg == fromBuilder {
+		return arg
+	}
+	return prefixNamed + arg
+}
+
 // maxPackaged is how many buildpacks one package may bring: each is a mount of the build container.
 const maxPackaged = 500
 
@@ -70,10 +84,18 @@ func (j *job) buildpack(ctx context.Context, arg string) (entry, error) {
 		return j.builderBuildpack(strings.TrimPrefix(arg, prefixBuilder))
 	case strings.HasPrefix(arg, prefixIndex):
 		return entry{}, errors.New("no buildpack index is configured: name a directory, a .cnb file, an image or a buildpack of the builder")
-	case strings.HasPrefix(arg, prefixDocker):
-		return j.imageBuildpack(ctx, strings.TrimPrefix(arg, prefixDocker))
-	case strings.HasPrefix(arg, prefixNamed):
-		return j.namedBuildpack(ctx, strings.TrimPrefix(arg, prefixNamed))
+	}
+	for _, prefix := range []string{prefixDocker, prefixNamed} {
+		name, ok := strings.CutPrefix(arg, prefix)
+		if ref, err := image.ParseRef(name); ok && err == nil && ref.IsLayout() {
+			return entry{}, fmt.Errorf("behind %s stands the name of an image, no directory", prefix)
+		}
+		if ok && prefix == prefixDocker {
+			return j.imageBuildpack(ctx, name)
+		}
+		if ok {
+			return j.namedBuildpack(ctx, name)
+		}
 	}
 	path := strings.TrimPrefix(arg, "file://")
 	fi, err := os.Stat(path)

@@ -61,6 +61,29 @@ func TestProjectPaths(t *testing.T) {
 	}
 }
 
+// TestNamed gives buildpack arguments of other people, which name no directory of this machine however they are written.
+func TestNamed(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := os.Mkdir("host", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for arg, want := range map[string]string{
+		"host": "named:host", dir: "named:" + dir, "file://" + dir: "named:file://" + dir, "oci:" + dir: "named:oci:" + dir, "named:host": "named:named:host",
+		"docker://example.org/bp:1": "docker://example.org/bp:1", "urn:cnb:builder:a/b": "urn:cnb:builder:a/b", "from=builder": "from=builder",
+	} {
+		if got := Named(arg); got != want {
+			t.Errorf("%q becomes %q, want %q", arg, got, want)
+		}
+	}
+	for _, arg := range []string{"named:host", "named:" + dir, "named:file://" + dir, "named:oci:" + dir, "docker://oci:" + dir} {
+		j := &job{builder: &builderImage{}}
+		if e, err := j.buildpack(t.Context(), arg); err == nil {
+			t.Errorf("%q was found: %+v", arg, e)
+		}
+	}
+}
+
 // TestPlainDir looks for buildpacks in an unpacked package whose author put links in their places.
 func TestPlainDir(t *testing.T) {
 	dir := t.TempDir()
