@@ -31,7 +31,7 @@ type tags struct {
 	at map[string]string
 }
 
-func (t *tags) Tag(_ context.Context, repository, tag, digest string) error {
+func (t *tags) Tag(_ context.Context, _ []work.Credential, repository, tag, digest string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.at[repository+":"+tag] = digest
