@@ -75,6 +75,12 @@ func allowed() map[string][]string {
 		"internal/fetch":     {"internal/child"},
 		"internal/web":       {"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/logs", "internal/service", "internal/store"},
 
+		// daemon joins all of them, and has no law of its own.
+		"internal/daemon": {
+			"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/logs", "internal/platform", "internal/registry",
+			"internal/secret", "internal/service", "internal/store", "internal/transcript", "internal/web", "internal/work",
+		},
+
 		"internal/transcript": {"builder", "internal/platform"},
 
 		"conformance":   {}, // looks at any lifecycle, from outside
@@ -85,6 +91,8 @@ func allowed() map[string][]string {
 		"cmd/slipway": {
 			"builder", "builder/base", "builder/cnb", "internal/container", "internal/container/docker", "internal/container/oci",
 			"internal/image", "internal/layerstore", "internal/platform", "internal/source", "internal/transcript",
+			// main is also the hook and the askpass of the service's gits.
+			"internal/daemon", "internal/fetch", "internal/gitserver",
 		},
 	}
 }

@@ -131,6 +131,7 @@ func (a *app) root() *cobra.Command {
 	root.AddGroup(
 		&cobra.Group{ID: "app", Title: "Apps:"},
 		&cobra.Group{ID: "image", Title: "Images and builders:"},
+		&cobra.Group{ID: "service", Title: "The build service:"},
 		&cobra.Group{ID: "self", Title: "Slipway itself:"},
 	)
 	root.SetHelpCommandGroupID("self")
@@ -140,6 +141,7 @@ func (a *app) root() *cobra.Command {
 	}{
 		{"app", []*cobra.Command{a.buildCommand(), a.runCommand()}},
 		{"image", []*cobra.Command{a.imagesCommand(), a.cacheCommand(), a.inspectCommand(), a.rebaseCommand(), a.sbomCommand(), a.builderCommand()}},
+		{"service", []*cobra.Command{a.serveCommand()}},
 		{"self", []*cobra.Command{a.configCommand(), a.doctorCommand(), a.versionCommand(), a.completionCommand()}},
 	} {
 		for _, c := range g.cmds {

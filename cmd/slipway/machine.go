@@ -32,23 +32,32 @@ func (a *app) state() (string, error) {
 
 // machine opens what commands work on.
 func (a *app) machine(ctx context.Context) (*platform.Machine, error) {
-	state, err := a.state()
+	s, err := a.machineSettings()
 	if err != nil {
 		return nil, err
+	}
+	return platform.Open(ctx, s)
+}
+
+// machineSettings are what flags, configuration and environment say of this machine.
+func (a *app) machineSettings() (none platform.Settings, err error) {
+	state, err := a.state()
+	if err != nil {
+		return none, err
 	}
 	t, err := a.tools(state)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	trust, err := a.trust()
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	s, err := a.config()
 	if err != nil {
-		return nil, err
+		return none, err
 	}
-	return platform.Open(ctx, platform.Settings{
+	return platform.Settings{
 		State: state, Tools: t, Version: version, Copy: a.getenv("SLIPWAY_RESTORE") == "copy",
 		Registry: image.RegistryOptions{
 			CA: trust.Bundle, Env: a.environ, DockerConfig: filepath.Join(a.dockerConfig(), "config.json"),
@@ -57,7 +66,7 @@ func (a *app) machine(ctx context.Context) (*platform.Machine, error) {
 		Docker:  docker.FromEnv(a.environ, a.getenv("HOME")),
 		Runtime: firstOf(a.runtime, a.getenv("SLIPWAY_RUNTIME"), s.Runtime),
 		Allow:   slices.Concat(s.AllowNetworks, a.allow, a.proxyAddresses()),
-	})
+	}, nil
 }
 
 // dockerConfig is the directory of docker's own configuration, which has the registries' credentials.

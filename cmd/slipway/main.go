@@ -4,6 +4,9 @@ package main
 import (
 	"context"
 	"os"
+
+	"github.com/slipway-build/slipway/internal/fetch"
+	"github.com/slipway-build/slipway/internal/gitserver"
 )
 
 // version is set when slipway is built.
@@ -13,5 +16,12 @@ var version = "devel"
 var lifecycleVersion = "0.0.0-devel"
 
 func main() {
+	// The service's gits start this binary to be their hook, and to be told credentials.
+	switch ctx := context.Background(); {
+	case gitserver.IsHook(os.Args, os.Environ()):
+		os.Exit(gitserver.Hook(ctx, os.Stdin, os.Stdout, os.Environ()))
+	case fetch.IsAskpass(os.Args, os.Environ()):
+		os.Exit(fetch.Askpass(ctx, os.Args, os.Environ(), os.Stdout))
+	}
 	os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }

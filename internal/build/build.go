@@ -219,7 +219,10 @@ type Result struct {
 	Lifecycle  string        `json:"lifecycle,omitempty"`
 	Buildpacks []Buildpack   `json:"buildpacks"`
 	Processes  []Process     `json:"processes"`
-	Bytes      int64         `json:"bytes"`
+	Bytes      int64         `json:"bytes"`               // of all layers, compressed
+	Pushed     int64         `json:"pushed"`              // of those that the registry did not have
+	Layers     int           `json:"layers"`              // that the build made
+	Reused     int           `json:"reused"`              // of those, as an earlier build made them
 	EnvNames   []string      `json:"env_names,omitempty"` // never values
 	Phases     []PhaseTiming `json:"phases"`
 }

@@ -180,13 +180,17 @@ func (c *Config) Text() (string, error) {
 	return string(b), err
 }
 
-// check looks at all values, and fills in what follows from others.
-func (c *Config) check() (err error) {
+// Check looks at all values; Data becomes absolute, and URL loses a slash at its end.
+func (c *Config) Check() (err error) {
 	if c.Data, err = filepath.Abs(c.Data); err != nil || c.Data == "/" {
 		return fmt.Errorf("data: want a directory of the service's own, not %q", c.Data)
 	}
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
 		return fmt.Errorf("listen: %q is no address such as 127.0.0.1:5780", c.Listen)
+	}
+	if ip := net.ParseIP(host); c.URL == "" && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return fmt.Errorf("url: say how clients reach the service, which listens on every address of this machine (%s)", c.Listen)
 	}
 	if _, _, err := net.SplitHostPort(c.Ops); c.Ops != "" && err != nil {
 		return fmt.Errorf("ops: %q is no address such as 127.0.0.1:5781", c.Ops)

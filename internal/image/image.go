@@ -103,6 +103,7 @@ type Written struct {
 	EngineID string
 	// Sent and Kept count layers that were written and that were there already.
 	Sent, Kept int
+	Pushed     int64 // bytes of the layers that a registry was sent
 }
 
 // Progress is called by writers and readers as bytes move; nil is allowed. It may be called from several

@@ -66,7 +66,7 @@ func (g *Registry) Push(ctx context.Context, refs []Ref, img v1.Image, o PushOpt
 		}
 		w.Names = append(w.Names, ref.Name())
 		if p.opened != nil && w.Sent == 0 {
-			w.Sent = p.sent()
+			w.Sent, w.Pushed = p.sent()
 		}
 		// What the first repository has now, the next can mount.
 		p.offer(r.Context())
@@ -182,14 +182,14 @@ func originOf(l v1.Layer) Ref {
 	return Ref{}
 }
 
-func (p *pushImage) sent() int {
-	n := 0
+func (p *pushImage) sent() (n int, bytes int64) {
 	for _, l := range p.opened {
 		if l.read {
 			n++
+			bytes += l.step.Total
 		}
 	}
-	return n
+	return n, bytes
 }
 
 func (p *pushImage) offer(repo name.Repository) {

@@ -282,7 +282,7 @@ func (j *job) result() *Result {
 		Image: j.o.Image, Tags: j.o.Tags, Where: j.dest.where,
 		Digest: j.written.Digest.String(), ImageID: j.written.ID.String(), Size: j.written.ManifestSize,
 		Builder: j.builder.Reference, RunImage: j.run.Reference,
-		Layers: len(j.exported.Layers), Timings: j.timings, Executed: maps.Clone(j.h.executed),
+		Layers: len(j.exported.Layers), Pushed: j.written.Pushed, Timings: j.timings, Executed: maps.Clone(j.h.executed),
 		Default: string(j.built.Metadata.DefaultProcessType),
 	}
 	if m, err := j.image.Manifest(); err == nil {

@@ -191,6 +191,7 @@ type Result struct {
 	Default    string                   `json:"defaultProcess,omitempty"`
 	Layers     int                      `json:"layers"`
 	Reused     int                      `json:"layersReused"`
+	Pushed     int64                    `json:"bytesPushed,omitempty"` // of layers that a registry did not have
 	Timings    map[Phase]time.Duration  `json:"timings"`
 	Executed   map[string]time.Duration `json:"executed"` // "build slipway/go@0.1.0" -> time of its process
 }

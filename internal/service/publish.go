@@ -47,7 +47,7 @@ func (s *Service) publish(ctx context.Context, r build.Release) error {
 		return fmt.Errorf("publish release %d: %w", r.Version, err)
 	}
 	if newest.Version == r.Version {
-		credentials, err := s.credentials(ctx, r.App)
+		credentials, err := s.Credentials(ctx, r.App)
 		if err == nil {
 			err = s.tags.Tag(ctx, credentials, r.Repository, latestTag, r.Digest)
 		}

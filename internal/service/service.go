@@ -46,6 +46,7 @@ type Service struct {
 
 	mu       sync.Mutex
 	wake     []func()
+	ended    []func(build.Build)
 	running  map[build.ID]*attempt
 	waiting  map[build.ID]*Session
 	watchers map[build.ID][]chan struct{}
@@ -70,6 +71,14 @@ func (s *Service) OnQueued(wake func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wake = append(s.wake, wake)
+}
+
+// OnEnded adds a function that is called with every build that has ended, once, when all that belongs to its end is done.
+// It must not block.
+func (s *Service) OnEnded(f func(build.Build)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = append(s.ended, f)
 }
 
 func (s *Service) queued() {
@@ -211,10 +220,15 @@ func (s *Service) changed(b build.Build) {
 	s.mu.Lock()
 	watchers := s.watchers[b.ID]
 	delete(s.watchers, b.ID)
+	var ended []func(build.Build)
 	if b.State.Terminal() {
 		delete(s.waiting, b.ID)
+		ended = s.ended
 	}
 	s.mu.Unlock()
+	for _, f := range ended {
+		f(b)
+	}
 	for _, c := range watchers {
 		close(c)
 	}

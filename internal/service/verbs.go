@@ -73,7 +73,7 @@ func (s *Service) job(ctx context.Context, b build.Build) (j *work.Job, secrets 
 		j.Bindings[name] = files
 		secrets = slices.AppendSeq(secrets, maps.Values(files))
 	}
-	if j.Credentials, err = s.credentials(ctx, app.ID); err != nil {
+	if j.Credentials, err = s.Credentials(ctx, app.ID); err != nil {
 		return nil, nil, err
 	}
 	if s.config.Credential != nil {
@@ -87,8 +87,8 @@ func (s *Service) job(ctx context.Context, b build.Build) (j *work.Job, secrets 
 	return j, secrets, nil
 }
 
-// credentials are those of the app, and of the service where the app has none for a registry.
-func (s *Service) credentials(ctx context.Context, app build.ID) (out []work.Credential, err error) {
+// Credentials are those of the app, and of the service where the app has none for a registry.
+func (s *Service) Credentials(ctx context.Context, app build.ID) (out []work.Credential, err error) {
 	all := map[string]work.Credential{}
 	for _, owner := range []build.ID{"", app} {
 		kept, err := s.store.Secrets(ctx, owner, store.SecretRegistry)

@@ -87,7 +87,7 @@ func (w *Worker) bindings(j *Job) (dirs map[string]string, remove func() error, 
 // result is what the service records.
 func result(r *platform.Result, j *Job) *build.Result {
 	out := &build.Result{
-		Repository: j.Image, Digest: r.Digest, Builder: r.Builder, RunImage: r.RunImage, Bytes: r.Bytes,
+		Repository: j.Image, Digest: r.Digest, Builder: r.Builder, RunImage: r.RunImage, Bytes: r.Bytes, Pushed: r.Pushed, Layers: r.Layers, Reused: r.Reused,
 		Buildpacks: []build.Buildpack{}, Processes: []build.Process{}, EnvNames: slices.Sorted(maps.Keys(j.Env)),
 	}
 	if ref, err := image.ParseRef(j.Image); err == nil {

@@ -1,0 +1,288 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/fetch"
+	"github.com/slipway-build/slipway/internal/gitserver"
+	"github.com/slipway-build/slipway/internal/service"
+)
+
+// A receiver makes builds of pushes.
+type receiver struct{ *Daemon }
+
+// Authorize implements gitserver.Receiver.
+func (r *receiver) Authorize(ctx context.Context, c gitserver.Credential, app string, verb build.Verb) (build.App, build.Actor, error) {
+	who, err := r.store.Authenticate(ctx, string(c))
+	if errors.Is(err, build.ErrNotFound) {
+		return build.App{}, who, gitserver.ErrCredential
+	}
+	if err != nil {
+		return build.App{}, who, err
+	}
+	a, err := r.store.App(ctx, who, app)
+	if err == nil && !who.Can(verb) {
+		err = fmt.Errorf("the token may not %s: %w", verb, build.ErrForbidden)
+	}
+	return a, who, err
+}
+
+// Push implements gitserver.Receiver: the push waits for its build, and the ref moves when that succeeded.
+func (r *receiver) Push(ctx context.Context, p *gitserver.Push) error {
+	plan, err := gitserver.Classify(p.App.Branch, p.Updates)
+	if err != nil {
+		return err
+	}
+	o, err := pushOptions(p.Options)
+	if err != nil {
+		return err
+	}
+	for _, s := range plan.Says {
+		fmt.Fprintln(p.Out, s)
+	}
+	if plan.Deploy == nil {
+		return nil
+	}
+	u := *plan.Deploy
+	heading(p.Out, "Received %s for %s", u.New.Short(), p.App.Name)
+	if err := r.preflight(ctx, p.App); err != nil {
+		return &gitserver.Refusal{Reason: "cannot build", Lines: []string{err.Error()}}
+	}
+	key, err := r.archive(ctx, p, u.New)
+	if err != nil {
+		return err
+	}
+	b := build.Build{
+		App: p.App.ID, User: p.Actor.User.ID,
+		Trigger: build.Trigger{Kind: build.TriggerPush, Ref: string(u.Ref), Old: string(u.Old), New: string(u.New), NoCache: o.noCache},
+		Source:  build.Source{Stored: string(key), Commit: string(u.New)},
+	}
+	if o.detach {
+		if b, err = r.service.Submit(ctx, b); err == nil {
+			heading(p.Out, "Build %d is queued, and goes on without this push", b.Number)
+			r.whereLogs(p.Out, p.App, b)
+		}
+		return err
+	}
+	return r.wait(ctx, p, u, b)
+}
+
+// archive keeps what is to be built.
+func (r *receiver) archive(ctx context.Context, p *gitserver.Push, commit gitserver.Hash) (fetch.Key, error) {
+	tar, err := p.Archive(ctx, commit)
+	if err != nil {
+		return "", err
+	}
+	limit := int64(r.config.Limits.Source)
+	kept, err := r.sources.Put(ctx, tar, limit+limit/4) // a tar's own bytes come on top
+	return kept.Key, errors.Join(err, tar.Close())
+}
+
+type options struct{ noCache, detach bool }
+
+// pushOptions reads `git push -o`.
+func pushOptions(list []string) (o options, err error) {
+	for _, s := range list {
+		switch s {
+		case "no-cache":
+			o.noCache = true
+		case "detach":
+			o.detach = true
+		default:
+			return o, &gitserver.Refusal{Reason: "unknown push option", Lines: []string{
+				fmt.Sprintf("There is no push option %.80q.", s), "There are no-cache (build from scratch) and detach (do not wait for the build).",
+			}}
+		}
+	}
+	return o, nil
+}
+
+// wait submits a build and shows it until it has ended.
+func (r *receiver) wait(ctx context.Context, p *gitserver.Push, u gitserver.Update, b build.Build) error {
+	session := &service.Session{Decide: func(ctx context.Context, b build.Build) *build.Failure { return r.decide(ctx, p, u, b) }}
+	b, err := r.service.SubmitWaiting(ctx, b, session)
+	if err != nil {
+		return err
+	}
+	over := make(chan struct{})
+	defer close(over)
+	go r.gone(p, b, over)
+	if err := r.queue(ctx, p.Out, b); err != nil {
+		return r.lost(ctx, b, err)
+	}
+	out := newPushLog(p.Out)
+	if _, err := r.logs.Follow(ctx, b.ID, 0, out); err != nil {
+		return r.lost(ctx, b, err)
+	}
+	out.close()
+	b, err = r.ended(ctx, b.ID)
+	if err != nil {
+		return err
+	}
+	if b.State != build.Succeeded {
+		return r.refusal(p.App, b)
+	}
+	r.success(ctx, p.Out, p.App, b)
+	return nil
+}
+
+// decide is asked when the build has succeeded: does the ref still stand where the push found it?
+func (r *receiver) decide(ctx context.Context, p *gitserver.Push, u gitserver.Update, b build.Build) *build.Failure {
+	err := p.Stands(ctx, u)
+	if err == nil {
+		err = p.Keep(ctx, b.ID, u.New)
+	}
+	if err == nil {
+		p.Settle()
+		return nil
+	}
+	if no, ok := errors.AsType[*gitserver.Refusal](err); ok {
+		return &build.Failure{Blame: build.BlameApp, Code: "fetch-first", Reason: strings.Join(append([]string{no.Reason}, no.Lines...), ": "), Next: "git pull, and push again"}
+	}
+	return &build.Failure{Blame: build.BlamePlatform, Code: "platform", Reason: err.Error(), Next: "push again; if it stays, tell the operator"}
+}
+
+// gone holds the app's policy when the client goes away.
+func (r *receiver) gone(p *gitserver.Push, b build.Build, over <-chan struct{}) {
+	select {
+	case <-over:
+		return
+	case <-p.Gone:
+	}
+	if p.App.Disconnect != build.Abandon {
+		return
+	}
+	ctx, done := context.WithTimeout(context.Background(), lease)
+	defer done()
+	if _, err := r.service.Cancel(ctx, b.ID, "the pushing client went away"); err != nil && !errors.Is(err, build.ErrConflict) && !isGone(err) {
+		r.host.Fault(fmt.Errorf("cancel %s, whose client went away: %w", b.ID, err))
+	}
+}
+
+// placeEvery is how often a waiting push looks at its place.
+const placeEvery = time.Second
+
+// queue tells a push its place until its build runs, or has ended.
+func (r *receiver) queue(ctx context.Context, out io.Writer, b build.Build) error {
+	told := ""
+	for {
+		changed := r.service.Watch(b.ID)
+		now, err := r.store.BuildByID(ctx, b.ID)
+		if err != nil || now.State != build.Queued {
+			return err
+		}
+		same, others, err := r.store.Place(ctx, now)
+		if err != nil {
+			return err
+		}
+		if say := place(same, others); say != told && same+others > 0 {
+			heading(out, "%s", say)
+			told = say
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-changed:
+		case <-time.After(placeEvery):
+		}
+	}
+}
+
+func place(same, others int) string {
+	var parts []string
+	if same > 0 {
+		parts = append(parts, count(same, "build")+" of this app")
+	}
+	if others > 0 {
+		parts = append(parts, count(others, "other app"))
+	}
+	return "Waiting in the queue behind " + strings.Join(parts, " and ")
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// ended waits until a build, whose log has ended, has ended itself with all that follows.
+func (r *receiver) ended(ctx context.Context, id build.ID) (build.Build, error) {
+	for {
+		changed := r.service.Watch(id)
+		b, err := r.store.BuildByID(ctx, id)
+		if err != nil || b.State.Terminal() {
+			return b, err
+		}
+		select {
+		case <-ctx.Done():
+			return b, context.Cause(ctx)
+		case <-changed:
+		}
+	}
+}
+
+// lost ends a build whose push cannot go on.
+func (r *receiver) lost(ctx context.Context, b build.Build, err error) error {
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	clean, done := context.WithTimeout(context.WithoutCancel(ctx), lease)
+	defer done()
+	if _, cerr := r.service.Cancel(clean, b.ID, "its push was lost"); cerr != nil && !errors.Is(cerr, build.ErrConflict) && !isGone(cerr) {
+		r.host.Fault(fmt.Errorf("cancel %s, whose push was lost: %w", b.ID, cerr))
+	}
+	if errors.Is(err, build.ErrNotFound) {
+		return &gitserver.Refusal{Reason: "the app is gone", Lines: []string{"The app was deleted while its build ran."}}
+	}
+	return err
+}
+
+// Moved implements gitserver.Receiver: what was recorded with the release is done, or is done now.
+func (r *receiver) Moved(ctx context.Context, app build.App, u gitserver.Update, err error) {
+	unfinished, serr := r.store.Unfinished(ctx)
+	if serr != nil {
+		r.host.Fault(fmt.Errorf("after %s of %s moved: %w", u.Ref, app.Name, serr)) // the next start does it
+		return
+	}
+	for _, rel := range unfinished {
+		if rel.App != app.ID || rel.RefMoved || rel.Ref != string(u.Ref) || rel.New != string(u.New) {
+			continue
+		}
+		if err == nil {
+			r.refMoved(ctx, rel)
+		} else {
+			r.moveRef(ctx, rel)
+		}
+	}
+}
+
+// moveRef does a recorded update of a ref whose push cannot do it any more.
+func (d *Daemon) moveRef(ctx context.Context, rel build.Release) {
+	ref, rerr := gitserver.ParseRef(rel.Ref)
+	before, berr := gitserver.ParseHash(rel.Old)
+	after, aerr := gitserver.ParseHash(rel.New)
+	err := errors.Join(rerr, berr, aerr)
+	if err == nil {
+		err = d.repos.MoveRef(ctx, rel.App, gitserver.Update{Ref: ref, Old: before, New: after})
+	}
+	if err != nil {
+		d.host.Fault(fmt.Errorf("move %s of the app of release %s to %s: %w", rel.Ref, rel.ID, rel.New, err))
+		if !errors.Is(err, build.ErrConflict) && !isGone(err) {
+			return // the next start tries again
+		}
+	}
+	d.refMoved(ctx, rel)
+}
+
+func (d *Daemon) refMoved(ctx context.Context, rel build.Release) {
+	if err := errors.Join(d.store.RefMoved(ctx, rel.ID), d.repos.Release(ctx, rel.App, rel.Build)); err != nil {
+		d.host.Fault(fmt.Errorf("release %s: %w", rel.ID, err))
+	}
+}

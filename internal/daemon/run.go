@@ -1,0 +1,179 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/fetch"
+	"github.com/slipway-build/slipway/internal/gitserver"
+	"github.com/slipway-build/slipway/internal/web"
+)
+
+// listen takes the addresses. Until Run serves them, clients wait.
+func (d *Daemon) listen(context.Context) (err error) {
+	if d.front, err = net.Listen("tcp", d.config.Listen); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	d.config.Listen = d.front.Addr().String() // where the port was 0
+	if d.config.Ops == "" {
+		return nil
+	}
+	if d.back, err = net.Listen("tcp", d.config.Ops); err != nil {
+		return fmt.Errorf("ops: %w", err)
+	}
+	d.config.Ops = d.back.Addr().String()
+	return nil
+}
+
+// URL is how clients reach the service, Ops where its metrics are ("" for nowhere).
+func (d *Daemon) URL() string { return d.base().String() }
+
+// Ops is the address of metrics and profiles; "" where there are none.
+func (d *Daemon) Ops() string { return d.config.Ops }
+
+// Run serves until ctx ends. Then no build is begun any more; those that run go on for the drain time, with whoever
+// watches them, and it returns when nothing runs.
+func (d *Daemon) Run(ctx context.Context) error {
+	api, err := d.api()
+	if err != nil {
+		return err
+	}
+	servers := []*http.Server{d.server(d.handler(api))}
+	listeners := []net.Listener{d.front}
+	if d.back != nil {
+		servers, listeners = append(servers, d.server(d.opsHandler(api))), append(listeners, d.back)
+	}
+	// Everything but the workers outlives ctx: who watches a build that is drained sees its end.
+	all, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, all := errgroup.WithContext(all)
+	for i, s := range servers {
+		g.Go(func() error {
+			if err := s.Serve(listeners[i]); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serve %s: %w", listeners[i].Addr(), err)
+			}
+			return nil
+		})
+	}
+	g.Go(func() error { return d.service.Run(all) })
+	g.Go(func() error { return d.upkeep(all) })
+	g.Go(func() error {
+		working, end := context.WithCancel(ctx)
+		defer end()
+		defer context.AfterFunc(all, end)() // what fails beside us ends us too
+		d.ready.Store(true)
+		err := d.worker.Run(working)
+		d.ready.Store(false)
+		stop()
+		return errors.Join(err, d.leave(servers))
+	})
+	return g.Wait()
+}
+
+// leaveTime is how long clients may take to go when nothing is built any more.
+const leaveTime = 5 * time.Second
+
+// leave ends what clients are doing.
+func (d *Daemon) leave(servers []*http.Server) error {
+	ctx, done := context.WithTimeout(context.Background(), leaveTime)
+	defer done()
+	err := d.git.Stop(ctx)
+	for _, s := range servers {
+		if s.Shutdown(ctx) != nil {
+			err = errors.Join(err, s.Close()) // a follower of a waiting build would stay for ever
+		}
+	}
+	return err
+}
+
+// server has no timeouts for whole requests: pushes, uploads and streams set their own as bytes move.
+func (d *Daemon) server(h http.Handler) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+}
+
+// handler sends each request to whoever speaks its protocol.
+func (d *Daemon) handler(api http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		first, _, deeper := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+		switch {
+		case first == "v2" && d.images != nil:
+			d.imagesHandler.ServeHTTP(w, r)
+		case deeper && strings.HasSuffix(first, ".git"):
+			d.git.ServeHTTP(w, r)
+		default:
+			api.ServeHTTP(w, r)
+		}
+	})
+}
+
+func (d *Daemon) api() (http.Handler, error) {
+	if d.images != nil {
+		d.imagesHandler = d.images.Handler()
+	}
+	key := sha256.Sum256([]byte(d.sign("web")))
+	return web.New(web.Options{
+		Store: d.store, Service: d.service, Logs: d.logs, Sources: d.sources, Apps: apps{d},
+		Resolve: d.resolve, Preflight: d.preflight, Ready: d.readiness, Workers: func() int { return d.config.Worker.Slots },
+		Fault: d.host.Fault, BaseURL: d.config.URL, Registry: d.repository(""), Version: d.host.Version, Key: key[:],
+		SourceLimit: int64(d.config.Upload.Source),
+	})
+}
+
+// readiness tells in one line why the service cannot do its work.
+func (d *Daemon) readiness(ctx context.Context) error {
+	if !d.ready.Load() {
+		return errors.New("the service is starting or stopping")
+	}
+	if err := d.store.Ping(ctx); err != nil {
+		return fmt.Errorf("the record does not answer: %w", err)
+	}
+	return d.machine.NoRuntime
+}
+
+// resolve tells which commit a ref is at.
+func (d *Daemon) resolve(ctx context.Context, app build.App, repository fetch.GitURL, ref fetch.Ref) (fetch.Commit, error) {
+	credentials, err := d.gitCredentials(ctx, app.ID, repository.Host())
+	if err != nil {
+		return "", err
+	}
+	return d.fetcher.Resolve(ctx, fetch.GitRequest{URL: repository, Ref: ref, Credentials: credentials})
+}
+
+// apps keeps what apps have outside of the record.
+type apps struct{ *Daemon }
+
+// Created implements web.Apps.
+func (a apps) Created(ctx context.Context, app build.App) error {
+	return a.repos.Create(ctx, app.ID, app.Branch)
+}
+
+// Changed implements web.Apps.
+func (a apps) Changed(ctx context.Context, before, after build.App) error {
+	if before.Branch == after.Branch {
+		return nil
+	}
+	return a.repos.Create(ctx, after.ID, after.Branch)
+}
+
+// Deleted implements web.Apps: upkeep does what fails here.
+func (a apps) Deleted(ctx context.Context, app build.App) error {
+	err := a.repos.Delete(ctx, app.ID)
+	if a.images != nil {
+		err = errors.Join(err, a.images.DeleteRepo(ctx, string(app.Name)))
+	}
+	return err
+}
+
+var (
+	_ web.Apps           = apps{}
+	_ gitserver.Receiver = (*receiver)(nil)
+)

@@ -1,0 +1,79 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/slipway-build/slipway/internal/store"
+)
+
+// upkeepEvery is how often what nobody needs any more is removed.
+const upkeepEvery = time.Hour
+
+// upkeep removes what nobody needs any more, until ctx ends: of logs, sources, images, caches and repositories.
+func (d *Daemon) upkeep(ctx context.Context) error {
+	for wait := time.Minute; ; wait = upkeepEvery {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		if err := d.tidy(ctx); err != nil && ctx.Err() == nil {
+			d.host.Fault(fmt.Errorf("upkeep: %w", err))
+		}
+	}
+}
+
+// sourceAge is how long a source that nobody names may lie: longer than it takes to record it.
+const sourceAge = time.Hour
+
+// tidy does all of upkeep once.
+func (d *Daemon) tidy(ctx context.Context) error {
+	kept, err := d.store.KeptSources(ctx, time.Duration(d.config.Keep.Sources))
+	if err == nil {
+		_, _, err = d.sources.Prune(ctx, kept, sourceAge)
+	}
+	_, lerr := d.logs.Prune(time.Now().Add(-time.Duration(d.config.Keep.Logs)))
+	errs := []error{err, lerr, d.collect(ctx)}
+	if _, err := d.machine.Store.DropCaches(time.Duration(d.config.Keep.Caches), -1); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := d.machine.Prune(ctx, upkeepEvery); err != nil {
+		errs = append(errs, err)
+	}
+	apps, err := d.store.AllApps(ctx)
+	errs = append(errs, err)
+	for _, a := range apps {
+		if _, err := d.repos.Maintain(ctx, a.ID); err != nil {
+			errs = append(errs, fmt.Errorf("repository of app %s: %w", a.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// collect removes from our own registry what no release of the last ones names.
+func (d *Daemon) collect(ctx context.Context) error {
+	if d.images == nil {
+		return nil
+	}
+	apps, err := d.store.AllApps(ctx)
+	if err != nil {
+		return err
+	}
+	keep := map[string]bool{}
+	for _, a := range apps {
+		releases, err := d.store.Releases(ctx, a.ID, store.Page{Max: d.config.Keep.Releases, Desc: true})
+		if err != nil {
+			return err
+		}
+		for _, r := range releases {
+			if repo, ok := d.own(r.Repository); ok {
+				keep[repo+"@"+r.Digest] = true
+			}
+		}
+	}
+	_, err = d.images.GC(ctx, func(repo, digest string) bool { return shared(repo) || keep[repo+"@"+digest] })
+	return err
+}
