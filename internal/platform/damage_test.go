@@ -45,10 +45,14 @@ func kindOf(b []byte) string {
 	return "layer"
 }
 
-// victims are the files of the kind.
+// victims are the files of the kind. A link that an earlier damage left is none: writing to it would write to what it
+// leads to.
 func victims(state, kind string) (all []string, err error) {
 	files, err := filepath.Glob(filepath.Join(state, damaged()[kind]))
 	for _, f := range files {
+		if st, err := os.Lstat(f); err != nil || !st.Mode().IsRegular() {
+			continue
+		}
 		b, err := os.ReadFile(f)
 		if err == nil && (!strings.Contains(f, "/blobs/") || kindOf(b) == kind) {
 			all = append(all, f)
@@ -57,8 +61,8 @@ func victims(state, kind string) (all []string, err error) {
 	return all, err
 }
 
-// damage does something to a file of the kind; it returns what. "" is that there is no such file.
-func damage(rnd *rand.Rand, state, kind string) (string, error) {
+// damage does something to a file of the kind; it returns what. "" is that there is no such file. Links lead to bait.
+func damage(rnd *rand.Rand, state, kind, bait string) (string, error) {
 	all, err := victims(state, kind)
 	if err != nil || len(all) == 0 {
 		return "", err
@@ -84,7 +88,7 @@ func damage(rnd *rand.Rand, state, kind string) (string, error) {
 		"missing":         func() error { return os.Remove(at) },
 		"more at its end": func() error { return os.WriteFile(at, append(b, b[n:]...), 0o644) },
 		"a directory":     func() error { return errors.Join(os.Remove(at), os.MkdirAll(filepath.Join(at, "x"), 0o755)) },
-		"a link":          func() error { return errors.Join(os.Remove(at), os.Symlink("/etc/passwd", at)) },
+		"a link":          func() error { return errors.Join(os.Remove(at), os.Symlink(bait, at)) },
 		"of another": func() error {
 			other, err := os.ReadFile(all[rnd.IntN(len(all))])
 			return errors.Join(err, os.WriteFile(at, other, 0o644))
@@ -169,6 +173,7 @@ func TestDamagedStore(t *testing.T) {
 	for _, out := range u.outputs {
 		u.build(t, out, nil)
 	}
+	bait := platform.BaitFile(t)
 	rnd := rand.New(rand.NewPCG(*damageSeed, 1))
 	kinds, done := slices.Sorted(maps.Keys(damaged())), map[string]int{}
 	if !mounts() {
@@ -184,7 +189,7 @@ func TestDamagedStore(t *testing.T) {
 			if rnd.IntN(2) == 0 {
 				continue
 			}
-			what, err := damage(rnd, u.m.State, kind)
+			what, err := damage(rnd, u.m.State, kind, bait)
 			if err != nil {
 				t.Fatal(what, err)
 			}

@@ -552,16 +552,17 @@ func TestStackDamagedTrees(t *testing.T) {
 	a.build(t, fill)
 	nothing := func(string) []string { return nil }
 	want := toJSON(t, a.build(t, nothing).Exported)
+	bait := BaitFile(t)
 	for seed := range uint64(100) {
-		what := damageTrees(t, rand.New(rand.NewPCG(seed, 3)), filepath.Join(a.store.Dir(), "trees"))
+		what := damageTrees(t, rand.New(rand.NewPCG(seed, 3)), filepath.Join(a.store.Dir(), "trees"), bait)
 		if got := toJSON(t, a.build(t, nothing).Exported); got != want {
 			t.Fatalf("seed %d: after %s\n%s\nwant %s", seed, what, got, want)
 		}
 	}
 }
 
-// damageTrees changes something in one of the trees, or in its manifest.
-func damageTrees(t *testing.T, rnd *rand.Rand, dir string) string {
+// damageTrees changes something in one of the trees, or in its manifest. Links lead to bait.
+func damageTrees(t *testing.T, rnd *rand.Rand, dir, bait string) string {
 	t.Helper()
 	var files []string
 	err := filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
@@ -578,8 +579,13 @@ func damageTrees(t *testing.T, rnd *rand.Rand, dir string) string {
 	}
 	at := files[rnd.IntN(len(files))]
 	if rnd.IntN(3) == 0 {
-		manifests, _ := filepath.Glob(filepath.Join(dir, "*", "manifest"))
-		at = manifests[rnd.IntN(len(manifests))]
+		manifests := slices.DeleteFunc(slices.Clone(files), func(p string) bool {
+			rel, err := filepath.Rel(dir, p)
+			return err != nil || filepath.Base(rel) != "manifest" || strings.Count(rel, "/") != 1
+		})
+		if len(manifests) > 0 {
+			at = manifests[rnd.IntN(len(manifests))]
+		}
 	}
 	damages := map[string]func() error{
 		"truncate": func() error { return os.Truncate(at, rnd.Int64N(10)) },
@@ -595,7 +601,7 @@ func damageTrees(t *testing.T, rnd *rand.Rand, dir string) string {
 		"remove dir":  func() error { return os.RemoveAll(filepath.Dir(at)) },
 		"add":         func() error { return os.WriteFile(at+"x", []byte("x"), 0o644) },
 		"chmod":       func() error { return os.Chmod(at, 0o123) },
-		"link":        func() error { return errors.Join(os.Remove(at), os.Symlink("/etc/passwd", at)) },
+		"link":        func() error { return errors.Join(os.Remove(at), os.Symlink(bait, at)) },
 		"directory":   func() error { return errors.Join(os.Remove(at), os.Mkdir(at, 0o755)) },
 		"chown":       func() error { return os.Lchown(at, 77, 77) },
 		"second name": func() error { return os.Link(at, at+"y") },
