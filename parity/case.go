@@ -19,6 +19,7 @@ type testCase struct {
 	demo       string                 // an app of fixtures/apps, with the buildpack of bin/buildpacks that builds it
 	with       []string               // further buildpacks of bin/buildpacks
 	varies     []string               // layers that no two builds make alike, whoever builds: compared by name
+	clocks     []string               // metadata of layers, as "layer.data.key", that holds times of day: that it is there is compared
 	args, env  []string
 	oci        bool   // the run image is an OCI image
 	newName    bool   // the second build has another name and -previous-image
@@ -133,7 +134,7 @@ func demoCases() []testCase {
 	return []testCase{
 		{name: "demo app static", demo: "static", with: []string{"procfile"}},
 		// npm's and Go's own caches hold the times of requests and of compilations.
-		{name: "demo app node", demo: "node", with: []string{"procfile"}, varies: []string{"npm-cache"}},
+		{name: "demo app node", demo: "node", with: []string{"procfile"}, varies: []string{"npm-cache"}, clocks: []string{"headers.data.asked"}},
 		{name: "demo app go", demo: "go", with: []string{"procfile"}, varies: []string{"build-cache"}},
 	}
 }
