@@ -69,7 +69,7 @@ func allowed() map[string][]string {
 		"internal/store":     {"internal/build", "internal/secret"},
 		"internal/logs":      {"internal/build"},
 		"internal/gitserver": {"internal/build", "internal/child"},
-		"internal/service":   {"internal/build", "internal/logs", "internal/store", "internal/work"},
+		"internal/service":   {"internal/build", "internal/container", "internal/logs", "internal/store", "internal/work"},
 		"internal/work":      {"builder", "builder/cnb", "internal/build", "internal/container", "internal/image", "internal/platform", "internal/transcript"},
 		"internal/registry":  {},
 		"internal/fetch":     {"internal/child"},

@@ -197,7 +197,8 @@ func (d *Daemon) openEngine(ctx context.Context) (err error) {
 // join makes those who work together know each other.
 func (d *Daemon) join() {
 	d.service = service.New(service.Config{
-		Builder: d.config.Builder, Registry: d.repository(""), Lease: lease, Limits: d.config.Limits.limits(), Credential: d.credential,
+		Builder: d.config.Builder, Registry: d.repository(""), Lease: lease, Limits: d.config.Limits.limits(),
+		Credential: d.credential, Release: d.runRelease,
 	}, d.store, d.logs, tagger{d}, d.host.Fault)
 	o := d.host.Options
 	o.Pull, _ = image.ParsePolicy(d.config.PullPolicy) // looked at by Check

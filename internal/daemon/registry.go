@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"strings"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/platform"
 	"github.com/slipway-build/slipway/internal/registry"
+	"github.com/slipway-build/slipway/internal/service"
 	"github.com/slipway-build/slipway/internal/work"
 )
 
@@ -97,6 +99,12 @@ func (d *Daemon) authorizeImage(ctx context.Context, a registry.Access) error {
 	if a.Username == jobUser && strings.Count(a.Password, ".") == 2 {
 		return d.authorizeJob(ctx, a)
 	}
+	if a.Username == selfUser && hmac.Equal([]byte(a.Password), []byte(d.sign("self"))) {
+		if a.Verb != registry.Pull {
+			return registry.ErrDenied
+		}
+		return nil
+	}
 	text := a.Token
 	if text == "" {
 		text = a.Password
@@ -126,6 +134,29 @@ func (d *Daemon) authorizeImage(ctx context.Context, a registry.Access) error {
 }
 
 func shared(repository string) bool { return strings.Contains(repository, "/") }
+
+// selfUser is the name under which the service reads from its own registry.
+const selfUser = "slipway"
+
+// runRelease runs the release process of an image.
+func (d *Daemon) runRelease(ctx context.Context, r build.Release, env map[string]string, l build.Limits, log io.Writer) error {
+	credentials, err := d.service.Credentials(ctx, r.App)
+	if err != nil {
+		return err
+	}
+	if _, ok := d.own(r.Repository); ok {
+		credentials = append(credentials, work.Credential{Registry: d.base().Host, Username: selfUser, Password: d.sign("self")})
+	}
+	m, err := d.machineFor(credentials)
+	if err != nil {
+		return err
+	}
+	return platform.RunProcess(ctx, m, platform.Process{
+		Image: r.Repository + "@" + r.Digest, Type: service.ReleaseProcess, Env: env, Output: log,
+		Limits: platform.Limits{Memory: l.Memory, CPUs: l.CPUs, PIDs: l.PIDs, Time: l.Time},
+		Labels: map[string]string{"build.slipway.release": string(r.ID)},
+	})
+}
 
 // authorizeJob looks at a build's own credential.
 func (d *Daemon) authorizeJob(ctx context.Context, a registry.Access) error {

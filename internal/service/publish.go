@@ -37,12 +37,12 @@ func (s *Service) publishAll(ctx context.Context) error {
 // publish gives a release its name, unless a newer one has it: an older build never overwrites a newer one. It can be
 // done again at any time.
 func (s *Service) publish(ctx context.Context, r build.Release) error {
-	if r.Tagged || r.State == build.ReleaseFailed {
+	if r.Tagged || r.State != build.ReleaseSucceeded {
 		return nil
 	}
 	s.naming.Lock()
 	defer s.naming.Unlock()
-	newest, err := s.store.Latest(ctx, r.App)
+	newest, err := s.store.Current(ctx, r.App)
 	if err != nil {
 		return fmt.Errorf("publish release %d: %w", r.Version, err)
 	}

@@ -24,6 +24,8 @@ type Config struct {
 	Lease    time.Duration // of a claim
 	Limits   build.Limits  // of apps that set none; no app goes beyond them
 
+	// Release, if not nil, runs release commands.
+	Release ReleaseFunc
 	// Credential, if not nil, opens a repository to a claim and to nobody else; nil for one that is not ours to open.
 	Credential func(repository string, c work.Claim) *work.Credential
 }
@@ -42,7 +44,9 @@ type Service struct {
 	tags   Tagger
 	fault  func(error)
 
-	naming sync.Mutex // held while names move
+	naming     sync.Mutex     // held while names move
+	pending    chan struct{}  // a release command may be to run
+	commanding sync.WaitGroup // of release commands
 
 	mu       sync.Mutex
 	wake     []func()
@@ -50,6 +54,8 @@ type Service struct {
 	running  map[build.ID]*attempt
 	waiting  map[build.ID]*Session
 	watchers map[build.ID][]chan struct{}
+
+	executing map[build.ID]bool // apps whose release command runs
 }
 
 // An attempt is a claim that is alive in this process.
@@ -63,6 +69,7 @@ func New(c Config, s *store.Store, l *logs.Dir, t Tagger, fault func(error)) *Se
 	return &Service{
 		config: c, store: s, logs: l, tags: t, fault: fault,
 		running: map[build.ID]*attempt{}, waiting: map[build.ID]*Session{}, watchers: map[build.ID][]chan struct{}{},
+		pending: make(chan struct{}, 1), executing: map[build.ID]bool{},
 	}
 }
 
@@ -100,6 +107,9 @@ func (s *Service) Recover(ctx context.Context) error {
 	if _, err := s.store.EndSessions(ctx); err != nil {
 		return fmt.Errorf("end builds of pushes of an earlier run: %w", err)
 	}
+	if err := s.endCommands(ctx); err != nil {
+		return fmt.Errorf("end release commands of an earlier run: %w", err)
+	}
 	err := s.logs.Recover(ctx, func(id build.ID) build.State {
 		b, err := s.store.BuildByID(ctx, id)
 		if errors.Is(err, build.ErrNotFound) {
@@ -116,17 +126,24 @@ func (s *Service) Recover(ctx context.Context) error {
 	return nil
 }
 
-// Run takes builds back from workers that went silent, and gives releases the names that they could not get at once,
-// until ctx ends.
+// Run takes builds back from workers that went silent, runs release commands, and gives releases the names that they
+// could not get at once, until ctx ends: release commands that run then fail, before it returns.
 func (s *Service) Run(ctx context.Context) error {
+	defer s.commanding.Wait()
+	look := time.NewTicker(s.config.Lease / 2)
+	defer look.Stop()
+	err := s.look(ctx)
 	for {
-		if err := s.look(ctx); err != nil && ctx.Err() == nil {
+		if err = errors.Join(err, s.commands(ctx)); err != nil && ctx.Err() == nil {
 			s.fault(err)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(s.config.Lease / 2):
+		case <-s.pending:
+			err = nil
+		case <-look.C:
+			err = s.look(ctx)
 		}
 	}
 }

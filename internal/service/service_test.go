@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/container"
 	"github.com/slipway-build/slipway/internal/logs"
 	"github.com/slipway-build/slipway/internal/secret"
 	"github.com/slipway-build/slipway/internal/store"
@@ -381,5 +384,82 @@ func TestLostWorker(t *testing.T) {
 	}
 	if got := h.log(b.ID); got != "half\nThe worker that ran this build went away.\nAttempt 2 of 3\n" {
 		t.Errorf("log %q", got)
+	}
+}
+
+// TestReleaseCommand: the release gets the app's name when its command has succeeded, and not when it failed.
+func TestReleaseCommand(t *testing.T) {
+	h := newHouse(t)
+	answers, runs := make(chan error), make(chan struct{}, 3)
+	h.config.Release = func(_ context.Context, r build.Release, env map[string]string, _ build.Limits, log io.Writer) error {
+		fmt.Fprintf(log, "migrating with %s\n", env["API_KEY"])
+		runs <- struct{}{}
+		return <-answers
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- h.Run(ctx) }()
+	made := func(digest string) build.Release {
+		t.Helper()
+		b := h.submit(build.Trigger{Kind: build.TriggerAPI})
+		j := h.claim()
+		o := good(j, digest)
+		o.Result.Processes = append(o.Result.Processes, build.Process{Type: ReleaseProcess})
+		h.finish(j, o)
+		r, err := h.store.ReleaseOf(t.Context(), b.ID)
+		if err != nil || r.State != build.ReleasePending {
+			t.Fatalf("release %+v, %v", r, err)
+		}
+		return r
+	}
+	ended := func(r build.Release) build.Release {
+		t.Helper()
+		h.log(r.ID) // until it has ended
+		for {
+			v, err := h.store.Release(t.Context(), r.App, string(r.ID))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if v.State != build.ReleasePending && (v.State == build.ReleaseFailed || v.Tagged) {
+				return v
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	at := func() string {
+		h.tags.mu.Lock()
+		defer h.tags.mu.Unlock()
+		return h.tags.at["registry.test/shop:latest"]
+	}
+	first := made("sha256:1")
+	<-runs
+	if at() != "" {
+		t.Errorf("the tag is %q before the command has run", at())
+	}
+	answers <- nil
+	if r := ended(first); r.State != build.ReleaseSucceeded || at() != "sha256:1" {
+		t.Errorf("release %+v, tag %q", r, at())
+	}
+	if got := h.log(first.ID); got != "Running the release command of v1\nmigrating with [masked]\n" {
+		t.Errorf("log %q", got)
+	}
+	second := made("sha256:2")
+	<-runs
+	answers <- &container.ExitError{Code: 3}
+	if r := ended(second); r.State != build.ReleaseFailed || r.Failure != "the release command ended with exit code 3" || at() != "sha256:1" {
+		t.Errorf("release %+v, tag %q", r, at())
+	}
+	third := made("sha256:3")
+	<-runs
+	stop()
+	answers <- errors.New("killed")
+	if err := <-ran; err != nil {
+		t.Error(err)
+	}
+	if r := ended(third); r.State != build.ReleaseFailed || r.Failure != interruptedCommand || at() != "sha256:1" {
+		t.Errorf("release %+v, tag %q", r, at())
+	}
+	if un, err := h.store.Unfinished(t.Context()); err != nil || len(un) > 0 {
+		t.Errorf("unfinished: %+v, %v", un, err)
 	}
 }

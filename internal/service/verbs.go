@@ -204,6 +204,9 @@ func (s *Service) Finish(ctx context.Context, c work.Claim, o work.Outcome) erro
 	out := store.Outcome{State: o.State, Failure: o.Failure, Result: o.Result, Requeue: session == nil}
 	if o.State == build.Succeeded {
 		out.Release = release(b, o.Result)
+		if s.hasCommand(o.Result.Processes) {
+			out.Release.State = build.ReleasePending
+		}
 	}
 	b, made, err := s.store.Finish(ctx, c.Build, c.Fence, out)
 	if err != nil {
@@ -224,6 +227,7 @@ func (s *Service) Finish(ctx context.Context, c work.Claim, o work.Outcome) erro
 		if err := s.publish(ctx, *made); err != nil {
 			s.fault(err) // Run does it again
 		}
+		s.released()
 	}
 	s.changed(b)
 	return nil

@@ -96,7 +96,7 @@ func (s *Store) Releases(ctx context.Context, app build.ID, p Page) ([]build.Rel
 
 // Unfinished lists releases whose ref or tag has still to move or whose release command has not ended, oldest first.
 func (s *Store) Unfinished(ctx context.Context) ([]build.Release, error) {
-	return collect(ctx, s.r, scanRelease, `SELECT `+releaseColumns+` FROM releases WHERE ref_moved = 0 OR tagged = 0 OR state = 'pending' ORDER BY app_id, version`)
+	return collect(ctx, s.r, scanRelease, `SELECT `+releaseColumns+` FROM releases WHERE ref_moved = 0 OR (tagged = 0 AND state = 'succeeded') OR state = 'pending' ORDER BY app_id, version`)
 }
 
 // Latest is the newest release of an app; ErrNotFound when it has none.
@@ -104,6 +104,15 @@ func (s *Store) Latest(ctx context.Context, app build.ID) (build.Release, error)
 	v, err := scanRelease(s.r.QueryRowContext(ctx, `SELECT `+releaseColumns+` FROM releases WHERE app_id = ? ORDER BY version DESC LIMIT 1`, app))
 	if err != nil {
 		return v, fmt.Errorf("latest release: %w", wrap(err))
+	}
+	return v, nil
+}
+
+// Current is the newest release of an app that succeeded: what the app's tag means. ErrNotFound when it has none.
+func (s *Store) Current(ctx context.Context, app build.ID) (build.Release, error) {
+	v, err := scanRelease(s.r.QueryRowContext(ctx, `SELECT `+releaseColumns+` FROM releases WHERE app_id = ? AND state = 'succeeded' ORDER BY version DESC LIMIT 1`, app))
+	if err != nil {
+		return v, fmt.Errorf("current release: %w", wrap(err))
 	}
 	return v, nil
 }

@@ -59,7 +59,7 @@ func (s *server) appOf(ctx context.Context, c *call, a build.App) (app, error) {
 		return v, err
 	}
 	v.Owner = userRef{a.Owner, owner}
-	last, err := s.Store.Latest(ctx, a.ID)
+	last, err := s.Store.Current(ctx, a.ID)
 	if errors.Is(err, build.ErrNotFound) {
 		return v, nil
 	}

@@ -56,9 +56,9 @@ func (s *server) releaseOf(ctx context.Context, c *call, r build.Release, curren
 	return v, nil
 }
 
-// current is the version of the app's newest release, 0 where there is none.
+// current is the version of the release that the app's tag means, 0 where there is none.
 func (s *server) current(ctx context.Context, c *call) (int64, error) {
-	r, err := s.Store.Latest(ctx, c.app.ID)
+	r, err := s.Store.Current(ctx, c.app.ID)
 	if errors.Is(err, build.ErrNotFound) {
 		err = nil
 	}

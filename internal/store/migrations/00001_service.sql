@@ -96,7 +96,7 @@ CREATE TABLE releases (
     UNIQUE (app_id, version)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX releases_of_build ON releases (build_id) WHERE build_id <> '';
-CREATE INDEX releases_unfinished ON releases (app_id, version) WHERE ref_moved = 0 OR tagged = 0 OR state = 'pending';
+CREATE INDEX releases_unfinished ON releases (app_id, version) WHERE ref_moved = 0 OR (tagged = 0 AND state = 'succeeded') OR state = 'pending';
 
 -- sealed values open with the service's key, for app_id/kind/name only.
 CREATE TABLE secrets (
