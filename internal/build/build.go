@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -32,11 +33,11 @@ func ParseID(s string) (ID, error) {
 // An AppName is the name of an app, as the Platform API has it; it is also a part of image names and URLs.
 type AppName string
 
-var appName = regexp.MustCompile(`^[a-z][a-z0-9-]{1,28}[a-z0-9]$`)
+var appName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z][a-z0-9-]{1,28}[a-z0-9]$`) })
 
 // ParseAppName is the only maker of AppNames.
 func ParseAppName(s string) (AppName, error) {
-	if !appName.MatchString(s) {
+	if !appName().MatchString(s) {
 		return "", fmt.Errorf("app name %.80q: 3 to 30 lower-case letters, digits and dashes, a letter first, no dash last", s)
 	}
 	return AppName(s), nil
@@ -45,11 +46,11 @@ func ParseAppName(s string) (AppName, error) {
 // An EnvName is the name of a config var.
 type EnvName string
 
-var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,254}$`)
+var envName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,254}$`) })
 
 // ParseEnvName refuses what is no name of an environment variable in a shell, and names that begin with "__".
 func ParseEnvName(s string) (EnvName, error) {
-	if !envName.MatchString(s) || strings.HasPrefix(s, "__") {
+	if !envName().MatchString(s) || strings.HasPrefix(s, "__") {
 		return "", fmt.Errorf("config var name %.80q: letters, digits and _, no digit first, not beginning with __", s)
 	}
 	return EnvName(s), nil

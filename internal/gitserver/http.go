@@ -137,10 +137,10 @@ func (h *Handler) ensure(ctx context.Context, app build.App) error {
 }
 
 // version is what may be passed on of the header Git-Protocol.
-var version = regexp.MustCompile(`^[a-z0-9=:.]{1,64}$`)
+var version = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9=:.]{1,64}$`) })
 
 func protocol(req *http.Request) []string {
-	if v := req.Header.Get("Git-Protocol"); version.MatchString(v) {
+	if v := req.Header.Get("Git-Protocol"); version().MatchString(v) {
 		return []string{"GIT_PROTOCOL=" + v}
 	}
 	return nil

@@ -159,7 +159,7 @@ func (e *Extended) find(l layoutDir, m *v1.Manifest) error {
 
 // small reads a document that is named by its digest.
 func (l layoutDir) small(h v1.Hash, limit int64) ([]byte, error) {
-	if h.Algorithm != "sha256" || !hexPattern.MatchString(h.Hex) {
+	if h.Algorithm != "sha256" || !hexPattern().MatchString(h.Hex) {
 		return nil, fmt.Errorf("blob %.80s: want a sha256 digest", h)
 	}
 	f, err := openRegular(l.blob(h))

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -28,7 +29,7 @@ const (
 	hubKey          = "https://index.docker.io/v1/" // Docker Hub's key in docker's config.json
 )
 
-var helperPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+var helperPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`) })
 
 // keychain finds the credentials for a registry: CNB_REGISTRY_AUTH first (platform, "Registry
 // Authentication"), then docker's config.json with its helpers, then for registries of clouds those of the cloud. No
@@ -235,7 +236,7 @@ func (k *keychain) readConfig() (dockerConfig, error) {
 // helper asks docker-credential-NAME. "Not found" is no credentials.
 func (k *keychain) helper(ctx context.Context, helper, host string) (authn.AuthConfig, error) {
 	none := authn.AuthConfig{}
-	if !helperPattern.MatchString(helper) {
+	if !helperPattern().MatchString(helper) {
 		return none, fmt.Errorf("registry credentials in %s: %q is not a credential helper's name", k.config, clip(helper))
 	}
 	program, err := k.find("docker-credential-" + helper)

@@ -42,7 +42,7 @@ func openRegular(path string) (*os.File, error) {
 }
 
 func (l layoutDir) open(d v1.Descriptor) (io.ReadCloser, error) {
-	if d.Digest.Algorithm != "sha256" || !hexPattern.MatchString(d.Digest.Hex) {
+	if d.Digest.Algorithm != "sha256" || !hexPattern().MatchString(d.Digest.Hex) {
 		return nil, fmt.Errorf("blob %s: want a sha256 digest", d.Digest)
 	}
 	f, err := openRegular(l.blob(d.Digest))

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -29,11 +30,13 @@ type Ref struct {
 }
 
 var (
-	tagPattern    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
-	digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
-	hexPattern    = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	hostPattern   = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
-	pathPattern   = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*$`)
+	tagPattern    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`) })
+	digestPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^sha256:[0-9a-f]{64}$`) })
+	hexPattern    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9a-f]{64}$`) })
+	hostPattern   = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+	})
+	pathPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*$`) })
 )
 
 // ParseRef reads an image argument: "name", "host:port/path:tag@sha256:...", "oci:DIR[:tag][@sha256:...]",
@@ -53,9 +56,9 @@ func ParseRef(s string) (Ref, error) {
 		return bad("drop %q: an image name has no scheme", s[:strings.Index(s, "//")+2])
 	case strings.HasPrefix(s, "oci:"):
 		return parseLayoutRef(s, bad)
-	case digestPattern.MatchString(s):
+	case digestPattern().MatchString(s):
 		return Ref{original: s, id: s}, nil
-	case hexPattern.MatchString(s):
+	case hexPattern().MatchString(s):
 		return Ref{original: s, id: "sha256:" + s}, nil
 	}
 	return parseNameRef(s, bad)
@@ -67,11 +70,11 @@ func parseLayoutRef(s string, bad func(string, ...any) (Ref, error)) (Ref, error
 		return bad("has a NUL character")
 	}
 	r := Ref{original: s}
-	if i := strings.LastIndex(rest, "@"); i >= 0 && digestPattern.MatchString(rest[i+1:]) {
+	if i := strings.LastIndex(rest, "@"); i >= 0 && digestPattern().MatchString(rest[i+1:]) {
 		rest, r.digest = rest[:i], rest[i+1:]
 	}
 	if i := strings.LastIndex(rest, ":"); i > 0 && !strings.ContainsRune(rest[i:], '/') {
-		if !tagPattern.MatchString(rest[i+1:]) {
+		if !tagPattern().MatchString(rest[i+1:]) {
 			return bad("%q after the directory is not a tag", rest[i+1:])
 		}
 		rest, r.tag = rest[:i], rest[i+1:]
@@ -87,14 +90,14 @@ func parseNameRef(s string, bad func(string, ...any) (Ref, error)) (Ref, error) 
 	r := Ref{original: s}
 	rest, digest, hasDigest := strings.Cut(s, "@")
 	if hasDigest {
-		if !digestPattern.MatchString(digest) {
+		if !digestPattern().MatchString(digest) {
 			return bad("after '@' stands %q, want sha256: and 64 hex digits", clip(digest))
 		}
 		r.digest = digest
 	}
 	if i := strings.LastIndex(rest, ":"); i >= 0 && !strings.ContainsRune(rest[i:], '/') {
 		rest, r.tag = rest[:i], rest[i+1:]
-		if !tagPattern.MatchString(r.tag) {
+		if !tagPattern().MatchString(r.tag) {
 			return bad("tag %q: want letters, digits, '_', '.', '-', at most 128", clip(r.tag))
 		}
 	}
@@ -109,7 +112,7 @@ func parseNameRef(s string, bad func(string, ...any) (Ref, error)) (Ref, error) 
 			return bad("has an empty path segment")
 		case strings.ToLower(seg) != seg:
 			return bad("%q must be lower case", clip(seg))
-		case !pathPattern.MatchString(seg):
+		case !pathPattern().MatchString(seg):
 			return bad("%q: want lower-case letters and digits, separated by '.', '_', '__' or '-'", clip(seg))
 		}
 	}
@@ -150,7 +153,7 @@ func normaliseHost(host string) (string, error) {
 			return name.DefaultRegistry, nil
 		}
 	}
-	if !hostPattern.MatchString(h) && net.ParseIP(strings.Trim(h, "[]")) == nil || strings.Trim(port, "0123456789") != "" || len(port) > 5 {
+	if !hostPattern().MatchString(h) && net.ParseIP(strings.Trim(h, "[]")) == nil || strings.Trim(port, "0123456789") != "" || len(port) > 5 {
 		return "", fmt.Errorf("%q is not a registry's host, or host:port", clip(host))
 	}
 	if port == "443" && !isLoopback(h) {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -15,8 +16,10 @@ var errName = errors.New("not a repository name")
 
 // distribution 1.1, "Pulling manifests": the grammar of names and tags.
 var (
-	namePattern = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagPattern  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+	namePattern = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+	})
+	tagPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`) })
 )
 
 const (
@@ -27,7 +30,7 @@ const (
 // checkName says whether a repository may have this name. Repositories lie in one another on disk (a/b inside a), so a
 // component may not be called like a file of a layout.
 func checkName(name string) error {
-	if len(name) > maxName || !namePattern.MatchString(name) {
+	if len(name) > maxName || !namePattern().MatchString(name) {
 		return fmt.Errorf("%w: %.80q", errName, name)
 	}
 	for part := range strings.SplitSeq(name, "/") {
@@ -39,7 +42,7 @@ func checkName(name string) error {
 }
 
 func checkTag(tag string) error {
-	if !tagPattern.MatchString(tag) {
+	if !tagPattern().MatchString(tag) {
 		return fmt.Errorf("not a tag: %.80q", tag)
 	}
 	return nil
