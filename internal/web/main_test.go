@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -74,6 +76,8 @@ type house struct {
 	alice   string
 	bob     string
 	handler http.Handler
+	conns   atomic.Int64 // that are open
+	stop    func()       // as the daemon does: requests end
 }
 
 func newHouse(t *testing.T, change ...func(*Options)) *house {
@@ -99,7 +103,21 @@ func newHouse(t *testing.T, change ...func(*Options)) *house {
 		f(&h.Options)
 	}
 	h.handler = must(New(h.Options))(t)
-	server := httptest.NewServer(h.handler)
+	server := httptest.NewUnstartedServer(h.handler)
+	ctx, stop := context.WithCancel(context.Background())
+	h.stop = stop
+	t.Cleanup(stop)
+	server.Config.BaseContext = func(net.Listener) context.Context { return ctx }
+	server.Config.ConnState = func(c net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			_ = c.(*net.TCPConn).SetWriteBuffer(32 << 10)
+			h.conns.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			h.conns.Add(-1)
+		}
+	}
+	server.Start()
 	h.url = server.URL
 	t.Cleanup(server.Close)
 	h.root = must(h.Store.First(t.Context(), "root"))(t)
