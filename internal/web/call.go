@@ -146,7 +146,7 @@ func (s *server) front(mux *http.ServeMux) http.Handler {
 		h.Set("Request-Id", c.id)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cache-Control", "no-store")
-		r.Body = &body{r.Body, c.w.rc, s.Stall}
+		r.Body = newBody(r, c.w.rc, s.Stall)
 		defer c.end()
 		if err := crossOrigin.Check(r); err != nil {
 			c.fail(forbidden("a page of another site asks for this: use a client that is no browser"))

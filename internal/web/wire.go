@@ -26,7 +26,14 @@ func newAnswer(w http.ResponseWriter, stall time.Duration) *answer {
 // Unwrap is http.ResponseController's.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-func (a *answer) extend() { _ = a.rc.SetWriteDeadline(time.Now().Add(a.stall)) } // not every server can
+// extend moves the deadline on. Before the first byte of an answer, the server waits for what is left of the request.
+func (a *answer) extend() {
+	stall := a.stall
+	if !a.live {
+		stall *= 2
+	}
+	_ = a.rc.SetWriteDeadline(time.Now().Add(stall)) // not every server can
+}
 
 // WriteHeader is http.ResponseWriter's.
 func (a *answer) WriteHeader(status int) {
@@ -61,17 +68,29 @@ func (a *answer) finish() {
 	}
 }
 
-// A body is what a client sends; it fails when nothing comes for stall.
+// A body is what a client sends; it fails when nothing comes for stall. The deadline stands from the beginning and after
+// a failure too: the server itself reads what a handler left.
 type body struct {
 	io.ReadCloser
 	rc    *http.ResponseController
 	stall time.Duration
 }
 
+func newBody(r *http.Request, rc *http.ResponseController, stall time.Duration) io.ReadCloser {
+	if r.ContentLength == 0 {
+		return r.Body
+	}
+	b := &body{r.Body, rc, stall}
+	b.extend()
+	return b
+}
+
+func (b *body) extend() { _ = b.rc.SetReadDeadline(time.Now().Add(b.stall)) } // not every server can
+
 func (b *body) Read(p []byte) (int, error) {
-	_ = b.rc.SetReadDeadline(time.Now().Add(b.stall)) // not every server can
+	b.extend()
 	n, err := b.ReadCloser.Read(p)
-	if err != nil {
+	if err == io.EOF {
 		_ = b.rc.SetReadDeadline(time.Time{}) // the server reads on, to learn that the client went away
 	}
 	return n, err
