@@ -63,21 +63,22 @@ func (d *diary) Changed(_ context.Context, before, after build.App) error {
 // house is the whole service but for workers, which tests play, behind a real server.
 type house struct {
 	Options
-	t       *testing.T
-	url     string
-	tags    *tags
-	diary   *diary
-	ready   error
-	refuse  error // of preflight
-	mu      sync.Mutex
-	faults  []error
-	faulty  bool   // a test that expects faults
-	root    string // an administrator's token
-	alice   string
-	bob     string
-	handler http.Handler
-	conns   atomic.Int64 // that are open
-	stop    func()       // as the daemon does: requests end
+	t        *testing.T
+	url      string
+	tags     *tags
+	diary    *diary
+	ready    error
+	refuse   error // of preflight
+	mu       sync.Mutex
+	faults   []error
+	faulty   bool   // a test that expects faults
+	root     string // an administrator's token
+	alice    string
+	bob      string
+	handler  http.Handler
+	document *document
+	conns    atomic.Int64 // that are open
+	stop     func()       // as the daemon does: requests end
 }
 
 func newHouse(t *testing.T, change ...func(*Options)) *house {
@@ -103,6 +104,9 @@ func newHouse(t *testing.T, change ...func(*Options)) *house {
 		f(&h.Options)
 	}
 	h.handler = must(New(h.Options))(t)
+	recorder := httptest.NewRecorder()
+	h.handler.ServeHTTP(recorder, httptest.NewRequest("GET", "/openapi.json", nil))
+	h.document = readDocument(t, recorder.Body.Bytes())
 	server := httptest.NewUnstartedServer(h.handler)
 	ctx, stop := context.WithCancel(context.Background())
 	h.stop = stop
@@ -174,6 +178,9 @@ func (h *house) do(method, path, token, body string, headers ...string) reply {
 	res := must(http.DefaultClient.Do(req))(h.t)
 	defer res.Body.Close()
 	text := must(io.ReadAll(res.Body))(h.t)
+	if err := h.document.check(res.Request.Method, res.Request.URL.EscapedPath(), res.StatusCode, res.Header, text); err != nil && method != http.MethodHead {
+		h.t.Errorf("%s %s: %v", method, path, err)
+	}
 	return reply{h.t, method + " " + path, res.StatusCode, res.Header, string(text)}
 }
 
