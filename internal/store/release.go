@@ -88,6 +88,17 @@ func (s *Store) ReleaseOfImage(ctx context.Context, app build.ID, digest string)
 	return v, nil
 }
 
+// HoldsName tells whether an app may not give its name away: a build of it is running, which makes an image of that name,
+// or a release of it is in the repository, which whoever has the name next would have.
+func (s *Store) HoldsName(ctx context.Context, app build.ID, repository string) (holds bool, err error) {
+	err = s.r.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM apps WHERE id = ?1 AND running > 0) OR EXISTS (SELECT 1 FROM releases WHERE app_id = ?1 AND repository = ?2)`,
+		app, repository).Scan(&holds)
+	if err != nil {
+		return false, wrap(err)
+	}
+	return holds, nil
+}
+
 // Releases lists the releases of an app by version.
 func (s *Store) Releases(ctx context.Context, app build.ID, p Page) ([]build.Release, error) {
 	where, args := p.where("version")

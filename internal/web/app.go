@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/image"
 )
 
 // stack is what the Platform API calls apps that are built by Cloud Native Buildpacks.
@@ -202,8 +203,10 @@ func (s *server) changeApp(ctx context.Context, c *call, in appRequest) (out app
 	var before build.App
 	a, err := s.Store.UpdateApp(ctx, c.app.ID, func(a *build.App) error {
 		before = *a
-		if in.Name != nil && *in.Name != string(a.Name) && !c.actor.Can(build.VerbManage) {
-			return forbidden("name: the token lacks the scope manage, which a new name needs")
+		if in.Name != nil && *in.Name != string(a.Name) {
+			if err := s.rename(ctx, c, *a); err != nil {
+				return err
+			}
 		}
 		return in.apply(a, s.Registry)
 	})
@@ -219,6 +222,23 @@ func (s *server) changeApp(ctx context.Context, c *call, in appRequest) (out app
 		}
 	}
 	return s.appOf(ctx, c, a)
+}
+
+// rename refuses to give away a name under which the app has images: they would be the next app's of that name. It is
+// asked while nothing else is recorded.
+func (s *server) rename(ctx context.Context, c *call, a build.App) error {
+	if !c.actor.Can(build.VerbManage) {
+		return forbidden("name: the token lacks the scope manage, which a new name needs")
+	}
+	place := s.Registry + "/" + string(a.Name)
+	if ref, err := image.ParseRef(place); err == nil {
+		place = ref.Repository() // as releases have it
+	}
+	holds, err := s.Store.HoldsName(ctx, a.ID, place)
+	if err == nil && holds {
+		err = conflict(fmt.Sprintf("name: images of the app are at %s, and the next app of that name would have them: make a new app instead", place))
+	}
+	return err
 }
 
 func (s *server) deleteApp(ctx context.Context, c *call) (out app, err error) {

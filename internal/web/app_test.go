@@ -36,6 +36,18 @@ func TestAppSettings(t *testing.T) {
 	h.do("PATCH", "/apps/shop", h.alice, `{"name":"store"}`).want(200).is("name", "store", "git_url", h.url+"/store.git", "image", "registry.test/store")
 	h.do("GET", "/apps/shop", h.alice, "").refused(404, "not_found", "shop")
 	h.do("GET", "/apps/store", h.root, "").want(200).is("owner.email", "alice")
+
+	h.newBuild("store")
+	h.do("PATCH", "/apps/store", h.alice, `{"name":"shop"}`).want(200) // what waits gets its name when it runs
+	j := h.claim()
+	if j.Image != "registry.test/shop" {
+		t.Errorf("the build makes %s", j.Image)
+	}
+	h.do("PATCH", "/apps/shop", h.alice, `{"name":"store"}`).refused(409, "conflict", "images")
+	h.succeed(j, digest)
+	h.do("PATCH", "/apps/shop", h.alice, `{"name":"store"}`).refused(409, "conflict", "registry.test/shop")
+	h.do("PATCH", "/apps/shop", h.alice, `{"image":"ghcr.io/a/b","name":"store"}`).refused(409, "conflict", "registry.test/shop")
+	h.do("GET", "/apps/shop", h.alice, "").want(200).is("image", "registry.test/shop")
 }
 
 // TestAppCreateFails has an app whose repositories cannot be made: it is not there afterwards.
