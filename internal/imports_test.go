@@ -74,6 +74,7 @@ func allowed() map[string][]string {
 		"internal/registry":  {},
 		"internal/fetch":     {"internal/child"},
 		"internal/web":       {"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/logs", "internal/service", "internal/store"},
+		"internal/client":    {"internal/build", "internal/logs"},
 
 		// daemon joins all of them, and has no law of its own.
 		"internal/daemon": {

@@ -32,7 +32,7 @@ func (w *writer) finish() error {
 		if e.kind == 'l' {
 			// Through other links a link can get further up than its own text says.
 			if _, err := w.root.Stat(n); err != nil && strings.Contains(err.Error(), "escapes") {
-				return w.leaves(n, e.link)
+				return leadsOut(n, e.link)
 			}
 		}
 	}

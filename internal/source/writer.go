@@ -270,7 +270,7 @@ func (w *writer) symlink(name, target string) error {
 	case target == "" || len(target) >= maxName || strings.ContainsRune(target, 0):
 		return fmt.Errorf("link %q: its target %q is not a path", short(name), short(target))
 	case strings.HasPrefix(target, "/"), !inside(name, target):
-		return w.leaves(name, target)
+		return leadsOut(name, target)
 	}
 	dir, base, err := w.at(name)
 	if err != nil {
@@ -288,7 +288,7 @@ func (w *writer) symlink(name, target string) error {
 	return nil
 }
 
-func (w *writer) leaves(name, target string) error {
+func leadsOut(name, target string) error {
 	return fmt.Errorf("link %q leads out of the app directory, to %q: remove it or add it to exclude in %s", short(name), short(target), DescriptorName)
 }
 
