@@ -90,8 +90,9 @@ func allowed() map[string][]string {
 		"cmd/launcher":  {"builder/launch"},
 		"cmd/lifecycle": {"builder", "builder/cnb", "internal/agent", "internal/cache", "internal/container/docker", "internal/image", "internal/layerstore"},
 		"cmd/slipway": {
-			"builder", "builder/base", "builder/cnb", "internal/container", "internal/container/docker", "internal/container/oci",
-			"internal/image", "internal/layerstore", "internal/platform", "internal/source", "internal/transcript",
+			"builder", "builder/base", "builder/cnb", "internal/build", "internal/client", "internal/container",
+			"internal/container/docker", "internal/container/oci", "internal/image", "internal/layerstore", "internal/logs",
+			"internal/platform", "internal/source", "internal/transcript",
 			// main is also the hook and the askpass of the service's gits.
 			"internal/daemon", "internal/fetch", "internal/gitserver",
 		},

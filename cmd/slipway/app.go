@@ -27,6 +27,7 @@ type app struct {
 	caCerts                    []string // --ca-cert
 	runtime                    string   // --runtime
 	allow                      []string // --allow-network
+	appName                    string   // --app
 
 	settings *settings // the configuration file, once read
 }
@@ -141,7 +142,7 @@ func (a *app) root() *cobra.Command {
 	}{
 		{"app", []*cobra.Command{a.buildCommand(), a.runCommand()}},
 		{"image", []*cobra.Command{a.imagesCommand(), a.cacheCommand(), a.inspectCommand(), a.rebaseCommand(), a.sbomCommand(), a.builderCommand()}},
-		{"service", []*cobra.Command{a.serveCommand()}},
+		{"service", a.serviceCommands()},
 		{"self", []*cobra.Command{a.configCommand(), a.doctorCommand(), a.versionCommand(), a.completionCommand()}},
 	} {
 		for _, c := range g.cmds {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-build/slipway/internal/client"
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/layerstore"
 	"github.com/slipway-build/slipway/internal/platform"
@@ -23,7 +24,8 @@ func (a *app) cacheCommand() *cobra.Command {
 one app wanted to find again; no app is given another's.`,
 		Example: `  slipway cache
   slipway cache prune --unused 720h --max-size 20g
-  slipway cache check`,
+  slipway cache check
+  slipway cache purge --app my-app`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -44,7 +46,7 @@ one app wanted to find again; no app is given another's.`,
 layers. What is damaged is removed and made anew by the next build. The exit code
 is 1 where anything was.`,
 			Args: wants(), RunE: func(cmd *cobra.Command, _ []string) error { return a.withMachine(cmd.Context(), a.checkCaches) }},
-		a.pruneCachesCommand(),
+		a.pruneCachesCommand(), a.purgeCacheCommand(),
 	)
 	return cmd
 }
@@ -143,4 +145,24 @@ func (a *app) pruneCachesCommand() *cobra.Command {
 	cmd.Flags().DurationVar(&unused, "unused", 30*24*time.Hour, "caches that were not used for this long; 0: none for that reason")
 	cmd.Flags().StringVar(&most, "max-size", "", "`SIZE` that the others may have together, such as 20g: the longest unused go")
 	return cmd
+}
+
+// purgeCacheCommand is about the build service's cache of an app, not about one of this machine.
+func (a *app) purgeCacheCommand() *cobra.Command {
+	return a.appFlag(a.serviceFlags(&cobra.Command{
+		Use: "purge", Short: "Have the build service forget what an app's builds kept", Args: wants(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.inApp(cmd.Context(), func(ctx context.Context, c *client.Client, app string) error {
+				at, err := c.PurgeCache(ctx, app)
+				if err != nil {
+					return err
+				}
+				return a.print(map[string]any{"app": app, "purged_at": at}, func(w io.Writer) {
+					if !a.quiet {
+						fmt.Fprintf(w, "Purged the cache of %s: its next build begins anew\n", app)
+					}
+				})
+			})
+		},
+	}))
 }

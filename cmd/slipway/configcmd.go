@@ -155,32 +155,69 @@ func findSetting(key string) (setting, error) {
 }
 
 func (a *app) configCommand() *cobra.Command {
+	var files []string
 	cmd := &cobra.Command{
-		Use: "config", Short: "Show and change what Slipway is configured to",
-		Long: "Show and change what Slipway is configured to. Keys:\n\n" + keysHelp(),
+		Use: "config", Short: "Show and change what Slipway is configured to, or with --app an app's config vars",
+		Long: "Show and change what Slipway is configured to. Keys:\n\n" + keysHelp() + varsHelp,
 		Example: `  slipway config default-builder registry.example.com/builder
   slipway config set run-image-mirrors slipway/run:trixie mirror.example.com/run:trixie
-  slipway config unset pull-policy`,
+  slipway config unset pull-policy
+  slipway config --app my-app
+  slipway config set --app my-app LOG_LEVEL=info SECRET=- < secret.txt`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
+			switch {
+			case len(args) > 0:
 				return unknownCommand(cmd, args[0])
+			case a.varsOf():
+				return a.showVars(cmd.Context())
 			}
 			return a.showConfig()
 		},
 	}
-	cmd.AddCommand(
-		&cobra.Command{Use: "get KEY", Short: "Print one setting", Args: wants("KEY"),
-			RunE: func(_ *cobra.Command, args []string) error { return a.getSetting(args[0]) }},
-		&cobra.Command{Use: "set KEY VALUE...", Short: "Change one setting", Args: wants("KEY", "VALUE..."),
-			RunE: func(_ *cobra.Command, args []string) error { return a.setSetting(args[0], args[1:]) }},
-		&cobra.Command{Use: "unset KEY [VALUE...]", Short: "Forget one setting", Args: wants("KEY", "[VALUE...]"),
-			RunE: func(_ *cobra.Command, args []string) error { return a.unsetSetting(args[0], args[1:]) }},
+	get := &cobra.Command{
+		Use: "get KEY", Short: "Print one setting", Args: wants("KEY"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if a.varsOf() {
+				return a.getVar(cmd.Context(), args[0])
+			}
+			return a.getSetting(args[0])
+		},
+	}
+	set := &cobra.Command{
+		Use: "set KEY VALUE...", Short: "Change one setting; with --app: NAME=VALUE..., NAME=- takes the value from standard input",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if a.varsOf() {
+				return nil
+			}
+			if len(files) > 0 {
+				return usagef("--env-file is for config vars: say of which --app")
+			}
+			return wants("KEY", "VALUE...")(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if a.varsOf() {
+				return a.setVars(cmd.Context(), args, files)
+			}
+			return a.setSetting(args[0], args[1:])
+		},
+	}
+	set.Flags().StringArrayVar(&files, "env-file", nil, "with --app: `FILE` of NAME=VALUE lines; arguments win; repeatable")
+	cmd.AddCommand(get, set,
+		&cobra.Command{Use: "unset KEY [VALUE...]", Short: "Forget one setting; with --app: config vars", Args: wants("KEY", "[VALUE...]"),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				if a.varsOf() {
+					return a.unsetVars(cmd.Context(), args)
+				}
+				return a.unsetSetting(args[0], args[1:])
+			}},
 	)
 	for _, s := range settingTable() {
 		cmd.AddCommand(a.settingCommand(s))
 	}
-	return cmd
+	cmd.PersistentFlags().StringVarP(&a.appName, "app", "a", "", "`APP` of the build service: its config vars")
+	_ = cmd.RegisterFlagCompletionFunc("app", a.completeApps)
+	return a.serviceFlags(cmd)
 }
 
 // settingCommand is the short form: slipway config KEY [VALUE...] [--unset].
@@ -190,6 +227,8 @@ func (a *app) settingCommand(s setting) *cobra.Command {
 		Use: s.key + " [" + s.args + "]", Short: "Print or change: " + s.short,
 		RunE: func(_ *cobra.Command, args []string) error {
 			switch {
+			case a.varsOf():
+				return usagef("%s is a setting of this machine and not of an app: leave out --app", s.key)
 			case unset:
 				return a.unsetSetting(s.key, args)
 			case len(args) == 0:

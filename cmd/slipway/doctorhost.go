@@ -204,13 +204,7 @@ func (x *examination) proxies() {
 
 // git looks for git, from which an image learns which commit it was built from.
 func (x *examination) git(ctx context.Context) {
-	at := ""
-	for _, dir := range filepath.SplitList(x.a.getenv("PATH")) {
-		if fi, err := os.Stat(filepath.Join(dir, "git")); err == nil && fi.Mode().IsRegular() && fi.Mode()&0o111 != 0 && filepath.IsAbs(dir) {
-			at = filepath.Join(dir, "git")
-			break
-		}
-	}
+	at := x.a.gitPath()
 	if at == "" {
 		x.add("git", warning, "not installed").Advice = "images do not tell which commit they were built from: apt-get install git"
 		return

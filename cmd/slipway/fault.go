@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/builder"
+	"github.com/slipway-build/slipway/internal/client"
 	"github.com/slipway-build/slipway/internal/platform"
 )
 
@@ -47,8 +48,8 @@ func (e *interrupted) Error() string {
 	return "ended by signal " + unix.SignalName(e.sig)
 }
 
-// exitCode is the spec's code for errors of the engine, 3 for a wrong command line, 128 and the signal's
-// number (130 for Ctrl-C) where a signal ended it, else 1.
+// exitCode is the spec's code for errors of the engine, 3 for a wrong command line, that of outcome.go for an answer of
+// the build service, 128 and the signal's number (130 for Ctrl-C) where a signal ended it, else 1.
 func exitCode(ctx context.Context, err error) int {
 	if e, ok := errors.AsType[*interrupted](context.Cause(ctx)); ok {
 		return 128 + int(e.sig)
@@ -59,11 +60,19 @@ func exitCode(ctx context.Context, err error) int {
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return 3
 	}
+	if e, ok := errors.AsType[*client.Error](err); ok {
+		if code, ok := serviceCode(e); ok {
+			return code
+		}
+	}
 	return builder.ExitCode(err)
 }
 
 // told is what a user reads of err: after a signal nobody cares what it came upon, unless cleaning up failed too.
 func told(ctx context.Context, err error) error {
+	if e, ok := errors.AsType[*client.Error](err); ok && ctx.Err() == nil {
+		return serviceTold(e)
+	}
 	cause, ok := errors.AsType[*interrupted](context.Cause(ctx))
 	if several, joined := err.(interface{ Unwrap() []error }); !ok || !errors.Is(err, cause) || joined && len(several.Unwrap()) > 1 {
 		return err

@@ -123,7 +123,7 @@ func (a *app) announce(s server) {
 // leave starts the app and returns when it answers; the app goes on.
 func (a *app) leave(ctx context.Context, m *platform.Machine, arg string, spec container.Spec, o runOptions) error {
 	if spec.Name == "" {
-		spec.Name = appName(arg)
+		spec.Name = containerName(arg)
 	}
 	app, err := m.Docker.Detach(ctx, spec)
 	if err != nil {
@@ -147,8 +147,8 @@ func (a *app) leave(ctx context.Context, m *platform.Machine, arg string, spec c
 	return nil
 }
 
-// appName makes a container's name of an image's, that no other container has.
-func appName(arg string) string {
+// containerName makes a container's name of an image's, that no other container has.
+func containerName(arg string) string {
 	base := strings.Map(func(r rune) rune {
 		if r < 0x80 && (unicode.IsLetter(r) || unicode.IsDigit(r)) {
 			return r

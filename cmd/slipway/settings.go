@@ -88,6 +88,28 @@ func decodeSettings(path string, b []byte) (*settings, error) {
 
 // changeSettings reads the file anew, changes it and writes it, alone among all that do so.
 func (a *app) changeSettings(change func(*settings) error) error {
+	return a.locked(func(path string) error {
+		s, err := readSettings(path)
+		if err != nil {
+			return err
+		}
+		if err := change(s); err != nil {
+			return err
+		}
+		b, err := toml.Marshal(s)
+		if err == nil {
+			err = replaceFile(path, b, 0o644)
+		}
+		if err != nil {
+			return fmt.Errorf("write the configuration: %w", err)
+		}
+		a.settings = s
+		return nil
+	})
+}
+
+// locked does something with the configuration's directory, alone among all that do so. path is the configuration.
+func (a *app) locked(do func(path string) error) error {
 	path, err := a.settingsPath()
 	if err != nil {
 		return err
@@ -104,33 +126,18 @@ func (a *app) changeSettings(change func(*settings) error) error {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return fmt.Errorf("lock the configuration: %w", err)
 	}
-	s, err := readSettings(path)
-	if err != nil {
-		return err
-	}
-	if err := change(s); err != nil {
-		return err
-	}
-	b, err := toml.Marshal(s)
-	if err != nil {
-		return fmt.Errorf("write the configuration: %w", err)
-	}
-	if err := replaceFile(path, b); err != nil {
-		return fmt.Errorf("write the configuration: %w", err)
-	}
-	a.settings = s
-	return nil
+	return do(path)
 }
 
 // replaceFile writes a file that is there in whole or as it was before.
-func replaceFile(path string, b []byte) error {
+func replaceFile(path string, b []byte, mode os.FileMode) error {
 	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(tmp.Name())
 	_, err = tmp.Write(b)
-	if err = errors.Join(err, tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
+	if err = errors.Join(err, tmp.Chmod(mode), tmp.Sync(), tmp.Close()); err != nil {
 		return err
 	}
 	return os.Rename(tmp.Name(), path)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"charm.land/lipgloss/v2"
@@ -63,4 +64,31 @@ func ageText(t, now time.Time) string {
 	default:
 		return fmt.Sprintf("%d days ago", int(d.Hours()/24))
 	}
+}
+
+// table writes rows of somebody else's text below a head, in columns.
+func table(w io.Writer, head string, lines [][]string) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, strings.ReplaceAll(head, " ", "\t"))
+	for _, l := range lines {
+		fmt.Fprintln(t, cells(l...))
+	}
+	_ = t.Flush()
+}
+
+// rows writes facts of one thing, each with its name before it. Those without text are left out.
+func rows(w io.Writer) func(name, text string) {
+	return func(name, text string) {
+		if text != "" {
+			fmt.Fprintf(w, "%-12s %s\n", name, transcript.Clean(text, false))
+		}
+	}
+}
+
+// timeText is a time for people; "" for none.
+func timeText(t *time.Time) string {
+	if t == nil || t.IsZero() {
+		return ""
+	}
+	return t.Local().Format("2006-01-02 15:04:05")
 }
