@@ -70,6 +70,9 @@ func outcomeText(b client.Build) string {
 	switch b.State {
 	case build.Cancelled:
 		text += "was cancelled"
+		if b.Reason != "" {
+			text += ": " + b.Reason
+		}
 	case build.TimedOut:
 		text += "took too long"
 	default:

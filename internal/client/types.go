@@ -185,6 +185,8 @@ type Build struct {
 	Buildpack string         `json:"buildpack,omitempty"`
 	Attempt   int            `json:"attempt"`
 	Place     *Place         `json:"place"`
+	Stream    string         `json:"output_stream_url"` // the log, for who has no token
+	Reason    string         `json:"cancel_reason,omitempty"`
 	Failure   *build.Failure `json:"failure"`
 	Result    *build.Result  `json:"result"`
 	Release   *ReleaseName   `json:"release"`
