@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/slipway-build/slipway/internal/build"
@@ -74,11 +75,14 @@ func (a *app) setVars(ctx context.Context, args, files []string) error {
 	if len(args)+len(files) == 0 {
 		return usagef("slipway config set --app %s wants NAME=VALUE... or --env-file FILE", a.appName)
 	}
+	fromStdin := func(arg string) bool { return strings.HasSuffix(arg, "=-") && strings.Count(arg, "=") == 1 }
+	if i := slices.IndexFunc(args, fromStdin); i >= 0 && slices.ContainsFunc(args[i+1:], fromStdin) {
+		return usagef("%s: standard input can be the value of one variable only", args[i])
+	}
 	vars, err := a.environment(files, nil)
 	if err != nil {
 		return err
 	}
-	asked := false
 	for _, arg := range args {
 		name, value, ok := strings.Cut(arg, "=")
 		if _, err := build.ParseEnvName(name); err != nil {
@@ -88,10 +92,6 @@ func (a *app) setVars(ctx context.Context, args, files []string) error {
 			return usagef("%s: want %s=VALUE, or %s=- for what standard input has", name, name, name)
 		}
 		if value == "-" {
-			if asked {
-				return usagef("%s=-: standard input can be the value of one variable only", name)
-			}
-			asked = true
 			if value, err = a.secret("Value of " + name); err != nil {
 				return err
 			}
