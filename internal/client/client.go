@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -157,9 +158,7 @@ func (c *Client) send(ctx context.Context, r call) (*http.Response, error) {
 		if r.in != nil {
 			req.Header.Set("Content-Type", "application/json")
 		}
-		for k, v := range r.header {
-			req.Header[k] = v
-		}
+		maps.Copy(req.Header, r.header)
 		res, err := c.http.Do(req)
 		if try < maxTries && again(r.method, res, err) {
 			wait := pause(try, res)
