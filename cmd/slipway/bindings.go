@@ -126,11 +126,11 @@ func (a *app) bindingFiles(dir string, list []string) (map[string]string, error)
 			return nil, usagef("--file %s: want NAME=FILE", f)
 		}
 		if path == "-" {
-			b, err := io.ReadAll(io.LimitReader(a.stdin, maxEnvFile))
+			text, err := a.input()
 			if err != nil {
-				return nil, fmt.Errorf("read standard input: %w", err)
+				return nil, err
 			}
-			files[name] = string(b)
+			files[name] = text
 			continue
 		}
 		b, err := cnb.ReadFile(splitPath(path))

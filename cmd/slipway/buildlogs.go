@@ -80,7 +80,8 @@ func (a *app) watch(ctx context.Context, c *client.Client, b client.Build, raw b
 	_, err := c.Follow(ctx, b.App.Name, b.ID, 0, w)
 	err = errors.Join(err, end())
 	if ctx.Err() != nil {
-		a.note("build %d goes on: slipway builds logs %d -f --app %s, slipway builds cancel %d --app %s", b.Number, b.Number, b.App.Name, b.Number, b.App.Name)
+		name := transcript.Clean(b.App.Name, false)
+		a.note("build %d goes on: slipway builds logs %d -f --app %s, slipway builds cancel %d --app %s", b.Number, b.Number, name, b.Number, name)
 		return context.Cause(ctx)
 	}
 	if err != nil {

@@ -68,7 +68,7 @@ func (a *app) listBuilds(ctx context.Context, most int) error {
 				lines = append(lines, []string{strconv.FormatInt(b.Number, 10), stateText(b), b.Trigger, versionText(b.Source), b.User.Email, ageText(b.CreatedAt, time.Now()), tookText(b)})
 			}
 			if !a.quiet {
-				table(w, "BUILD STATE TRIGGER SOURCE USER STARTED TOOK", lines)
+				table(w, "BUILD STATE TRIGGER SOURCE USER MADE TOOK", lines)
 			}
 		})
 	})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -40,6 +41,11 @@ func (a *app) completeValues(cmd *cobra.Command) {
 	case "slipway run", "slipway inspect", "slipway builder inspect", "slipway rebase", "slipway sbom download", "slipway images rm", "slipway images tag", "slipway config default-builder":
 		cmd.ValidArgsFunction = a.storedNames
 	case "slipway build", "slipway builder create": // the name is yours to choose
+		cmd.ValidArgsFunction = cobra.NoFileCompletions
+	}
+	switch parent := cmd.Parent(); {
+	case parent == nil || cmd.ValidArgsFunction != nil || cmd.ValidArgs != nil:
+	case slices.Contains([]string{"apps", "builds", "releases", "tokens", "users", "bindings", "credentials"}, parent.Name()): // names of the service, not files
 		cmd.ValidArgsFunction = cobra.NoFileCompletions
 	}
 	for _, sub := range cmd.Commands() {

@@ -99,14 +99,23 @@ func (a *app) secret(what string) (string, error) {
 		}
 		return strings.TrimSpace(string(b)), nil
 	}
-	b, err := io.ReadAll(io.LimitReader(a.stdin, maxEnvFile))
+	text, err := a.input()
+	if err == nil && text == "" {
+		err = usagef("standard input is empty: want %s there", strings.ToLower(what[:1])+what[1:])
+	}
+	return strings.TrimRight(text, "\r\n"), err
+}
+
+// input is all of standard input.
+func (a *app) input() (string, error) {
+	b, err := io.ReadAll(io.LimitReader(a.stdin, maxEnvFile+1))
 	if err != nil {
 		return "", fmt.Errorf("read standard input: %w", err)
 	}
-	if len(b) == 0 {
-		return "", usagef("standard input is empty: want %s there", strings.ToLower(what[:1])+what[1:])
+	if len(b) > maxEnvFile {
+		return "", usagef("standard input has more than %d bytes", maxEnvFile)
 	}
-	return strings.TrimRight(string(b), "\r\n"), nil
+	return string(b), nil
 }
 
 func (a *app) logoutCommand() *cobra.Command {

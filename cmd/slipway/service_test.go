@@ -42,7 +42,7 @@ func TestService(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/service",
 		Setup: func(e *testscript.Env) error {
-			url, token, err := startService(e, filepath.Join(e.WorkDir, "service"))
+			url, token, err := startService(e.T().(testing.TB), e.Defer, filepath.Join(e.WorkDir, "service"))
 			if err != nil {
 				return err
 			}
@@ -68,10 +68,10 @@ type noTags struct{}
 
 func (noTags) Tag(context.Context, []queue.Credential, string, string, string) error { return nil }
 
-// startService starts the service in a directory for as long as the script runs.
-func startService(e *testscript.Env, dir string) (url, token string, err error) {
+// startService starts the service in a directory that is not there yet. later has it end.
+func startService(t testing.TB, later func(func()), dir string) (url, token string, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	e.Defer(cancel)
+	later(cancel)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", "", err
 	}
@@ -83,7 +83,7 @@ func startService(e *testscript.Env, dir string) (url, token string, err error) 
 	if err != nil {
 		return "", "", err
 	}
-	e.Defer(func() { _ = st.Close() })
+	later(func() { _ = st.Close() })
 	l, err := logs.Open(filepath.Join(dir, "logs"))
 	if err != nil {
 		return "", "", err
@@ -92,7 +92,6 @@ func startService(e *testscript.Env, dir string) (url, token string, err error) 
 	if err != nil {
 		return "", "", err
 	}
-	t := e.T().(testing.TB)
 	fault := func(err error) { t.Errorf("fault of the service: %v", err) }
 	s := service.New(service.Config{Builder: "builder", Registry: "registry.test", Lease: time.Minute, Limits: build.Limits{Time: time.Hour}}, st, l, noTags{}, fault)
 	h, err := web.New(web.Options{
@@ -106,7 +105,7 @@ func startService(e *testscript.Env, dir string) (url, token string, err error) 
 		return "", "", err
 	}
 	server := httptest.NewServer(h)
-	e.Defer(server.Close)
+	later(server.Close)
 	w := &playedWorker{t: t, s: s, src: src, wake: make(chan struct{}, 1)}
 	s.OnQueued(func() {
 		select {
@@ -116,7 +115,7 @@ func startService(e *testscript.Env, dir string) (url, token string, err error) 
 	})
 	var wg sync.WaitGroup
 	wg.Go(func() { w.run(ctx) })
-	e.Defer(func() { cancel(); wg.Wait() })
+	later(func() { cancel(); wg.Wait() })
 	return server.URL, token, nil
 }
 
