@@ -16,6 +16,7 @@ import (
 
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/platform"
+	"github.com/slipway-build/slipway/internal/platform/platformtest"
 )
 
 // The password of the canary tests. It is in no argument, so that nobody reads it in this process's own
@@ -114,7 +115,7 @@ func TestCanary(t *testing.T) {
 func checkPowers(t *testing.T, log string) {
 	t.Helper()
 	for _, want := range []string{
-		fmt.Sprintf("uid %d gid %d\n", cnbUser, cnbGroup), "NoNewPrivs: 1\n", "Seccomp: 2\n", "CapInh: 0000000000000000\n", "CapPrm: 0000000000000000\n",
+		fmt.Sprintf("uid %d gid %d\n", platformtest.User, platformtest.Group), "NoNewPrivs: 1\n", "Seccomp: 2\n", "CapInh: 0000000000000000\n", "CapPrm: 0000000000000000\n",
 		"CapEff: 0000000000000000\n", "CapBnd: 0000000000000000\n", "CapAmb: 0000000000000000\n",
 	} {
 		if !strings.Contains(log, want) {

@@ -11,7 +11,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,6 +23,7 @@ import (
 	"github.com/slipway-build/slipway/internal/container/docker"
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/platform"
+	"github.com/slipway-build/slipway/internal/platform/platformtest"
 )
 
 // These tests run whole builds in the Docker Engine that the environment names. They share one yard: our own
@@ -144,12 +144,8 @@ func (y *yard) fill() error {
 	if err := os.Chmod(y.dir, 0o755); err != nil {
 		return err
 	}
-	for _, tool := range []string{"lifecycle", "launcher"} {
-		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", filepath.Join(y.dir, "tools", tool), "./cmd/"+tool)
-		cmd.Dir, cmd.Env = filepath.Join("..", ".."), append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return errors.Join(err, errors.New(string(out)))
-		}
+	if _, _, err := platformtest.Tools(filepath.Join("..", ".."), y.dir); err != nil {
+		return err
 	}
 	return os.CopyFS(filepath.Join(y.dir, "buildpacks"), os.DirFS(filepath.Join("..", "..", "fixtures", "buildpacks")))
 }

@@ -1,9 +1,10 @@
-package platform_test
+// Package platformtest has what tests that build need of the host: our own tools for a container, and base images of a
+// shell and little else, made of this machine's programs, so that no test needs a registry.
+package platformtest
 
 import (
 	"archive/tar"
 	"bytes"
-	"context"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -19,19 +20,32 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
-
-	"github.com/slipway-build/slipway/internal/image"
-	"github.com/slipway-build/slipway/internal/platform"
 )
 
 // The CNB user of the base images.
 const (
-	cnbUser  = 1234
-	cnbGroup = 1235
+	User  = 1234
+	Group = 1235
 )
 
-// baseImage is a run or build image: a shell and the usual small programs of Debian packages.
-func baseImage(build bool) (v1.Image, error) {
+// Tools builds the lifecycle and the launcher of the module whose directory is root, into dir/tools.
+func Tools(root, dir string) (lifecycle, launcher string, err error) {
+	for _, tool := range []string{"lifecycle", "launcher"} {
+		at, err := filepath.Abs(filepath.Join(dir, "tools", tool))
+		if err != nil {
+			return "", "", err
+		}
+		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", at, "./cmd/"+tool)
+		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", "", fmt.Errorf("build %s for tests: %w: %s", tool, err, out)
+		}
+	}
+	return filepath.Join(dir, "tools", "lifecycle"), filepath.Join(dir, "tools", "launcher"), nil
+}
+
+// BaseImage is a run or build image: a shell and the usual small programs of Debian packages.
+func BaseImage(build bool) (v1.Image, error) {
 	layer, err := rootfs()
 	if err != nil {
 		return nil, err
@@ -50,11 +64,11 @@ func baseImage(build bool) (v1.Image, error) {
 	}
 	cf = cf.DeepCopy()
 	cf.OS, cf.Architecture = "linux", runtime.GOARCH
-	cf.Config.User = fmt.Sprintf("%d:%d", cnbUser, cnbGroup)
+	cf.Config.User = fmt.Sprintf("%d:%d", User, Group)
 	cf.Config.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin"}
 	cf.Config.Labels = map[string]string{"io.buildpacks.base.distro.name": "debian", "io.buildpacks.base.distro.version": "13", "base": "run"}
 	if build {
-		cf.Config.Env = append(cf.Config.Env, fmt.Sprintf("CNB_USER_ID=%d", cnbUser), fmt.Sprintf("CNB_GROUP_ID=%d", cnbGroup), "OF_BUILD_IMAGE=yes")
+		cf.Config.Env = append(cf.Config.Env, fmt.Sprintf("CNB_USER_ID=%d", User), fmt.Sprintf("CNB_GROUP_ID=%d", Group), "OF_BUILD_IMAGE=yes")
 		cf.Config.Labels["base"] = "build"
 	}
 	return mutate.ConfigFile(img, cf)
@@ -67,8 +81,8 @@ func rootfs() ([]byte, error) {
 	for dir, mode := range map[string]int64{"tmp": 0o1777, "proc": 0o755, "sys": 0o755, "dev": 0o755, "etc/ssl/certs": 0o755, "home/cnb": 0o755} {
 		t.dir(dir, mode)
 	}
-	t.text("etc/passwd", fmt.Sprintf("root:x:0:0::/root:/bin/sh\ncnb:x:%d:%d::/home/cnb:/bin/bash\n", cnbUser, cnbGroup))
-	t.text("etc/group", fmt.Sprintf("root:x:0:\ncnb:x:%d:\n", cnbGroup))
+	t.text("etc/passwd", fmt.Sprintf("root:x:0:0::/root:/bin/sh\ncnb:x:%d:%d::/home/cnb:/bin/bash\n", User, Group))
+	t.text("etc/group", fmt.Sprintf("root:x:0:\ncnb:x:%d:\n", Group))
 	t.text("etc/os-release", "ID=debian\nVERSION_ID=13\n")
 	t.text("etc/ssl/certs/ca-certificates.crt", "")
 	for _, p := range []string{"bash", "env", "sort", "cat", "mkdir", "ls", "find", "grep", "sed", "tr", "head", "id", "rm", "ln", "chmod", "stat", "sleep", "touch", "cp", "mv", "wc", "sh"} {
@@ -184,90 +198,3 @@ func (t *tarWriter) library(name string) error {
 	}
 	return fmt.Errorf("library %s is nowhere", name)
 }
-
-// makeBuilder puts the base images into the yard's store and makes the builder of them.
-func (y *yard) makeBuilder() error {
-	ctx := context.Background()
-	if y.borrowed() {
-		return y.borrowBuilder(ctx)
-	}
-	for _, kind := range []string{"build", "run"} {
-		img, err := baseImage(kind == "build")
-		if err != nil {
-			return err
-		}
-		if _, err := y.put(ctx, "test/"+kind, img); err != nil {
-			return err
-		}
-		if _, err := y.layout(ctx, kind, img); err != nil {
-			return err
-		}
-	}
-	config := filepath.Join(y.dir, "builder.toml")
-	if err := os.WriteFile(config, []byte(builderConfig), 0o644); err != nil {
-		return err
-	}
-	if _, err := platform.CreateBuilder(ctx, y.machine, platform.CreateOptions{Name: y.name, Config: config}); err != nil {
-		return err
-	}
-	_, err := platform.CreateBuilder(ctx, y.machine, platform.CreateOptions{Name: y.name, Config: config, Output: platform.Output{OCI: filepath.Join(y.dir, "oci", "builder")}})
-	return err
-}
-
-// borrowBuilder brings the images of the yard's owner into this user's own store.
-func (y *yard) borrowBuilder(ctx context.Context) error {
-	r := image.Resolver{}
-	for from, to := range map[string]string{"run": "test/run", "builder": y.name} {
-		img, err := r.Resolve(ctx, y.oci(from))
-		if err != nil {
-			return err
-		}
-		if _, err := y.put(ctx, to, img); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (y *yard) put(ctx context.Context, name string, img v1.Image) (image.Written, error) {
-	ref, err := image.ParseRef(name)
-	if err != nil {
-		return image.Written{}, err
-	}
-	return y.machine.Images.Put(ctx, []image.Ref{ref}, img, nil)
-}
-
-func (y *yard) layout(ctx context.Context, name string, img v1.Image) (image.Written, error) {
-	ref, err := image.ParseRef(y.oci(name))
-	if err != nil {
-		return image.Written{}, err
-	}
-	return image.WriteLayout(ctx, ref, nil, img, nil)
-}
-
-// builderConfig is the yard's builder.toml.
-const builderConfig = `
-description = "tests"
-[build]
-image = "test/build"
-[[build.env]]
-name = "OF_OPERATOR"
-value = "plain"
-[[build.env]]
-name = "OF_IMAGE_AND_OPERATOR"
-value = "operator"
-suffix = "override"
-[run]
-[[run.images]]
-image = "test/run"
-mirrors = ["localhost:1/test/run"]
-[[buildpacks]]
-uri = "buildpacks/noop"
-[[buildpacks]]
-uri = "buildpacks/one-layer"
-[[buildpacks]]
-uri = "buildpacks/composite"
-[[order]]
-[[order.group]]
-id = "sample/composite"
-`
