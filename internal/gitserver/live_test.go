@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -184,6 +185,28 @@ func TestKeep(t *testing.T) {
 			w.wantSound()
 			d.git("clone", "-q", w.url(token), t.TempDir()+"/again")
 		})
+	}
+}
+
+// TestKeepShallow lets the first push from a shallow clone through after it was kept: git moves the ref itself, and
+// brings in the boundary of the history.
+func TestKeepShallow(t *testing.T) {
+	w, d := newWorld(t, Limits{}), newTree(t)
+	d.commit("a", "two\n")
+	c := &tree{t, t.TempDir() + "/c"}
+	d.git("clone", "-q", "--depth=1", "file://"+d.dir, c.dir)
+	tip := c.commit("b", "b")
+	id := build.NewID()
+	w.builds(func(ctx context.Context, p *Push, u Update) error { return p.Keep(ctx, id, u.New) })
+	c.wantPush(true, []string{w.url(token), "main"}, "main -> main")
+	must(t, w.waitMoved())
+	must(t, w.repos.Release(t.Context(), w.app.ID, id))
+	if w.at(mainRef) != tip {
+		t.Errorf("main is at %s, want %s", w.at(mainRef), tip)
+	}
+	w.wantSound()
+	if left, err := filepath.Glob(filepath.Join(w.repos.path(w.app.ID), boundaries, "*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
 

@@ -149,7 +149,7 @@ func (p *Push) keep(ctx context.Context, id build.ID, commit Hash) error {
 	if err := p.link(); err != nil {
 		return err
 	}
-	if err := p.graft(boundary); err != nil {
+	if err := keepBoundary(p.repo, id, commit, boundary); err != nil {
 		return err
 	}
 	_, err = p.repos.run(ctx, p.repo, "update-ref", hidden+string(id), string(commit))

@@ -1,6 +1,7 @@
 package gitserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -143,6 +144,10 @@ func (h *Handler) receive(ctx context.Context, s *session) error {
 		if errors.Is(cause, ErrStopped) {
 			s.refuse(stopped)
 		}
+		if s.through {
+			s.refuse(unsure)
+			err = errors.Join(err, &gitError{"receive-pack", "it ended before it had moved the refs: " + g.stderr.String(), cmp.Or[error](gitErr, io.ErrUnexpectedEOF)})
+		}
 		s.refuse(ours)
 		err = errors.Join(err, s.head.answer(s.out, s.verdict.Load()))
 	}
@@ -159,6 +164,7 @@ func (h *Handler) receive(ctx context.Context, s *session) error {
 // The refusals for what is nobody's fault who pushes.
 var (
 	ours    = &Refusal{Reason: "internal error", Lines: []string{"Something went wrong in the build service, not in your app.", "Nothing was changed. Push again; if it happens again, tell its operator."}}
+	unsure  = &Refusal{Reason: "internal error", Lines: []string{"Something went wrong in the build service when the push was let through.", "Fetch, to see whether it was taken; tell the operator."}}
 	stopped = &Refusal{Reason: "the service is stopping", Lines: []string{"The build service is being stopped. Nothing was changed.", "Push again in a minute."}}
 )
 

@@ -67,7 +67,7 @@ func (r *Repos) recover(ctx context.Context, app build.ID, needed func(app, kept
 // sweep removes what gits that are not alive any more left in a repository. Locks that refs are made under are looked
 // for on request.
 func sweep(repo string, locks bool) error {
-	patterns := []string{"objects/tmp_objdir-*", "objects/incoming-*", "objects/pack/tmp_*", "objects/pack/.tmp-*", "objects/??/tmp_obj_*", "objects/pack/*.keep", "gc.pid"}
+	patterns := []string{"objects/tmp_objdir-*", "objects/incoming-*", "objects/pack/tmp_*", "objects/pack/.tmp-*", "objects/??/tmp_obj_*", "objects/pack/*.keep", "gc.pid", boundaries + "/tmp-*"}
 	if locks {
 		patterns = append(patterns, "*.lock", "objects/info/*.lock")
 	}
@@ -95,9 +95,13 @@ func sweep(repo string, locks bool) error {
 
 // keptIn lists what is kept in a repository. It reads the files, because a git per repository would make a start slow.
 func keptIn(repo string) (kept []build.ID, err error) {
-	loose, err := os.ReadDir(filepath.Join(repo, hidden))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+	var loose []fs.DirEntry
+	for _, dir := range []string{hidden, boundaries} {
+		some, err := os.ReadDir(filepath.Join(repo, dir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		loose = append(loose, some...)
 	}
 	add := func(name string) {
 		if id, err := build.ParseID(name); err == nil {

@@ -181,9 +181,10 @@ func (r *Repos) MoveRef(ctx context.Context, app build.ID, u Update) error {
 	args := []string{"update-ref", string(u.Ref), string(u.New), string(u.Old)}
 	if u.Deletes() {
 		args = []string{"update-ref", "-d", string(u.Ref), string(u.Old)}
+	} else if err := graftKept(repo, u.New); err != nil {
+		return fmt.Errorf("move %s of app %s: %w", u.Ref, app, err)
 	}
-	_, err = r.run(ctx, repo, args...)
-	if err == nil {
+	if _, err = r.run(ctx, repo, args...); err == nil {
 		return nil
 	}
 	now, readErr := r.Ref(ctx, app, u.Ref)
@@ -206,6 +207,7 @@ func (r *Repos) Release(ctx context.Context, app, kept build.ID) error {
 	}
 	if err == nil {
 		_, err = r.run(ctx, repo, "update-ref", "-d", hidden+string(kept))
+		err = errors.Join(err, dropBoundary(repo, kept))
 	}
 	if err != nil {
 		return fmt.Errorf("release what build %s kept: %w", kept, err)

@@ -9,11 +9,65 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/slipway-build/slipway/internal/build"
 )
 
 // A shallow clone pushes commits without their parents and says at which commits its history ends. A repository keeps
-// that boundary in its file "shallow". git writes it when it moves the ref; Keep, which lets a ref move later, does it
-// itself.
+// that boundary in its file "shallow". git writes it when it moves the ref, and gives up where somebody else has written
+// there since it began. So Keep, which lets a ref move later, notes the boundary elsewhere, and MoveRef brings it in.
+
+// boundaries is the directory of a repository that has a file for each build that keeps a commit with a boundary: the
+// commit, and then the boundary.
+const boundaries = "boundaries"
+
+// keepBoundary notes what a build keeps, in the place of what it kept before.
+func keepBoundary(repo string, id build.ID, commit Hash, boundary []Hash) error {
+	if len(boundary) == 0 {
+		return dropBoundary(repo, id)
+	}
+	dir := filepath.Join(repo, boundaries)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, "tmp-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // gone already when all went well
+	_, err = f.WriteString(lines(append([]Hash{commit}, boundary...)))
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return errors.Join(os.Rename(f.Name(), filepath.Join(dir, string(id))), syncDir(dir), syncDir(repo))
+}
+
+func dropBoundary(repo string, id build.ID) error {
+	if err := os.Remove(filepath.Join(repo, boundaries, string(id))); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// graftKept brings in the boundary of a commit that some build keeps.
+func graftKept(repo string, commit Hash) error {
+	kept, err := fs.Glob(os.DirFS(repo), boundaries+"/*")
+	if err != nil {
+		return err
+	}
+	for _, name := range kept {
+		all, err := readHashes(filepath.Join(repo, name))
+		if err != nil {
+			return err
+		}
+		if len(all) > 0 && all[0] == commit {
+			if err := graft(repo, all[1:]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 // boundary is the part of the client's boundary that commit needs: commits below it, whose parents are nowhere.
 func (p *Push) boundary(ctx context.Context, commit Hash) ([]Hash, error) {
@@ -86,17 +140,14 @@ func (p *Push) orphan(ctx context.Context, commit string) (bool, error) {
 }
 
 // graft adds to the repository's boundary, under git's own lock.
-func (p *Push) graft(boundary []Hash) error {
-	if len(boundary) == 0 {
-		return nil
-	}
-	path := filepath.Join(p.repo, "shallow")
+func graft(repo string, boundary []Hash) error {
+	path := filepath.Join(repo, "shallow")
 	lock, err := os.OpenFile(path+".lock", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return fmt.Errorf("another push changes the boundary of the history: %w", err)
 	}
 	defer os.Remove(path + ".lock") // gone already when all went well
-	known, err := readShallow(p.repo)
+	known, err := readShallow(repo)
 	if err == nil {
 		all := append(known, boundary...)
 		slices.Sort(all)
@@ -105,11 +156,14 @@ func (p *Push) graft(boundary []Hash) error {
 	if err := errors.Join(err, lock.Sync(), lock.Close()); err != nil {
 		return err
 	}
-	return errors.Join(os.Rename(path+".lock", path), syncDir(p.repo))
+	return errors.Join(os.Rename(path+".lock", path), syncDir(repo))
 }
 
-func readShallow(repo string) ([]Hash, error) {
-	b, err := os.ReadFile(filepath.Join(repo, "shallow"))
+func readShallow(repo string) ([]Hash, error) { return readHashes(filepath.Join(repo, "shallow")) }
+
+// readHashes reads a file of them; one that is not there has none.
+func readHashes(path string) ([]Hash, error) {
+	b, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
