@@ -105,16 +105,30 @@ func pushOptions(list []string) (o options, err error) {
 
 // wait submits a build and shows it until it has ended.
 func (r *receiver) wait(ctx context.Context, p *gitserver.Push, u gitserver.Update, b build.Build) error {
-	session := &service.Session{Decide: func(ctx context.Context, b build.Build) *build.Failure { return r.decide(ctx, p, u, b) }}
+	over := make(chan struct{})
+	defer close(over)
+	session := &service.Session{Decide: func(ctx context.Context, b build.Build) *build.Failure {
+		select {
+		case <-over: // nobody is there who would move the ref
+			return &build.Failure{Blame: build.BlamePlatform, Code: "interrupted", Reason: "the push was lost while its build ran", Next: "push again"}
+		default:
+			return r.decide(ctx, p, u, b)
+		}
+	}}
 	b, err := r.service.SubmitWaiting(ctx, b, session)
 	if err != nil {
 		return err
 	}
-	over := make(chan struct{})
-	defer close(over)
 	go r.gone(p, b, over)
-	if err := r.queue(ctx, p.Out, b); err != nil {
+	waited, err := r.queue(ctx, p.Out, b)
+	if err != nil {
 		return r.lost(ctx, b, err)
+	}
+	if waited {
+		if err := p.Stands(ctx, u); err != nil { // what it would make could not be taken any more
+			r.drop(ctx, b, "the ref has moved while the push waited")
+			return err
+		}
 	}
 	out := newPushLog(p.Out)
 	if _, err := r.logs.Follow(ctx, b.ID, 0, out); err != nil {
@@ -143,7 +157,7 @@ func (r *receiver) decide(ctx context.Context, p *gitserver.Push, u gitserver.Up
 		return nil
 	}
 	if no, ok := errors.AsType[*gitserver.Refusal](err); ok {
-		return &build.Failure{Blame: build.BlameApp, Code: "fetch-first", Reason: strings.Join(append([]string{no.Reason}, no.Lines...), ": "), Next: "git pull, and push again"}
+		return &build.Failure{Blame: build.BlameApp, Code: "fetch-first", Reason: strings.Join(no.Lines, " "), Next: "git pull --rebase, and push again"}
 	}
 	return &build.Failure{Blame: build.BlamePlatform, Code: "platform", Reason: err.Error(), Next: "push again; if it stays, tell the operator"}
 }
@@ -158,28 +172,33 @@ func (r *receiver) gone(p *gitserver.Push, b build.Build, over <-chan struct{}) 
 	if p.App.Disconnect != build.Abandon {
 		return
 	}
-	ctx, done := context.WithTimeout(context.Background(), lease)
+	r.drop(context.Background(), b, "the pushing client went away")
+}
+
+// drop cancels a build, whatever becomes of ctx, and is content with one that has ended.
+func (r *receiver) drop(ctx context.Context, b build.Build, why string) {
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), lease)
 	defer done()
-	if _, err := r.service.Cancel(ctx, b.ID, "the pushing client went away"); err != nil && !errors.Is(err, build.ErrConflict) && !isGone(err) {
-		r.host.Fault(fmt.Errorf("cancel %s, whose client went away: %w", b.ID, err))
+	if _, err := r.service.Cancel(ctx, b.ID, why); err != nil && !errors.Is(err, build.ErrConflict) && !isGone(err) {
+		r.host.Fault(fmt.Errorf("cancel %s because %s: %w", b.ID, why, err))
 	}
 }
 
 // placeEvery is how often a waiting push looks at its place.
 const placeEvery = time.Second
 
-// queue tells a push its place until its build runs, or has ended.
-func (r *receiver) queue(ctx context.Context, out io.Writer, b build.Build) error {
+// queue tells a push its place until its build runs, or has ended. waited tells that it had to.
+func (r *receiver) queue(ctx context.Context, out io.Writer, b build.Build) (waited bool, err error) {
 	told := ""
 	for {
 		changed := r.service.Watch(b.ID)
 		now, err := r.store.BuildByID(ctx, b.ID)
 		if err != nil || now.State != build.Queued {
-			return err
+			return told != "", err
 		}
 		same, others, err := r.store.Place(ctx, now)
 		if err != nil {
-			return err
+			return told != "", err
 		}
 		if say := place(same, others); say != told && same+others > 0 {
 			heading(out, "%s", say)
@@ -187,7 +206,7 @@ func (r *receiver) queue(ctx context.Context, out io.Writer, b build.Build) erro
 		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return told != "", context.Cause(ctx)
 		case <-changed:
 		case <-time.After(placeEvery):
 		}
@@ -233,11 +252,7 @@ func (r *receiver) lost(ctx context.Context, b build.Build, err error) error {
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	clean, done := context.WithTimeout(context.WithoutCancel(ctx), lease)
-	defer done()
-	if _, cerr := r.service.Cancel(clean, b.ID, "its push was lost"); cerr != nil && !errors.Is(cerr, build.ErrConflict) && !isGone(cerr) {
-		r.host.Fault(fmt.Errorf("cancel %s, whose push was lost: %w", b.ID, cerr))
-	}
+	r.drop(ctx, b, "its push was lost")
 	if errors.Is(err, build.ErrNotFound) {
 		return &gitserver.Refusal{Reason: "the app is gone", Lines: []string{"The app was deleted while its build ran."}}
 	}
