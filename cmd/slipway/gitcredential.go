@@ -47,13 +47,9 @@ func readCredentialRequest(r io.Reader) (map[string]string, error) {
 
 // giveCredential prints the token for the service that git asks about, and nothing for others.
 func (a *app) giveCredential(asked map[string]string) error {
-	c, err := a.credentials()
+	list, err := a.logins()
 	if err != nil {
 		return err
-	}
-	list := c.Services
-	if at := firstOf(a.getenv("SLIPWAY_URL"), c.Current); a.getenv("SLIPWAY_TOKEN") != "" && at != "" {
-		list = append([]login{{URL: at, Token: a.getenv("SLIPWAY_TOKEN")}}, list...)
 	}
 	for _, l := range list {
 		u, err := client.ParseURL(l.URL)

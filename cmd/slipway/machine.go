@@ -61,7 +61,7 @@ func (a *app) machineSettings() (none platform.Settings, err error) {
 		State: state, Tools: t, Version: version, Copy: a.getenv("SLIPWAY_RESTORE") == "copy",
 		Registry: image.RegistryOptions{
 			CA: trust.Bundle, Env: a.environ, DockerConfig: filepath.Join(a.dockerConfig(), "config.json"),
-			Insecure: slices.Concat(s.InsecureRegistries, a.insecure), UserAgent: "slipway/" + version,
+			Insecure: slices.Concat(s.InsecureRegistries, a.insecure), UserAgent: "slipway/" + version, Auth: a.serviceAuth(),
 		},
 		Docker:  docker.FromEnv(a.environ, a.getenv("HOME")),
 		Runtime: firstOf(a.runtime, a.getenv("SLIPWAY_RUNTIME"), s.Runtime),

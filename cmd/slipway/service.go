@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -124,6 +125,35 @@ func (a *app) login() (login, error) {
 		return login{}, &statusError{code: codeUnauthorized, text: fmt.Sprintf("there is no token for %s: slipway login %s, or set SLIPWAY_TOKEN", l.URL, l.URL)}
 	}
 	return l, nil
+}
+
+// logins are all services that there is a token for, the environment's first.
+func (a *app) logins() ([]login, error) {
+	c, err := a.credentials()
+	if err != nil {
+		return nil, err
+	}
+	list := c.Services
+	if at := firstOf(a.getenv("SLIPWAY_URL"), c.Current); a.getenv("SLIPWAY_TOKEN") != "" && at != "" {
+		list = append([]login{{URL: at, Token: a.getenv("SLIPWAY_TOKEN")}}, list...)
+	}
+	return list, nil
+}
+
+// serviceAuth opens the services' own registries to commands that read images. Credentials that cannot be read are
+// told by the commands that need them.
+func (a *app) serviceAuth() map[string]string {
+	list, err := a.logins()
+	if err != nil {
+		return nil
+	}
+	auth := map[string]string{}
+	for _, l := range slices.Backward(list) { // the first one wins
+		if u, err := client.ParseURL(l.URL); err == nil && l.Token != "" {
+			auth[u.Host] = "Basic " + base64.StdEncoding.EncodeToString([]byte(orText(l.User, "token")+":"+l.Token))
+		}
+	}
+	return auth
 }
 
 // service is the client of the service.

@@ -5,7 +5,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -201,15 +200,10 @@ func (d *Daemon) machineFor(credentials []work.Credential) (*platform.Machine, e
 }
 
 func (d *Daemon) registryWith(credentials []work.Credential) (*image.Registry, error) {
-	headers := map[string]string{}
-	for _, c := range credentials {
-		headers[c.Registry] = "Basic " + base64.StdEncoding.EncodeToString([]byte(c.Username+":"+c.Password))
-	}
-	text, err := json.Marshal(headers)
-	if err != nil {
-		return nil, err
-	}
 	o := d.host.Settings.Registry
-	o.Env = append(o.Env[:len(o.Env):len(o.Env)], "CNB_REGISTRY_AUTH="+string(text))
+	o.Auth = map[string]string{}
+	for _, c := range credentials {
+		o.Auth[c.Registry] = "Basic " + base64.StdEncoding.EncodeToString([]byte(c.Username+":"+c.Password))
+	}
 	return image.NewRegistry(o)
 }

@@ -53,15 +53,26 @@ func parseRegistryAuth(s string) (map[string]string, error) {
 		// The text holds secrets: the decoder's message could quote them.
 		return nil, errors.New("CNB_REGISTRY_AUTH: not a JSON object of registry to authorization header")
 	}
-	out := map[string]string{}
-	for registry, header := range raw {
-		if _, err := parseAuthHeader(header); err != nil {
-			return nil, fmt.Errorf("CNB_REGISTRY_AUTH: registry %q: %w", clip(registry), err)
-		}
-		host, path := splitKey(registry)
-		out[strings.TrimSuffix(host+"/"+path, "/")] = header
+	out, err := addHeaders(nil, raw)
+	if err != nil {
+		return nil, fmt.Errorf("CNB_REGISTRY_AUTH: %w", err)
 	}
 	return out, nil
+}
+
+// addHeaders adds headers, whose keys are as people write them, over those that there are.
+func addHeaders(have, more map[string]string) (map[string]string, error) {
+	if have == nil {
+		have = map[string]string{}
+	}
+	for registry, header := range more {
+		if _, err := parseAuthHeader(header); err != nil {
+			return nil, fmt.Errorf("registry %q: %w", clip(registry), err)
+		}
+		host, path := splitKey(registry)
+		have[strings.TrimSuffix(host+"/"+path, "/")] = header
+	}
+	return have, nil
 }
 
 func parseAuthHeader(header string) (authn.AuthConfig, error) {

@@ -28,7 +28,10 @@ type RegistryOptions struct {
 	// DockerConfig is the path of docker's config.json; it may be absent.
 	DockerConfig string
 	// Insecure lists registries (host or host:port) that may be reached by plain http. Loopback always may.
-	Insecure  []string
+	Insecure []string
+	// Auth has the credentials of a caller who knows some: registry (host, or host/path) to the value of an Authorization
+	// header. They stand before those of CNB_REGISTRY_AUTH.
+	Auth      map[string]string
 	UserAgent string
 }
 
@@ -48,6 +51,9 @@ func NewRegistry(o RegistryOptions) (*Registry, error) {
 		return nil, err
 	}
 	headers, err := parseRegistryAuth(envValue(o.Env, "CNB_REGISTRY_AUTH"))
+	if err == nil {
+		headers, err = addHeaders(headers, o.Auth)
+	}
 	if err != nil {
 		return nil, err
 	}
