@@ -88,7 +88,7 @@ func interruptible(parent context.Context) (context.Context, func()) {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	done := make(chan struct{})
 	go func() {
-		for first := true; ; first = false {
+		for first := true; ; {
 			select {
 			case <-done:
 				return
@@ -101,6 +101,7 @@ func interruptible(parent context.Context) (context.Context, func()) {
 					os.Exit(128 + int(sig))
 				}
 				cancel(&interrupted{sig})
+				first = false
 			}
 		}
 	}()
