@@ -111,7 +111,7 @@ what was left.`,
 	}
 	flags(cmd)
 	flags(show)
-	cmd.AddCommand(show)
+	cmd.AddCommand(show, a.serveBackupCommand(), a.serveRestoreCommand(), a.serveUnitCommand())
 	return cmd
 }
 
