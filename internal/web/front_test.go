@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-build/slipway/internal/build"
 )
@@ -59,6 +62,36 @@ func TestFront(t *testing.T) {
 	}
 	h.do("GET", "/status", h.bob, "").want(200).is("ready", false)
 	h.do("GET", "/healthz", "", "").want(200)
+}
+
+// TestDeadlineEnds asks somebody else on a connection that was ours: no deadline of ours holds there.
+func TestDeadlineEnds(t *testing.T) {
+	h := newHouse(t, func(o *Options) { o.Stall = 50 * time.Millisecond })
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/other" {
+			h.handler.ServeHTTP(w, r)
+			return
+		}
+		body, err := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "%s %v", body, err)
+	}))
+	defer server.Close()
+	client := http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
+	ask := func(path, body string) string {
+		t.Helper()
+		req := must(http.NewRequestWithContext(t.Context(), "POST", server.URL+path, strings.NewReader(body)))(t)
+		req.Header.Set("Authorization", "Bearer "+h.alice)
+		res := must(client.Do(req))(t)
+		defer res.Body.Close()
+		return string(must(io.ReadAll(res.Body))(t))
+	}
+	if got := ask("/apps", `{"name":"shop"}`); !strings.Contains(got, `"shop"`) {
+		t.Fatal(got)
+	}
+	time.Sleep(3 * 2 * h.Stall)
+	if got := ask("/other", "hello"); got != "hello <nil>" {
+		t.Errorf("another handler on the connection: %s", got)
+	}
 }
 
 // TestBaseURL has a service that is found elsewhere than its clients ask.

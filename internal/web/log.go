@@ -149,9 +149,6 @@ func (s *server) follow(ctx context.Context, c *call, b build.Build, r logReques
 	if r.events {
 		h.Set("Content-Type", "text/event-stream")
 	}
-	if c.ProtoMajor == 1 {
-		h.Set("Connection", "close") // it keeps its deadline, see answer.finish
-	}
 	c.w.WriteHeader(http.StatusOK)
 	if c.Method == http.MethodHead {
 		return nil

@@ -176,6 +176,9 @@ func TestLogStalled(t *testing.T) {
 		defer c.Close()
 		_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
 		fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", strings.TrimPrefix(stream, h.url))
+		if _, err := io.ReadFull(c, make([]byte, len("HTTP/1.1 200"))); err != nil { // it follows now, and reads no more
+			t.Fatal(err)
+		}
 	}
 	good := h.follower(stream, "text/event-stream")
 	text := make(chan string)

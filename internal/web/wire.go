@@ -56,17 +56,9 @@ func (a *answer) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// finish sends what is left while the client still has its time. Whoever serves the connection's next request need not
-// know of our deadline: a live answer, which keeps it for its last bytes, is the last on its connection.
-func (a *answer) finish() {
-	if a.live {
-		return
-	}
-	a.extend()
-	if a.begun && a.rc.Flush() == nil {
-		_ = a.rc.SetWriteDeadline(time.Time{})
-	}
-}
+// finish gives what the server still has to send its time. The server then ends the deadline: whoever has the connection
+// next need not know of it.
+func (a *answer) finish() { a.extend() }
 
 // A body is what a client sends; it fails when nothing comes for stall. The deadline stands from the beginning and after
 // a failure too: the server itself reads what a handler left.
