@@ -124,13 +124,13 @@ func TestAccess(t *testing.T) {
 // snapshot is what the refused must not change.
 func (h *house) snapshot() string {
 	h.t.Helper()
-	all := ""
+	var all strings.Builder
 	for _, path := range []string{"/apps", "/apps/shop/builds", "/apps/shop/releases", "/apps/shop/config-vars", "/apps/shop/bindings", "/apps/shop/git-credentials", "/apps/shop/registry-credentials"} {
 		var v any
 		h.do("GET", path, h.alice, "").want(200).into(&v)
-		all += withoutStreams(v) + "\n"
+		all.WriteString(withoutStreams(v) + "\n")
 	}
-	return all + h.do("GET", "/users", h.root, "").want(200).text
+	return all.String() + h.do("GET", "/users", h.root, "").want(200).text
 }
 
 func withoutStreams(v any) string {

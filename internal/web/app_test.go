@@ -113,11 +113,11 @@ func TestCredentials(t *testing.T) {
 	h := newHouse(t)
 	h.newApp("shop")
 	const pem = `-----BEGIN OPENSSH PRIVATE KEY-----\nY2FuYXJ5\n-----END OPENSSH PRIVATE KEY-----\n`
-	texts := ""
+	var texts strings.Builder
 	ok := func(method, path, body string, status int) reply {
 		t.Helper()
 		r := h.do(method, "/apps/shop"+path, h.alice, body).want(status)
-		texts += r.text
+		texts.WriteString(r.text)
 		return r
 	}
 	ok("PUT", "/bindings/db", `{"type":"postgresql","provider":"acme","files":{"password":"canary","uri":"canary://x"}}`, 200).is("name", "db", "type", "postgresql", "provider", "acme", "files", "[password uri]")
@@ -128,7 +128,7 @@ func TestCredentials(t *testing.T) {
 	ok("PUT", "/git-credentials/Git.Test", `{"username":"u","password":"canary"}`, 200).is("host", "git.test")
 	ok("PUT", "/git-credentials/ssh.test:2222", `{"key":"`+pem+`"}`, 200)
 	ok("PUT", "/registry-credentials/ghcr.io", `{"username":"u","password":"canary"}`, 200)
-	texts += h.do("GET", "/apps/shop/git-credentials", h.alice, "").text + h.do("GET", "/apps/shop/registry-credentials", h.alice, "").text + h.do("GET", "/apps/shop/bindings", h.alice, "").text
+	texts.WriteString(h.do("GET", "/apps/shop/git-credentials", h.alice, "").text + h.do("GET", "/apps/shop/registry-credentials", h.alice, "").text + h.do("GET", "/apps/shop/bindings", h.alice, "").text)
 	h.newBuild("shop")
 	j := h.claim()
 	if j.Bindings["db"]["password"] != "canary" || j.Bindings["db"]["type"] != "postgresql" || j.Bindings["db"]["provider"] != "acme" || len(j.Credentials) != 1 || j.Credentials[0].Password != "canary" {
@@ -136,7 +136,7 @@ func TestCredentials(t *testing.T) {
 	}
 	h.say(j, "connecting to canary://x\n")
 	h.succeed(j, digest)
-	texts += h.do("GET", "/apps/shop/builds/1", h.alice, "").text + h.do("GET", "/apps/shop/builds/1/log", h.alice, "").text
+	texts.WriteString(h.do("GET", "/apps/shop/builds/1", h.alice, "").text + h.do("GET", "/apps/shop/builds/1/log", h.alice, "").text)
 	for _, bad := range []struct{ path, body, part string }{
 		{"/bindings/X", `{"type":"a"}`, "name"}, {"/bindings/..", `{"type":"a"}`, ""}, {"/bindings/a%2Fb", `{"type":"a"}`, "name"}, {"/bindings/a", `{}`, "type"}, {"/bindings/a", `{"type":"a","files":{"../x":"canary"}}`, "files"},
 		{"/bindings/a", `{"type":"a","files":{"type":"canary"}}`, "files"}, {"/bindings/a", `{"type":"a","files":{"provider":"canary"}}`, "files"}, {"/bindings/a", `{"type":"a","files":{".x":"canary"}}`, "files"},
@@ -152,13 +152,13 @@ func TestCredentials(t *testing.T) {
 		} else {
 			r.refused(http.StatusUnprocessableEntity, "invalid_params", bad.part)
 		}
-		texts += r.text
+		texts.WriteString(r.text)
 	}
 	for _, path := range []string{"/bindings/db", "/git-credentials/GIT.test", "/registry-credentials/ghcr.io"} {
 		ok("DELETE", path, "", 200)
 		h.do("DELETE", "/apps/shop"+path, h.alice, "").refused(404, "not_found", "none")
 	}
-	if strings.Contains(texts, "canary") || strings.Contains(texts, "Y2FuYXJ5") {
-		t.Errorf("an answer tells a secret: %s", texts)
+	if strings.Contains(texts.String(), "canary") || strings.Contains(texts.String(), "Y2FuYXJ5") {
+		t.Errorf("an answer tells a secret: %s", texts.String())
 	}
 }

@@ -173,15 +173,18 @@ func (s *server) build(ctx context.Context, c *call) (v buildView, err error) {
 }
 
 func (s *server) builds(ctx context.Context, c *call) ([]buildView, error) {
-	all, err := numbered(c, []string{"number", "id", "created_at", "started_at"}, func(id string) (int64, error) {
-		b, err := s.Store.Build(ctx, c.app.ID, id)
-		if errors.Is(err, build.ErrNotFound) {
-			err = badRange(fmt.Sprintf("there is no build %.80q", id))
-		}
-		return b.Number, err
-	}, func(p store.Page) ([]build.Build, error) {
-		return s.Store.Builds(ctx, c.app.ID, p)
-	}, func(b build.Build) (int64, string) { return b.Number, string(b.ID) })
+	all, err := numbered(c, sequence[build.Build]{
+		attributes: []string{"number", "id", "created_at", "started_at"},
+		numberOf: func(id string) (int64, error) {
+			b, err := s.Store.Build(ctx, c.app.ID, id)
+			if errors.Is(err, build.ErrNotFound) {
+				err = badRange(fmt.Sprintf("there is no build %.80q", id))
+			}
+			return b.Number, err
+		},
+		get: func(p store.Page) ([]build.Build, error) { return s.Store.Builds(ctx, c.app.ID, p) },
+		key: func(b build.Build) (int64, string) { return b.Number, string(b.ID) },
+	})
 	if err != nil {
 		return nil, err
 	}

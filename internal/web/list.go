@@ -137,62 +137,83 @@ func listed[T any](c *call, all []T, by ...attribute[T]) ([]T, error) {
 	return part(c, p, names, all[:min(len(all), p.max+1)], key), nil
 }
 
-// numbered answers with a part of a list that the store has in the order of a number. Of the other attributes, those
-// that are not "id" are for clients that order by time, which is the same order: they have no bounds. numberOf finds the
-// number of an id.
-func numbered[T any](c *call, attributes []string, numberOf func(id string) (int64, error), get func(store.Page) ([]T, error), key func(v T) (number int64, id string)) ([]T, error) {
-	p, err := parseSpan(c.Header.Get("Range"), attributes...)
+// A sequence is a list that the store has in the order of a number.
+type sequence[T any] struct {
+	// attributes are the number's name, "id", and names for clients that order by time, which is the same order: those have
+	// no bounds.
+	attributes []string
+	numberOf   func(id string) (int64, error)
+	get        func(store.Page) ([]T, error)
+	key        func(T) (number int64, id string)
+}
+
+// numbered answers with a part of a sequence.
+func numbered[T any](c *call, q sequence[T]) ([]T, error) {
+	p, err := parseSpan(c.Header.Get("Range"), q.attributes...)
 	if err != nil {
 		return nil, err
 	}
-	if p.attribute != attributes[0] && p.attribute != "id" {
+	if p.attribute != q.attributes[0] && p.attribute != "id" {
 		if p.from+p.to != "" {
-			return nil, badRange("bounds are for " + attributes[0] + " and id")
+			return nil, badRange("bounds are for " + q.attributes[0] + " and id")
 		}
-		p.attribute = attributes[0]
+		p.attribute = q.attributes[0]
 	}
-	bound := func(text string) (int64, error) {
-		if text == "" {
-			return 0, nil
-		}
-		if p.attribute == "id" {
-			return numberOf(text)
-		}
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || n < 0 || n > 1<<60 {
-			return 0, badRange(fmt.Sprintf("%.40q is no %s", text, p.attribute))
-		}
-		return n, nil
-	}
-	from, err := bound(p.from)
+	page, some, err := p.page(q.numberOf)
 	if err != nil {
 		return nil, err
-	}
-	to, err := bound(p.to)
-	if err != nil {
-		return nil, err
-	}
-	page := store.Page{From: from, To: to, Max: p.max + 1, Desc: p.desc}
-	if p.behind {
-		page.From++
-	}
-	if p.desc {
-		page.From, page.To = to, from
-		if p.behind {
-			page.To--
-		}
 	}
 	all := []T{}
-	if p.to == "" && !p.desc || p.from == "" && p.desc || page.To > 0 { // nothing is below 1, where the store means no bound
-		if all, err = get(page); err != nil {
+	if some {
+		if all, err = q.get(page); err != nil {
 			return nil, err
 		}
 	}
-	return part(c, p, attributes, all, func(v T) string {
-		number, id := key(v)
+	return part(c, p, q.attributes, all, func(v T) string {
+		number, id := q.key(v)
 		if p.attribute == "id" {
 			return id
 		}
 		return strconv.FormatInt(number, 10)
 	}), nil
+}
+
+// page is what to ask the store for: one more than is wanted. some is false when there cannot be any, which a
+// store.Page cannot say: 0 is no bound there.
+func (p span) page(numberOf func(id string) (int64, error)) (page store.Page, some bool, err error) {
+	from, err := p.bound(p.from, numberOf)
+	if err != nil {
+		return page, false, err
+	}
+	to, err := p.bound(p.to, numberOf)
+	if err != nil {
+		return page, false, err
+	}
+	page = store.Page{From: from, To: to, Max: p.max + 1, Desc: p.desc}
+	upper := p.to
+	if p.behind {
+		page.From++
+	}
+	if p.desc {
+		page.From, page.To, upper = to, from, p.from
+		if p.behind {
+			page.To--
+		}
+	}
+	return page, upper == "" || page.To > 0, nil
+}
+
+// bound is the number that a bound stands for, 0 for none.
+func (p span) bound(text string, numberOf func(id string) (int64, error)) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	if p.attribute == "id" {
+		return numberOf(text)
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || n > 1<<60 {
+		return 0, badRange(fmt.Sprintf("%.40q is no %s", text, p.attribute))
+	}
+	return n, nil
 }

@@ -66,15 +66,18 @@ func (s *server) current(ctx context.Context, c *call) (int64, error) {
 }
 
 func (s *server) releases(ctx context.Context, c *call) ([]release, error) {
-	all, err := numbered(c, []string{"version", "id", "created_at"}, func(id string) (int64, error) {
-		r, err := s.Store.Release(ctx, c.app.ID, id)
-		if errors.Is(err, build.ErrNotFound) {
-			err = badRange(fmt.Sprintf("there is no release %.80q", id))
-		}
-		return r.Version, err
-	}, func(p store.Page) ([]build.Release, error) {
-		return s.Store.Releases(ctx, c.app.ID, p)
-	}, func(r build.Release) (int64, string) { return r.Version, string(r.ID) })
+	all, err := numbered(c, sequence[build.Release]{
+		attributes: []string{"version", "id", "created_at"},
+		numberOf: func(id string) (int64, error) {
+			r, err := s.Store.Release(ctx, c.app.ID, id)
+			if errors.Is(err, build.ErrNotFound) {
+				err = badRange(fmt.Sprintf("there is no release %.80q", id))
+			}
+			return r.Version, err
+		},
+		get: func(p store.Page) ([]build.Release, error) { return s.Store.Releases(ctx, c.app.ID, p) },
+		key: func(r build.Release) (int64, string) { return r.Version, string(r.ID) },
+	})
 	if err != nil {
 		return nil, err
 	}

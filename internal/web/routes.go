@@ -2,7 +2,7 @@ package web
 
 import "net/http"
 
-// routes is the table: all that this API does, and what it asks of a caller.
+// routes is the table: all that this API does, and what it asks of a caller. It stays one, as long as it gets.
 func (s *server) routes() []route {
 	const app = "/apps/{app}"
 	const oneBuild = app + "/builds/{build}"
