@@ -1,10 +1,12 @@
 package client
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -73,7 +75,7 @@ func (c *Client) Follow(ctx context.Context, app, buildID string, from int64, w 
 			return "", err
 		}
 		if b.lived {
-			lost, try = time.Now(), 1
+			lost = time.Now()
 		}
 		if time.Since(lost) > patience {
 			return "", b.err
@@ -84,7 +86,7 @@ func (c *Client) Follow(ctx context.Context, app, buildID string, from int64, w 
 	}
 }
 
-// A brokenError is a log that may be asked for again. lived tells that there was a connection.
+// A brokenError is a log that may be asked for again. lived tells that something had come, if only a sign of life.
 type brokenError struct {
 	err   error
 	lived bool
@@ -109,12 +111,20 @@ func (c *Client) follow(ctx context.Context, app, buildID string, from int64, w 
 		return "", from, &brokenError{err: err}
 	}
 	defer res.Body.Close()
+	if media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")); media != "text/event-stream" {
+		return "", from, fmt.Errorf("service %s: it gave %.80q for a log to follow: is something between here and there?", c.base, res.Header.Get("Content-Type"))
+	}
 	alarm := time.AfterFunc(silence, cancel)
 	defer alarm.Stop()
+	h := &heard{r: res.Body, alarm: alarm}
 	next = from
-	for e, err := range logs.ReadEvents(&heard{res.Body, alarm}) {
+	for e, err := range logs.ReadEvents(h) {
 		if err != nil {
-			return "", next, &brokenError{err: fmt.Errorf("service %s: %w", c.base, err), lived: true}
+			err = fmt.Errorf("service %s: %w", c.base, err)
+			if !errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, bufio.ErrTooLong) {
+				return "", next, err // that is no log
+			}
+			return "", next, &brokenError{err: err, lived: h.any}
 		}
 		if e.State != "" {
 			return e.State, next, nil
@@ -124,18 +134,20 @@ func (c *Client) follow(ctx context.Context, app, buildID string, from int64, w 
 		}
 		next = e.Offset
 	}
-	return "", next, &brokenError{err: io.ErrUnexpectedEOF, lived: true}
+	return "", next, &brokenError{err: io.ErrUnexpectedEOF, lived: h.any}
 }
 
 // heard puts the alarm off while something comes.
 type heard struct {
 	r     io.Reader
 	alarm *time.Timer
+	any   bool // something came
 }
 
 func (h *heard) Read(p []byte) (int, error) {
 	n, err := h.r.Read(p)
 	if n > 0 {
+		h.any = true
 		h.alarm.Reset(silence)
 	}
 	return n, err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -26,7 +27,7 @@ func cutting(t *testing.T, to string) (url string, count *atomic.Int32) {
 	var wg sync.WaitGroup
 	count = new(atomic.Int32)
 	wg.Go(func() {
-		for after := int64(600); ; after += 400 {
+		for after := int64(800); ; after += 2000 {
 			in, err := l.Accept()
 			if err != nil {
 				return
@@ -111,6 +112,23 @@ func TestFollowCancelled(t *testing.T) {
 	full := errors.New("full")
 	if _, err := c.Follow(t.Context(), "app", b.ID, 0, writer(func([]byte) error { return full })); !errors.Is(err, full) {
 		t.Errorf("a writer that fails: %v", err)
+	}
+}
+
+// TestFollowNonsense follows what is no log, and does not go on asking for it.
+func TestFollowNonsense(t *testing.T) {
+	h := newHouse(t)
+	c := h.client("")
+	for media, text := range map[string]string{"text/html": "<p>log in to this network</p>", "text/event-stream": "data: \"x\"\nid: soon\n\n"} {
+		asked := 0
+		h.between = func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+			asked++
+			w.Header().Set("Content-Type", media)
+			io.WriteString(w, text)
+		}
+		if _, err := c.Follow(t.Context(), "app", "1", 0, io.Discard); err == nil || asked != 1 {
+			t.Errorf("%s: asked %d times, %v", media, asked, err)
+		}
 	}
 }
 
