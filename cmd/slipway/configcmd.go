@@ -155,7 +155,6 @@ func findSetting(key string) (setting, error) {
 }
 
 func (a *app) configCommand() *cobra.Command {
-	var files []string
 	cmd := &cobra.Command{
 		Use: "config", Short: "Show and change what Slipway is configured to, or with --app an app's config vars",
 		Long: "Show and change what Slipway is configured to. Keys:\n\n" + keysHelp() + varsHelp,
@@ -175,15 +174,18 @@ func (a *app) configCommand() *cobra.Command {
 			return a.showConfig()
 		},
 	}
-	get := &cobra.Command{
-		Use: "get KEY", Short: "Print one setting", Args: wants("KEY"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if a.varsOf() {
-				return a.getVar(cmd.Context(), args[0])
-			}
-			return a.getSetting(args[0])
-		},
+	cmd.AddCommand(a.keyCommands()...)
+	for _, s := range settingTable() {
+		cmd.AddCommand(a.settingCommand(s))
 	}
+	cmd.PersistentFlags().StringVarP(&a.appName, "app", "a", "", "`APP` of the build service: its config vars")
+	_ = cmd.RegisterFlagCompletionFunc("app", a.completeApps)
+	return a.serviceFlags(cmd)
+}
+
+// keyCommands are get, set and unset: of settings, or with --app of config vars.
+func (a *app) keyCommands() []*cobra.Command {
+	var files []string
 	set := &cobra.Command{
 		Use: "set KEY VALUE...", Short: "Change one setting; with --app: NAME=VALUE..., NAME=- takes the value from standard input",
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -203,21 +205,21 @@ func (a *app) configCommand() *cobra.Command {
 		},
 	}
 	set.Flags().StringArrayVar(&files, "env-file", nil, "with --app: `FILE` of NAME=VALUE lines; arguments win; repeatable")
-	cmd.AddCommand(get, set,
-		&cobra.Command{Use: "unset KEY [VALUE...]", Short: "Forget one setting; with --app: config vars", Args: wants("KEY", "[VALUE...]"),
-			RunE: func(cmd *cobra.Command, args []string) error {
-				if a.varsOf() {
-					return a.unsetVars(cmd.Context(), args)
-				}
-				return a.unsetSetting(args[0], args[1:])
-			}},
-	)
-	for _, s := range settingTable() {
-		cmd.AddCommand(a.settingCommand(s))
+	return []*cobra.Command{
+		set,
+		{Use: "get KEY", Short: "Print one setting; with --app: one config var", Args: wants("KEY"), RunE: func(cmd *cobra.Command, args []string) error {
+			if a.varsOf() {
+				return a.getVar(cmd.Context(), args[0])
+			}
+			return a.getSetting(args[0])
+		}},
+		{Use: "unset KEY [VALUE...]", Short: "Forget one setting; with --app: config vars", Args: wants("KEY", "[VALUE...]"), RunE: func(cmd *cobra.Command, args []string) error {
+			if a.varsOf() {
+				return a.unsetVars(cmd.Context(), args)
+			}
+			return a.unsetSetting(args[0], args[1:])
+		}},
 	}
-	cmd.PersistentFlags().StringVarP(&a.appName, "app", "a", "", "`APP` of the build service: its config vars")
-	_ = cmd.RegisterFlagCompletionFunc("app", a.completeApps)
-	return a.serviceFlags(cmd)
 }
 
 // settingCommand is the short form: slipway config KEY [VALUE...] [--unset].

@@ -89,15 +89,7 @@ func TestServiceTerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src := filepath.Join(dir, "src")
-	for name, text := range map[string]string{"outcome": "hold", "log": "\x1b[32mgreen\x1b[0m\x1b[2J\x1b]0;title\x07 and more\n"} {
-		if err := os.MkdirAll(src, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(src, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	src := loudSource(t)
 	s := &seat{t: t, dir: dir, env: append(os.Environ(), "HOME="+dir, "SLIPWAY_HOME="+filepath.Join(dir, "home"), "TERM=xterm", "NO_COLOR=", "SLIPWAY_APP=", "SLIPWAY_URL=", "SLIPWAY_TOKEN=", "SSL_CERT_FILE=")}
 	s.start("login", url)
 	s.sees("Token for " + url + ": ")
@@ -135,4 +127,15 @@ func TestServiceTerminal(t *testing.T) {
 	s.sees("Its name again: ")
 	s.types("my-app\n")
 	s.ends(0)
+}
+
+// loudSource is a source whose build waits to be cancelled, and whose log wants to command the terminal.
+func loudSource(t *testing.T) string {
+	src := t.TempDir()
+	for name, text := range map[string]string{"outcome": "hold", "log": "\x1b[32mgreen\x1b[0m\x1b[2J\x1b]0;title\x07 and more\n"} {
+		if err := os.WriteFile(filepath.Join(src, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return src
 }
