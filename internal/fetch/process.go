@@ -24,6 +24,7 @@ func settings() []string {
 		"core.fsync=none", // the repository goes when the fetch ends
 		"core.logAllRefUpdates=false",
 		"core.bigFileThreshold=16m", // larger files are streamed, and not kept in memory
+		"tar.umask=0022",            // an archive has the modes of a checkout, so that a commit builds to the same bytes wherever it comes from
 		"core.packedGitLimit=512m",
 		"core.askPass=",
 		"credential.helper=",

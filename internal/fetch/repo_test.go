@@ -148,6 +148,9 @@ func get(t testing.TB, f *Fetcher, req GitRequest) (Commit, map[string]string, e
 			return err
 		}
 		name, _ := filepath.Rel(dest, p)
+		if fi, err := d.Info(); err != nil || d.Type()&os.ModeSymlink == 0 && fi.Mode()&0o022 != 0 {
+			t.Errorf("%s has mode %v, and not that of a checkout (%v)", name, fi.Mode(), err)
+		}
 		switch {
 		case d.IsDir():
 			files[name+"/"] = ""

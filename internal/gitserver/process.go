@@ -24,6 +24,7 @@ func settings(hooks string) []string {
 		"core.fsync=committed,loose-object,reference", // what we acknowledge is durable
 		"core.logAllRefUpdates=false",
 		"core.bigFileThreshold=16m", // larger files are streamed, and not kept in memory or compared
+		"tar.umask=0022",            // an archive has the modes of a checkout, so that a commit builds to the same bytes wherever it comes from
 		"core.packedGitLimit=512m",
 		"pack.threads=2",
 		"pack.windowMemory=64m",

@@ -35,6 +35,9 @@ func names(t *testing.T, p *Push, commit Hash) ([]string, error) {
 			return nil, err
 		}
 		if h.Typeflag != tar.TypeXGlobalHeader {
+			if h.Mode&0o022 != 0 {
+				t.Errorf("%s has mode %o in the archive, and not that of a checkout", h.Name, h.Mode)
+			}
 			all = append(all, h.Name)
 		}
 	}
