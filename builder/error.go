@@ -15,6 +15,9 @@ type ExitError struct {
 	Code        int     `json:"code"` // exit status; 128 + signal number where a signal ended it
 	Signal      string  `json:"signal,omitempty"`
 	OutOfMemory bool    `json:"out-of-memory,omitempty"`
+	// OutOfProcesses: meanwhile a process could not be started because there were as many as may be, which need not be
+	// the reason for Code.
+	OutOfProcesses bool `json:"out-of-processes,omitempty"`
 }
 
 func (e *ExitError) Error() string {

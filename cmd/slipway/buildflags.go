@@ -170,7 +170,7 @@ func (a *app) options(f *buildFlags, name string) (o platform.Options, err error
 	o.Network, o.Target, o.Workspace = f.network, f.platform, f.workspace
 	o.SBOMDir, o.ReportDir, o.ShowDetect = f.sbomDir, f.reportDir, a.verbose
 	o.NoSystemBuildpacks = f.noSystem
-	o.Proxy = a.proxy()
+	o.Proxy, o.Raise = a.proxy(), raise()
 	return o, a.parsed(&o, f, s)
 }
 
@@ -209,6 +209,13 @@ func (a *app) parsed(o *platform.Options, f *buildFlags, s *settings) (err error
 	}
 	o.Trust, err = a.trust()
 	return err
+}
+
+// raise are the flags that raise a build's limits.
+func raise() map[string]string {
+	return map[string]string{
+		platform.LimitMemory: "with --memory", platform.LimitPIDs: "with --pids", platform.LimitDisk: "with --disk", platform.LimitTime: "with --timeout",
+	}
 }
 
 // id is --uid or --gid where it was given. Nobody builds as root.

@@ -18,6 +18,7 @@ func TestErrorsCrossTheWire(t *testing.T) {
 	for _, want := range []error{
 		errors.New("plain"),
 		&builder.ExitError{Phase: builder.PhaseBuild, Buildpack: bp, Code: 137, Signal: "SIGKILL", OutOfMemory: true},
+		&builder.ExitError{Phase: builder.PhaseBuild, Buildpack: bp, Code: 2, OutOfProcesses: true},
 		&builder.StartError{Phase: builder.PhaseDetect, Buildpack: bp, Path: "/x", Reason: "no"},
 		&builder.OutputError{Phase: builder.PhaseBuild, Buildpack: bp, File: "/layers/a_b/launch.toml", Err: fmt.Errorf("line 3: %w", errors.New("bad"))},
 		&builder.OutputError{Phase: "export", Buildpack: bp, Err: errors.New("too much")},

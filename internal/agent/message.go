@@ -71,11 +71,12 @@ func (r runRequest) cmd() builder.Cmd {
 
 // runResult is how an executable ended. Not started: Reason.
 type runResult struct {
-	Code        int           `json:"code"`
-	Signal      string        `json:"signal,omitempty"`
-	OutOfMemory bool          `json:"out-of-memory,omitempty"`
-	Duration    time.Duration `json:"duration"`
-	Reason      string        `json:"reason,omitempty"`
+	Code           int           `json:"code"`
+	Signal         string        `json:"signal,omitempty"`
+	OutOfMemory    bool          `json:"out-of-memory,omitempty"`
+	OutOfProcesses bool          `json:"out-of-processes,omitempty"`
+	Duration       time.Duration `json:"duration"`
+	Reason         string        `json:"reason,omitempty"`
 }
 
 // err says it in the builder's terms. What was asked for comes from cmd, never from the agent.
@@ -84,7 +85,7 @@ func (r runResult) err(cmd builder.Cmd) error {
 	case r.Reason != "":
 		return &builder.StartError{Phase: cmd.Phase, Buildpack: cmd.Buildpack, Path: cmd.Path, Reason: line(r.Reason)}
 	case r.Code != 0 || r.Signal != "":
-		return &builder.ExitError{Phase: cmd.Phase, Buildpack: cmd.Buildpack, Code: r.Code, Signal: line(r.Signal), OutOfMemory: r.OutOfMemory}
+		return &builder.ExitError{Phase: cmd.Phase, Buildpack: cmd.Buildpack, Code: r.Code, Signal: line(r.Signal), OutOfMemory: r.OutOfMemory, OutOfProcesses: r.OutOfProcesses}
 	}
 	return nil
 }

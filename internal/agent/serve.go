@@ -91,7 +91,7 @@ func (s *runServer) run(ctx context.Context, call *wire.Call, req runRequest) (a
 		return nil, fmt.Errorf("make pipes for %s: %w", cmd.Path, err)
 	}
 	defer out.close()
-	oom := newOOMWatch()
+	oom, forks := newWatch(oomKills()), newWatch(notForked())
 	exit := make(chan ended, 1)
 	begin := time.Now()
 	argv := append([]string{cmd.Path}, cmd.Args...)
@@ -112,7 +112,9 @@ func (s *runServer) run(ctx context.Context, call *wire.Call, req runRequest) (a
 		end = <-exit
 	}
 	out.drain()
-	return result(cmd, end, end.at.Sub(begin), oom), nil
+	r := result(cmd, end, end.at.Sub(begin))
+	r.OutOfMemory, r.OutOfProcesses = r.Code != 0 && oom.seen(), r.Code != 0 && forks.seen()
+	return r, nil
 }
 
 func failedStart(err error) (any, error) {
@@ -122,7 +124,7 @@ func failedStart(err error) (any, error) {
 	return nil, err
 }
 
-func result(cmd builder.Cmd, end ended, took time.Duration, oom oomWatch) runResult {
+func result(cmd builder.Cmd, end ended, took time.Duration) runResult {
 	r := runResult{Duration: took}
 	switch {
 	case end.status.Signaled():
@@ -130,7 +132,6 @@ func result(cmd builder.Cmd, end ended, took time.Duration, oom oomWatch) runRes
 	default:
 		r.Code = end.status.ExitStatus()
 	}
-	r.OutOfMemory = r.Code != 0 && oom.killed()
 	if r.Code == 127 {
 		r.Reason = missingInterpreter(cmd)
 	}

@@ -340,6 +340,8 @@ func (j *job) shortage(e *builder.ExitError, err error) error {
 	switch {
 	case e.OutOfMemory:
 		return fmt.Errorf("%w%s", err, j.memoryHint())
+	case e.OutOfProcesses:
+		return fmt.Errorf("%w (it ran into its limit of %d processes%s)", err, j.limits.PIDs, j.raise(": ", LimitPIDs, ""))
 	case e.Phase == builder.PhaseBuild && diskFull(j.m.State):
 		return fmt.Errorf("%w (the disk that holds %s is full: make room, or set SLIPWAY_HOME to another)", err, j.m.State)
 	}
@@ -347,31 +349,41 @@ func (j *job) shortage(e *builder.ExitError, err error) error {
 }
 
 func (j *job) memoryHint() string {
-	return fmt.Sprintf(" (the memory limit is %s: raise it with --memory)", container.Bytes(j.limits.Memory))
+	return fmt.Sprintf(" (the memory limit is %s%s)", container.Bytes(j.limits.Memory), j.raise(": ", LimitMemory, ""))
+}
+
+// raise tells how a limit is raised, between two texts, where that is known.
+func (j *job) raise(before, limit, after string) string {
+	if how := j.o.Raise[limit]; how != "" {
+		return before + "raise it " + how + after
+	}
+	return ""
 }
 
 // limit says of a limit that stopped the build what ran into it.
 func (j *job) limit(e *container.LimitError) error {
-	what := j.h.cutOff()
+	what, bp := j.h.cutOff()
 	phase, _, _ := strings.Cut(what, " ")
 	if what == "" {
 		what = "build"
 	}
-	why := fmt.Sprintf("the build took longer than its time limit of %s (raise it with --timeout)", time.Duration(e.Limit))
+	why, limit := fmt.Sprintf("the build took longer than its time limit of %s", time.Duration(e.Limit)), LimitTime
 	if e.Resource == container.Disk {
-		why = fmt.Sprintf("the build wrote %s, more than its disk limit of %s (raise it with --disk)", container.Bytes(e.Used), container.Bytes(e.Limit))
+		why, limit = fmt.Sprintf("the build wrote %s, more than its disk limit of %s", container.Bytes(e.Used), container.Bytes(e.Limit)), LimitDisk
 	}
-	return &builder.PhaseError{Phase: phase, Err: &stoppedError{text: what + " was stopped: " + why, err: e}}
+	return &builder.PhaseError{Phase: phase, Err: &StoppedError{Buildpack: bp, text: what + " was stopped: " + why + j.raise(" (", limit, ")"), err: e}}
 }
 
-// A stoppedError is a limit in the words of a build.
-type stoppedError struct {
+// A StoppedError is a limit that ended a build, in the words of a build. It wraps a *container.LimitError.
+type StoppedError struct {
+	Buildpack string // id@version of the one that ran; "" for none or several
+
 	text string
 	err  error
 }
 
-func (e *stoppedError) Error() string { return e.text }
-func (e *stoppedError) Unwrap() error { return e.err }
+func (e *StoppedError) Error() string { return e.text }
+func (e *StoppedError) Unwrap() error { return e.err }
 
 // addReasons gives every buildpack that said no the last line that it printed.
 func (j *job) addReasons(vs []builder.Verdict) {

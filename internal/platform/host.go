@@ -82,17 +82,21 @@ func ended(err error) bool {
 	return exit || start
 }
 
-// cutOff names the executables that were running when the build was stopped.
-func (h *host) cutOff() string {
+// cutOff names the executables that were running when the build was stopped, and the buildpack where it was one.
+func (h *host) cutOff() (what, one string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var names []string
 	for key := range h.running {
 		phase, bp, _ := strings.Cut(key, " ")
 		names = append(names, phase+" of buildpack "+bp)
+		one = bp
+	}
+	if len(names) > 1 {
+		one = ""
 	}
 	slices.Sort(names)
-	return strings.Join(names, " and ")
+	return strings.Join(names, " and "), one
 }
 
 // flush ends a last line that has no newline, where a writer holds lines back.

@@ -80,6 +80,8 @@ type Options struct {
 	Proxy []string
 
 	Limits Limits
+	// Raise tells how whoever reads an error raises a limit ("with --memory"), by its name. Nothing is said of the others.
+	Raise map[string]string
 
 	// SBOMDir and ReportDir are host directories that receive the SBOM files and report.toml.
 	SBOMDir, ReportDir string
@@ -131,6 +133,14 @@ type Limits struct {
 	Time   time.Duration
 	Source int64 // bytes of the unpacked source; 0: package source's limit
 }
+
+// The names of limits in Options.Raise.
+const (
+	LimitMemory = "memory"
+	LimitPIDs   = "pids"
+	LimitDisk   = "disk"
+	LimitTime   = "time"
+)
 
 // A UI receives what happens during a build. Its methods may be called from several goroutines.
 type UI interface {

@@ -29,6 +29,9 @@ func verdict(ctx context.Context, err error) Outcome {
 	if e, ok := errors.AsType[*builder.PhaseError](err); ok {
 		f.Phase = e.Phase
 	}
+	if e, ok := errors.AsType[*platform.StoppedError](err); ok {
+		f.Buildpack = e.Buildpack
+	}
 	if limit, ok := errors.AsType[*container.LimitError](err); ok {
 		return overLimit(f, limit)
 	}
@@ -76,8 +79,11 @@ func buildpackFailed(err error, f *build.Failure) bool {
 	if e, ok := errors.AsType[*builder.ExitError](err); ok {
 		f.Blame, f.Code, f.Phase, f.Buildpack = build.BlameApp, "buildpack-failed", e.Phase, e.Buildpack.String()
 		f.Next = "look at what the buildpack printed above"
-		if e.OutOfMemory {
+		switch {
+		case e.OutOfMemory:
 			f.Code, f.Next = "memory", "use less memory, or raise the app's memory limit"
+		case e.OutOfProcesses:
+			f.Code, f.Next = "pids", "start fewer processes at once, or raise the app's pids limit"
 		}
 		return true
 	}

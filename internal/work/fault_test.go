@@ -29,6 +29,7 @@ func TestVerdict(t *testing.T) {
 		{&builder.DetectError{}, build.Failed, build.Failure{Blame: build.BlameApp, Code: "detect-failed", Phase: "detect", Exit: 21}},
 		{fmt.Errorf("wrapped: %w", &platform.BuildError{Err: exit}), build.Failed, build.Failure{Blame: build.BlameApp, Code: "buildpack-failed", Phase: "build", Buildpack: "acme/go@1.2.3", Exit: 51}},
 		{&builder.ExitError{Phase: "build", Buildpack: ref, Code: 137, OutOfMemory: true}, build.Failed, build.Failure{Blame: build.BlameApp, Code: "memory", Buildpack: "acme/go@1.2.3"}},
+		{&builder.ExitError{Phase: "build", Buildpack: ref, Code: 2, OutOfProcesses: true}, build.Failed, build.Failure{Blame: build.BlameApp, Code: "pids", Buildpack: "acme/go@1.2.3"}},
 		{&builder.StartError{Phase: "build", Buildpack: ref}, build.Failed, build.Failure{Blame: build.BlameApp, Code: "buildpack-broken"}},
 		{&builder.OutputError{Phase: "build", Buildpack: ref, Err: errors.New("x")}, build.Failed, build.Failure{Blame: build.BlameApp, Code: "buildpack-output", Phase: "build"}},
 		{&builder.NotFoundError{Buildpack: ref}, build.Failed, build.Failure{Blame: build.BlameApp, Code: "buildpack-unusable", Buildpack: "acme/go@1.2.3"}},
