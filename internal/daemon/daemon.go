@@ -81,6 +81,7 @@ type Daemon struct {
 	metrics       *metrics
 	traces        *sdk.TracerProvider // nil: nobody asked for traces
 	ready         atomic.Bool
+	draining      chan struct{} // closed when no build is begun any more
 }
 
 // lease is how long a worker may be silent, beat how often it speaks: a cancel reaches it with the next beat.
@@ -94,10 +95,11 @@ func Open(ctx context.Context, c Config, h Host) (d *Daemon, err error) {
 	if err := c.Check(); err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	d = &Daemon{config: c, host: h}
+	d = &Daemon{config: c, host: h, draining: make(chan struct{})}
+	half := d
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, d.Close())
+			d, err = nil, errors.Join(err, half.Close())
 		}
 	}()
 	if err := d.take(); err != nil {

@@ -49,6 +49,9 @@ func (r *receiver) Push(ctx context.Context, p *gitserver.Push) error {
 	if plan.Deploy == nil {
 		return nil
 	}
+	if !r.ready.Load() && !o.detach {
+		return stopping
+	}
 	u := *plan.Deploy
 	heading(p.Out, "Received %s for %s", u.New.Short(), p.App.Name)
 	if err := r.preflight(ctx, p.App); err != nil {
@@ -72,6 +75,9 @@ func (r *receiver) Push(ctx context.Context, p *gitserver.Push) error {
 	}
 	return r.wait(ctx, p, u, b)
 }
+
+// stopping is the answer to a push that would wait for a build that is not begun any more.
+var stopping = &gitserver.Refusal{Reason: "the service is stopping", Lines: []string{"The build service is being stopped. Nothing was changed.", "Push again in a minute."}}
 
 // archive keeps what is to be built.
 func (r *receiver) archive(ctx context.Context, p *gitserver.Push, commit gitserver.Hash) (fetch.Key, error) {
@@ -207,6 +213,8 @@ func (r *receiver) queue(ctx context.Context, out io.Writer, b build.Build) (wai
 		select {
 		case <-ctx.Done():
 			return told != "", context.Cause(ctx)
+		case <-r.draining:
+			return told != "", stopping
 		case <-changed:
 		case <-time.After(placeEvery):
 		}

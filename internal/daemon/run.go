@@ -40,7 +40,7 @@ func (d *Daemon) URL() string { return d.base().String() }
 // Ops is the address of metrics and profiles; "" where there are none.
 func (d *Daemon) Ops() string { return d.config.Ops }
 
-// Run serves until ctx ends. Then no build is begun any more; those that run go on for the drain time, with whoever
+// Run serves until ctx ends; it is called once. Then no build is begun any more; those that run go on for the drain time, with whoever
 // watches them, and it returns when nothing runs.
 func (d *Daemon) Run(ctx context.Context) error {
 	api, err := d.api()
@@ -71,6 +71,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		defer end()
 		defer context.AfterFunc(all, end)() // what fails beside us ends us too
 		d.ready.Store(true)
+		defer context.AfterFunc(working, func() { d.ready.Store(false); close(d.draining) })()
 		err := d.worker.Run(working)
 		d.ready.Store(false)
 		stop()
@@ -79,11 +80,18 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// leaveTime is how long clients may take to go when nothing is built any more.
-const leaveTime = 5 * time.Second
+// When nothing is built any more, pushes and fetches may take settleTime to end by themselves, and then clients leaveTime
+// to go.
+const (
+	settleTime = 10 * time.Second
+	leaveTime  = 5 * time.Second
+)
 
 // leave ends what clients are doing.
 func (d *Daemon) leave(servers []*http.Server) error {
+	settling, settled := context.WithTimeout(context.Background(), settleTime)
+	defer settled()
+	_ = d.git.Drain(settling) // who stays is stopped
 	ctx, done := context.WithTimeout(context.Background(), leaveTime)
 	defer done()
 	err := d.git.Stop(ctx)

@@ -93,6 +93,15 @@ func (h *Handler) Stop(ctx context.Context) error {
 		(*cancel)(ErrStopped)
 	}
 	h.mu.Unlock()
+	return h.Drain(ctx)
+}
+
+// Drain lets no session begin any more, and returns when those that run have ended by themselves or ctx is done. A push
+// that was let through is not cut off so from the news that it was.
+func (h *Handler) Drain(ctx context.Context) error {
+	h.mu.Lock()
+	h.stopped = true
+	h.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
