@@ -70,14 +70,14 @@ func (a *app) printLog(ctx context.Context, c *client.Client, b client.Build, ra
 	}
 	a.quiet = false
 	w, end := a.shownLog(raw)
-	_, err := c.Log(ctx, b.App.Name, b.ID, 0, w)
+	_, err := c.Log(ctx, client.BuildLog(b.App.Name, b.ID), 0, w)
 	return errors.Join(err, end())
 }
 
 // watch follows a build to its end, tells how it ended, and ends slipway accordingly.
 func (a *app) watch(ctx context.Context, c *client.Client, b client.Build, raw bool) error {
 	w, end := a.shownLog(raw)
-	_, err := c.Follow(ctx, b.App.Name, b.ID, 0, w)
+	_, err := c.Follow(ctx, client.BuildLog(b.App.Name, b.ID), 0, w)
 	err = errors.Join(err, end())
 	if ctx.Err() != nil {
 		name := transcript.Clean(b.App.Name, false)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -44,8 +45,30 @@ func (a *app) releasesCommand() *cobra.Command {
 				}
 			})
 		}},
+		a.releaseLogsCommand(),
 	)
 	return a.appFlag(a.serviceFlags(cmd))
+}
+
+func (a *app) releaseLogsCommand() *cobra.Command {
+	var follow, raw bool
+	cmd := &cobra.Command{
+		Use: "logs RELEASE", Short: "Print the log of a release's command; with --follow until it has ended", Args: wants("RELEASE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.inApp(cmd.Context(), func(ctx context.Context, c *client.Client, app string) (err error) {
+				w, end := a.shownLog(raw)
+				if follow {
+					_, err = c.Follow(ctx, client.ReleaseLog(app, args[0]), 0, w)
+				} else {
+					_, err = c.Log(ctx, client.ReleaseLog(app, args[0]), 0, w)
+				}
+				return errors.Join(err, end())
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the command has ended")
+	cmd.Flags().BoolVar(&raw, "raw", false, "write the log as it was printed, whatever it does to a terminal")
+	return cmd
 }
 
 // onRelease asks for a release and shows what comes.

@@ -24,10 +24,19 @@ const (
 	patience = 3 * time.Minute
 )
 
-// Log copies a build's log as far as it is written to w, from an offset on, and returns the offset behind it.
-func (c *Client) Log(ctx context.Context, app, buildID string, from int64, w io.Writer) (int64, error) {
+// A LogOf says which log is meant. Made by BuildLog and ReleaseLog.
+type LogOf struct{ app, kind, id string }
+
+// BuildLog is the log of a build, by id or number.
+func BuildLog(app, id string) LogOf { return LogOf{app, "builds", id} }
+
+// ReleaseLog is the log of a release's command, by the release's id or version.
+func ReleaseLog(app, release string) LogOf { return LogOf{app, "releases", release} }
+
+// Log copies a log as far as it is written to w, from an offset on, and returns the offset behind it.
+func (c *Client) Log(ctx context.Context, of LogOf, from int64, w io.Writer) (int64, error) {
 	for {
-		n, size, err := c.page(ctx, app, buildID, from, w)
+		n, size, err := c.page(ctx, of, from, w)
 		from += n
 		if err != nil || n == 0 || from >= size {
 			return from, err
@@ -36,9 +45,9 @@ func (c *Client) Log(ctx context.Context, app, buildID string, from int64, w io.
 }
 
 // page copies one page of a log, and returns how long that was and how long the log is.
-func (c *Client) page(ctx context.Context, app, buildID string, from int64, w io.Writer) (n, size int64, err error) {
+func (c *Client) page(ctx context.Context, of LogOf, from int64, w io.Writer) (n, size int64, err error) {
 	res, err := c.send(ctx, call{
-		method: http.MethodGet, path: []string{"apps", app, "builds", buildID, "log"},
+		method: http.MethodGet, path: []string{"apps", of.app, of.kind, of.id, "log"},
 		query:  url.Values{"offset": {strconv.FormatInt(from, 10)}, "limit": {strconv.Itoa(logs.MaxPage)}},
 		header: http.Header{"Accept": {"text/plain"}},
 	})
@@ -55,12 +64,12 @@ func (c *Client) page(ctx context.Context, app, buildID string, from int64, w io
 	return n, size, err
 }
 
-// Follow copies a build's log to w from an offset on and then as it grows, until it has ended, and returns the final
-// state of the build. A connection that breaks is made again, and w gets every byte once.
-func (c *Client) Follow(ctx context.Context, app, buildID string, from int64, w io.Writer) (build.State, error) {
+// Follow copies a log to w from an offset on and then as it grows, until it has ended, and returns the final state of
+// what it is of. A connection that breaks is made again, and w gets every byte once.
+func (c *Client) Follow(ctx context.Context, of LogOf, from int64, w io.Writer) (build.State, error) {
 	lost := time.Now()
 	for try := 1; ; try++ {
-		state, next, err := c.follow(ctx, app, buildID, from, w)
+		state, next, err := c.follow(ctx, of, from, w)
 		if next > from {
 			from, try = next, 1
 		}
@@ -96,11 +105,11 @@ func (e *brokenError) Error() string { return e.err.Error() }
 func (e *brokenError) Unwrap() error { return e.err }
 
 // follow is one connection. next is the offset behind what w got.
-func (c *Client) follow(ctx context.Context, app, buildID string, from int64, w io.Writer) (state build.State, next int64, err error) {
+func (c *Client) follow(ctx context.Context, of LogOf, from int64, w io.Writer) (state build.State, next int64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	res, err := c.send(ctx, call{
-		method: http.MethodGet, path: []string{"apps", app, "builds", buildID, "log"},
+		method: http.MethodGet, path: []string{"apps", of.app, of.kind, of.id, "log"},
 		query:  url.Values{"follow": {"true"}},
 		header: http.Header{"Accept": {"text/event-stream"}, "Last-Event-Id": {strconv.FormatInt(from, 10)}},
 	})

@@ -72,7 +72,7 @@ func TestFollow(t *testing.T) {
 	})
 	var got bytes.Buffer
 	url, connections := cutting(t, server.Listener.Addr().String())
-	state, err := h.client(url).Follow(t.Context(), "app", b.ID, 0, &got)
+	state, err := h.client(url).Follow(t.Context(), BuildLog("app", b.ID), 0, &got)
 	wg.Wait()
 	if state != build.Failed || err != nil || connections.Load() < 3 {
 		t.Errorf("%q, %v, over %d connections", state, err, connections.Load())
@@ -82,7 +82,7 @@ func TestFollow(t *testing.T) {
 		t.Errorf("followed %q, want %q in it", got.Bytes(), want.Bytes())
 	}
 	var replay bytes.Buffer
-	next, err := direct.Log(t.Context(), "app", "1", 0, &replay)
+	next, err := direct.Log(t.Context(), BuildLog("app", "1"), 0, &replay)
 	if err != nil || next != int64(replay.Len()) || !bytes.Equal(replay.Bytes(), got.Bytes()) {
 		t.Errorf("replayed %d bytes, %v: %q, followed %q", next, err, replay.Bytes(), got.Bytes())
 	}
@@ -90,7 +90,7 @@ func TestFollow(t *testing.T) {
 	if _, err := direct.Log(t.Context(), "app", "1", next-5, &replay); err != nil || !bytes.Equal(replay.Bytes(), got.Bytes()[next-5:]) {
 		t.Errorf("the end: %q, %v", replay.Bytes(), err)
 	}
-	if _, err := direct.Follow(t.Context(), "app", "7", 0, io.Discard); !errors.Is(err, &Error{ID: "not_found"}) {
+	if _, err := direct.Follow(t.Context(), BuildLog("app", "7"), 0, io.Discard); !errors.Is(err, &Error{ID: "not_found"}) {
 		t.Errorf("a build that is not there: %v", err)
 	}
 }
@@ -105,12 +105,12 @@ func TestFollowCancelled(t *testing.T) {
 	h.check(h.service.Log(t.Context(), j.Claim, []byte("hello\n")))
 	enough := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	_, err := c.Follow(ctx, "app", b.ID, 0, writer(func([]byte) error { cancel(enough); return nil }))
+	_, err := c.Follow(ctx, BuildLog("app", b.ID), 0, writer(func([]byte) error { cancel(enough); return nil }))
 	if !errors.Is(err, enough) {
 		t.Errorf("cancelled: %v", err)
 	}
 	full := errors.New("full")
-	if _, err := c.Follow(t.Context(), "app", b.ID, 0, writer(func([]byte) error { return full })); !errors.Is(err, full) {
+	if _, err := c.Follow(t.Context(), BuildLog("app", b.ID), 0, writer(func([]byte) error { return full })); !errors.Is(err, full) {
 		t.Errorf("a writer that fails: %v", err)
 	}
 }
@@ -126,7 +126,7 @@ func TestFollowNonsense(t *testing.T) {
 			w.Header().Set("Content-Type", media)
 			io.WriteString(w, text)
 		}
-		if _, err := c.Follow(t.Context(), "app", "1", 0, io.Discard); err == nil || asked != 1 {
+		if _, err := c.Follow(t.Context(), BuildLog("app", "1"), 0, io.Discard); err == nil || asked != 1 {
 			t.Errorf("%s: asked %d times, %v", media, asked, err)
 		}
 	}

@@ -70,6 +70,15 @@ func (s *Store) Release(ctx context.Context, app build.ID, idOrVersion string) (
 	return v, nil
 }
 
+// ReleaseByID is the service's own look at a release.
+func (s *Store) ReleaseByID(ctx context.Context, id build.ID) (build.Release, error) {
+	v, err := scanRelease(s.r.QueryRowContext(ctx, `SELECT `+releaseColumns+` FROM releases WHERE id = ?`, id))
+	if err != nil {
+		return v, fmt.Errorf("release %.80q: %w", id, wrap(err))
+	}
+	return v, nil
+}
+
 // ReleaseOf finds the release that a build made; ErrNotFound when it made none.
 func (s *Store) ReleaseOf(ctx context.Context, b build.ID) (build.Release, error) {
 	v, err := scanRelease(s.r.QueryRowContext(ctx, `SELECT `+releaseColumns+` FROM releases WHERE build_id = ?`, b))

@@ -80,6 +80,13 @@ func text(s string) *string {
 	return &s
 }
 
+// streamURL is where a log can be followed without a token.
+func (s *server) streamURL(r *http.Request, kind string, id build.ID) string {
+	u := s.at(r, "/streams/"+kind+"/"+string(id))
+	u.RawQuery = url.Values{"sig": {s.signer.sign(toFollow, id, time.Now().Add(streamLife))}}.Encode()
+	return u.String()
+}
+
 func (s *server) buildOf(ctx context.Context, c *call, b build.Build) (v buildView, err error) {
 	v = buildView{
 		ID: b.ID, Number: b.Number, App: appRef{c.app.ID, c.app.Name}, Status: status(b.State), State: b.State, Trigger: b.Trigger.Kind,
@@ -92,9 +99,7 @@ func (s *server) buildOf(ctx context.Context, c *call, b build.Build) (v buildVi
 			v.UpdatedAt = when(t)
 		}
 	}
-	stream := s.at(c.Request, "/streams/builds/"+string(b.ID))
-	stream.RawQuery = url.Values{"sig": {s.signer.sign(toFollow, b.ID, time.Now().Add(streamLife))}}.Encode()
-	v.OutputStream = stream.String()
+	v.OutputStream = s.streamURL(c.Request, "builds", b.ID)
 	name, err := c.userName(ctx, b.User)
 	if err != nil {
 		return v, err

@@ -74,14 +74,48 @@ func (s *server) buildLog(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if r.events || r.follow {
-		return s.follow(ctx, c, b, r)
+	return s.log(ctx, c, logged{b.ID, b.State}, r)
+}
+
+// A logged is what has a log, and how it stands.
+type logged struct {
+	id    build.ID
+	state build.State
+}
+
+// releaseLog is that of a release's command.
+func (s *server) releaseLog(ctx context.Context, c *call) error {
+	r, err := c.logRequest()
+	if err != nil {
+		return err
 	}
-	p, err := s.Logs.Page(b.ID, r.from, r.limit)
+	rel, err := s.Store.Release(ctx, c.app.ID, c.PathValue("release"))
+	if err != nil {
+		return err
+	}
+	return s.log(ctx, c, commandOf(rel), r)
+}
+
+func commandOf(r build.Release) logged {
+	switch r.State {
+	case build.ReleaseSucceeded:
+		return logged{r.ID, build.Succeeded}
+	case build.ReleaseFailed:
+		return logged{r.ID, build.Failed}
+	}
+	return logged{r.ID, build.Running}
+}
+
+// log is a page of a log, or follows it.
+func (s *server) log(ctx context.Context, c *call, of logged, r logRequest) error {
+	if r.events || r.follow {
+		return s.follow(ctx, c, of, r)
+	}
+	p, err := s.Logs.Page(of.id, r.from, r.limit)
 	if err != nil {
 		return logProblem(err)
 	}
-	describe(c.w.Header(), b, p.Info)
+	describe(c.w.Header(), of, p.Info)
 	c.w.Header().Set("Log-Next", strconv.FormatInt(p.From+int64(len(p.Data)), 10))
 	if r.plain {
 		var out bytes.Buffer
@@ -107,12 +141,25 @@ func (s *server) stream(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	return s.follow(ctx, c, b, r)
+	return s.follow(ctx, c, logged{b.ID, b.State}, r)
 }
 
-// describe says how long a log is and how the build stands.
-func describe(h http.Header, b build.Build, i logs.Info) {
-	state := b.State
+// releaseStream is what the output_stream_url of a release leads to.
+func (s *server) releaseStream(ctx context.Context, c *call) error {
+	r, err := c.logRequest()
+	if err != nil {
+		return err
+	}
+	rel, err := s.Store.ReleaseByID(ctx, build.ID(c.PathValue("id")))
+	if err != nil {
+		return err
+	}
+	return s.follow(ctx, c, commandOf(rel), r)
+}
+
+// describe says how long a log is and how what it is of stands.
+func describe(h http.Header, of logged, i logs.Info) {
+	state := of.state
 	if i.State != "" {
 		state = i.State
 	} else if state.Terminal() {
@@ -124,7 +171,7 @@ func describe(h http.Header, b build.Build, i logs.Info) {
 
 func logProblem(err error) error {
 	if errors.Is(err, build.ErrNotFound) {
-		return &problem{http.StatusNotFound, "not_found", "the log of this build is not kept any more"}
+		return &problem{http.StatusNotFound, "not_found", "there is no log of it, or none any more"}
 	}
 	if errors.Is(err, logs.ErrOffset) {
 		return invalid("offset", "the log is not that long")
@@ -134,8 +181,8 @@ func logProblem(err error) error {
 
 // follow sends a log from an offset on until it has ended. A client that does not take it, and one whose connection
 // must end before that, sees the connection break: what it has is not the whole.
-func (s *server) follow(ctx context.Context, c *call, b build.Build, r logRequest) error {
-	info, err := s.Logs.Stat(b.ID)
+func (s *server) follow(ctx context.Context, c *call, of logged, r logRequest) error {
+	info, err := s.Logs.Stat(of.id)
 	if err != nil {
 		return logProblem(err)
 	}
@@ -143,7 +190,7 @@ func (s *server) follow(ctx context.Context, c *call, b build.Build, r logReques
 		return logProblem(logs.ErrOffset)
 	}
 	h := c.w.Header()
-	describe(h, b, info)
+	describe(h, of, info)
 	h.Set("X-Accel-Buffering", "no")
 	h.Set("Content-Type", textPlain)
 	if r.events {
@@ -157,7 +204,7 @@ func (s *server) follow(ctx context.Context, c *call, b build.Build, r logReques
 	if err := c.w.rc.Flush(); err != nil {
 		return fmt.Errorf("begin to send a log: %w", err)
 	}
-	return s.copyLog(ctx, c.w, b.ID, r)
+	return s.copyLog(ctx, c.w, of.id, r)
 }
 
 func (s *server) copyLog(ctx context.Context, w io.Writer, id build.ID, r logRequest) error {

@@ -21,7 +21,7 @@ type release struct {
 	OCIImage     ociRef             `json:"oci_image"`
 	Build        *buildRef          `json:"build"`
 	Image        string             `json:"image"`             // repository@digest
-	OutputStream *string            `json:"output_stream_url"` // always null
+	OutputStream *string            `json:"output_stream_url"` // of the release's command; null where it has none
 	Failure      *string            `json:"failure"`
 	CreatedAt    *stamp             `json:"created_at"`
 	UpdatedAt    *stamp             `json:"updated_at"`
@@ -40,6 +40,9 @@ func (s *server) releaseOf(ctx context.Context, c *call, r build.Release, curren
 	v := release{
 		ID: r.ID, Version: r.Version, App: appRef{c.app.ID, c.app.Name}, Description: r.Description, Status: r.State, Current: r.Version == current,
 		OCIImage: ociRef{r.Digest}, Image: r.Repository + "@" + r.Digest, Failure: text(r.Failure), CreatedAt: when(r.CreatedAt), UpdatedAt: when(r.UpdatedAt),
+	}
+	if _, err := s.Logs.Stat(r.ID); err == nil || r.State == build.ReleasePending {
+		v.OutputStream = text(s.streamURL(c.Request, "releases", r.ID))
 	}
 	name, err := c.userName(ctx, r.User)
 	if err != nil {

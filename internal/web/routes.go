@@ -49,6 +49,8 @@ func (s *server) routes() []route {
 		{"GET", app + "/releases", read, "The releases.", give(status, s.releases)},
 		{"POST", app + "/releases", deploy, "Roll back: make a release of an earlier one's image.", take(made, s.rollback)},
 		{"GET", app + "/releases/{release}", read, "A release, by version or id.", give(status, s.release)},
+		{"GET", app + "/releases/{release}/log", read, "The log of a release's command: a page of it, or followed to its end.", logOf(s.releaseLog)},
+		{"GET", "/streams/releases/{id}", signedFollow, "The log of a release's command, followed to its end, without a token.", logOf(s.releaseStream)},
 		{"GET", app + "/oci-images/{digest}", read, "What is known of an image of the app.", give(status, s.ociImage)},
 
 		{"GET", "/status", bearer, "How the service is doing.", give(status, s.status)},

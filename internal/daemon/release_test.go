@@ -1,0 +1,60 @@
+package daemon_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// A releaseView is what these tests look at of a release.
+type releaseView struct {
+	Version int
+	Status  string
+	Current bool
+	Failure string
+	Stream  string `json:"output_stream_url"`
+}
+
+func (a *app) release(version int) (r releaseView) {
+	a.t.Helper()
+	a.api("GET", fmt.Sprintf("/releases/%d", version), nil).want(200).into(&r)
+	return r
+}
+
+func (a *app) releaseEnded(version int) (r releaseView) {
+	a.t.Helper()
+	eventually(a.t, fmt.Sprintf("the command of release %d ends", version), func() bool {
+		r = a.release(version)
+		return r.Status != "pending"
+	})
+	return r
+}
+
+// TestReleaseCommand runs the release process of what was pushed. If it fails the push stands, and latest stays.
+func TestReleaseCommand(t *testing.T) {
+	t.Parallel()
+	a := common(t).newApp(t, nil)
+	a.api("PATCH", "/config-vars", map[string]string{"DATABASE": "a-secret-database"}).want(200)
+	a.commit("build.sh", "echo building\n", "release.sh", "echo migrating $DATABASE; test -n \"$DATABASE\"\n")
+	a.push(true, []string{"slipway", "main"})
+	if r := a.releaseEnded(1); r.Status != "succeeded" {
+		t.Fatalf("release %+v", r)
+	}
+	eventually(t, "the release gets its name", func() bool { return a.tag("latest") == a.last().Result.Digest })
+	first := a.tag("latest")
+	if log := a.api("GET", "/releases/1/log?follow=true", nil).want(200).text; log != "Running the release command of v1\nmigrating [masked]\n" {
+		t.Errorf("the log:\n%q", log)
+	}
+	second := a.commit("release.sh", "echo no such table; exit 3\n")
+	a.push(true, []string{"slipway", "main"})
+	r := a.releaseEnded(2)
+	if r.Status != "failed" || r.Current || r.Failure != "the release command ended with exit code 3" || !a.release(1).Current {
+		t.Errorf("release %+v", r)
+	}
+	if a.tag("latest") != first || a.remote("refs/heads/main") != second {
+		t.Error("the push does not stand, or latest moved")
+	}
+	if log := a.ask(t, "GET", r.Stream, nil).want(200).text; !strings.HasSuffix(log, "no such table\nERROR: the release command ended with exit code 3\n") {
+		t.Errorf("the log:\n%q", log)
+	}
+}
