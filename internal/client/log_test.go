@@ -87,7 +87,7 @@ func TestFollow(t *testing.T) {
 		t.Errorf("replayed %d bytes, %v: %q, followed %q", next, err, replay.Bytes(), got.Bytes())
 	}
 	replay.Reset()
-	if _, err := direct.Log(t.Context(), "app", "1", next-5, &replay); err != nil || !bytes.Equal(replay.Bytes(), got.Bytes()[next-5:]) {
+	if _, err := direct.Log(t.Context(), BuildLog("app", "1"), next-5, &replay); err != nil || !bytes.Equal(replay.Bytes(), got.Bytes()[next-5:]) {
 		t.Errorf("the end: %q, %v", replay.Bytes(), err)
 	}
 	if _, err := direct.Follow(t.Context(), BuildLog("app", "7"), 0, io.Discard); !errors.Is(err, &Error{ID: "not_found"}) {
