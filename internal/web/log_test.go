@@ -161,8 +161,8 @@ func TestLogPage(t *testing.T) {
 	if err := h.Logs.Remove(build.ID(id)); err != nil {
 		t.Fatal(err)
 	}
-	h.do("GET", path, h.alice, "").refused(404, "not_found", "not kept")
-	h.do("GET", path+"?follow=true", h.alice, "").refused(404, "not_found", "not kept")
+	h.do("GET", path, h.alice, "").refused(404, "not_found", "there is no log of it")
+	h.do("GET", path+"?follow=true", h.alice, "").refused(404, "not_found", "there is no log of it")
 }
 
 // TestLogStalled has followers that take nothing: they are dropped, and the log's other readers and its writer go on.
