@@ -1,6 +1,9 @@
 package daemon_test
 
 import (
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -128,5 +131,17 @@ func TestRestart(t *testing.T) {
 	a.commit("build.sh", "echo and again\n")
 	a.push(true, []string{"slipway", "main"}, "Reusing layer", "Released v2")
 	a.wantReleased(a.head())
+	err := filepath.WalkDir(filepath.Join(s.data, "registry"), func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() { // what is young stays in any case
+			err = os.Chtimes(path, time.Time{}, time.Now().Add(-24*time.Hour))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.daemon.Tidy(t.Context()); err != nil {
+		t.Error(err)
+	}
 	a.manifest(b.Result.Digest).want(200)
 }

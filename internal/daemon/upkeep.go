@@ -69,11 +69,9 @@ func (d *Daemon) collect(ctx context.Context) error {
 			return err
 		}
 		for _, r := range releases {
-			if repo, ok := d.own(r.Repository); ok {
-				keep[repo+"@"+r.Digest] = true
-			}
+			keep[r.Digest] = true // whatever the service was called when it was made
 		}
 	}
-	_, err = d.images.GC(ctx, func(repo, digest string) bool { return shared(repo) || keep[repo+"@"+digest] })
+	_, err = d.images.GC(ctx, func(repo, digest string) bool { return shared(repo) || keep[digest] })
 	return err
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -146,6 +148,11 @@ func (y *yard) fill() (err error) {
 			return err
 		}
 	}
+	server := httptest.NewTLSServer(nil) // all of them have one certificate
+	defer server.Close()
+	if err := os.WriteFile(y.ca(), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o644); err != nil {
+		return err
+	}
 	m, err := platform.Open(context.Background(), y.settings())
 	if err != nil {
 		return err
@@ -155,6 +162,9 @@ func (y *yard) fill() (err error) {
 	}
 	return errors.Join(y.makeBuilder(m), m.Close())
 }
+
+// ca is what services trust when they fetch.
+func (y *yard) ca() string { return filepath.Join(y.dir, "ca.pem") }
 
 // hook is an executable that can be the hook where the test binary cannot.
 func (y *yard) hook() string { return filepath.Join(y.dir, "hook") }
