@@ -17,7 +17,7 @@ import (
 func (d *Daemon) source(ctx context.Context, j *work.Job, say func(string)) (string, func(), error) {
 	key := fetch.Key(j.Source.Stored)
 	if j.Source.Stored == "" {
-		say("Fetching " + j.Source.URL)
+		say("Fetching " + shown(j.Source))
 		kept, err := d.fetch(ctx, j)
 		if err != nil {
 			return "", nil, blame(err)
@@ -29,6 +29,18 @@ func (d *Daemon) source(ctx context.Context, j *work.Job, say func(string)) (str
 		return "", nil, &work.SourceError{Blame: build.BlamePlatform, Next: "start the build again with its source", Err: fmt.Errorf("what was handed in is not kept any more: %w", err)}
 	}
 	return path, func() {}, nil // it stays until nothing names it
+}
+
+// shown is where a source is fetched from, without what may be secret in it.
+func shown(s build.Source) string {
+	if s.Git {
+		if u, err := fetch.ParseGitURL(s.URL); err == nil {
+			return u.String()
+		}
+	} else if u, err := fetch.ParseTarballURL(s.URL); err == nil {
+		return u.String()
+	}
+	return "the source"
 }
 
 func (d *Daemon) fetch(ctx context.Context, j *work.Job) (fetch.Kept, error) {
