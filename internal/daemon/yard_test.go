@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"fmt"
 	"net/http/httptest"
 	"os"
@@ -34,6 +35,9 @@ func TestMain(m *testing.M) {
 		os.Exit(gitserver.Hook(ctx, os.Stdin, os.Stdout, os.Environ()))
 	case fetch.IsAskpass(os.Args, os.Environ()):
 		os.Exit(fetch.Askpass(ctx, os.Args, os.Environ(), os.Stdout))
+	}
+	if err := flag.Set("test.parallel", "4"); err != nil { // they wait for containers more than they work; -parallel goes before
+		panic(err)
 	}
 	code := m.Run()
 	if err := shared.close(); err != nil {
