@@ -69,18 +69,19 @@ func allowed() map[string][]string {
 		"internal/secret":    {},
 		"internal/store":     {"internal/build", "internal/secret"},
 		"internal/logs":      {"internal/build"},
-		"internal/gitserver": {"internal/build", "internal/child"},
-		"internal/service":   {"internal/build", "internal/container", "internal/logs", "internal/store", "internal/work"},
-		"internal/work":      {"builder", "builder/cnb", "internal/build", "internal/container", "internal/image", "internal/platform", "internal/transcript"},
-		"internal/registry":  {},
+		"internal/gitserver": {"internal/build", "internal/child", "internal/killpoint"},
+		"internal/service":   {"internal/build", "internal/container", "internal/killpoint", "internal/logs", "internal/store", "internal/work"},
+		"internal/work":      {"builder", "builder/cnb", "internal/build", "internal/container", "internal/image", "internal/killpoint", "internal/platform", "internal/transcript"},
+		"internal/registry":  {"internal/killpoint"},
+		"internal/killpoint": {},
 		"internal/fetch":     {"internal/child"},
-		"internal/web":       {"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/logs", "internal/service", "internal/store"},
+		"internal/web":       {"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/killpoint", "internal/logs", "internal/service", "internal/store"},
 		"internal/client":    {"internal/build", "internal/logs"},
 
 		// daemon joins all of them, and has no law of its own.
 		"internal/daemon": {
-			"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/logs", "internal/platform", "internal/registry",
-			"internal/secret", "internal/service", "internal/store", "internal/transcript", "internal/web", "internal/work",
+			"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/killpoint", "internal/logs", "internal/platform",
+			"internal/registry", "internal/secret", "internal/service", "internal/store", "internal/transcript", "internal/web", "internal/work",
 		},
 
 		"internal/transcript": {"builder", "internal/platform"},

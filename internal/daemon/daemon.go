@@ -117,6 +117,9 @@ func Open(ctx context.Context, c Config, h Host) (d *Daemon, err error) {
 	if err := d.service.Recover(ctx); err != nil {
 		return nil, err
 	}
+	if err := d.matchApps(ctx); err != nil {
+		return nil, err
+	}
 	return d, d.recoverRefs(ctx)
 }
 

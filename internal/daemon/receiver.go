@@ -11,6 +11,7 @@ import (
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/fetch"
 	"github.com/slipway-build/slipway/internal/gitserver"
+	"github.com/slipway-build/slipway/internal/killpoint"
 	"github.com/slipway-build/slipway/internal/service"
 )
 
@@ -61,6 +62,7 @@ func (r *receiver) Push(ctx context.Context, p *gitserver.Push) error {
 	if err != nil {
 		return err
 	}
+	killpoint.Here(killpoint.SourceKept)
 	b := build.Build{
 		App: p.App.ID, User: p.Actor.User.ID,
 		Trigger: build.Trigger{Kind: build.TriggerPush, Ref: string(u.Ref), Old: string(u.Old), New: string(u.New), NoCache: o.noCache},
@@ -156,10 +158,13 @@ func (r *receiver) wait(ctx context.Context, p *gitserver.Push, u gitserver.Upda
 func (r *receiver) decide(ctx context.Context, p *gitserver.Push, u gitserver.Update, b build.Build) *build.Failure {
 	err := p.Stands(ctx, u)
 	if err == nil {
+		killpoint.Here(killpoint.RefStands)
 		err = p.Keep(ctx, b.ID, u.New)
 	}
 	if err == nil {
+		killpoint.Here(killpoint.CommitKept)
 		p.Settle()
+		killpoint.Here(killpoint.Settled)
 		return nil
 	}
 	if no, ok := errors.AsType[*gitserver.Refusal](err); ok {
@@ -301,11 +306,14 @@ func (d *Daemon) moveRef(ctx context.Context, rel build.Release) {
 			return // the next start tries again
 		}
 	}
+	killpoint.Here(killpoint.RefRepaired)
 	d.refMoved(ctx, rel)
 }
 
 func (d *Daemon) refMoved(ctx context.Context, rel build.Release) {
-	if err := errors.Join(d.store.RefMoved(ctx, rel.ID), d.repos.Release(ctx, rel.App, rel.Build)); err != nil {
+	err := d.store.RefMoved(ctx, rel.ID)
+	killpoint.Here(killpoint.RefRecorded)
+	if err = errors.Join(err, d.repos.Release(ctx, rel.App, rel.Build)); err != nil {
 		d.host.Fault(fmt.Errorf("release %s: %w", rel.ID, err))
 	}
 }

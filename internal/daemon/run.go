@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/fetch"
 	"github.com/slipway-build/slipway/internal/gitserver"
+	"github.com/slipway-build/slipway/internal/killpoint"
 	"github.com/slipway-build/slipway/internal/web"
 )
 
@@ -66,6 +67,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { return d.service.Run(all) })
 	g.Go(func() error { return d.upkeep(all) })
+	g.Go(func() error {
+		if err := d.machine.Sweep(all); err != nil && all.Err() == nil {
+			d.host.Fault(fmt.Errorf("remove what builds of an earlier run left: %w", err))
+		}
+		return nil
+	})
 	g.Go(func() error {
 		working, end := context.WithCancel(ctx)
 		defer end()
@@ -161,6 +168,7 @@ type apps struct{ *Daemon }
 
 // Created implements web.Apps.
 func (a apps) Created(ctx context.Context, app build.App) error {
+	killpoint.Here(killpoint.AppRecorded)
 	return a.repos.Create(ctx, app.ID, app.Branch)
 }
 
@@ -169,10 +177,11 @@ func (a apps) Changed(ctx context.Context, before, after build.App) error {
 	if before.Branch == after.Branch {
 		return nil
 	}
+	killpoint.Here(killpoint.AppChanged)
 	return a.repos.Create(ctx, after.ID, after.Branch)
 }
 
-// Deleted implements web.Apps: upkeep does what fails here.
+// Deleted implements web.Apps: matchApps does what fails here.
 func (a apps) Deleted(ctx context.Context, app build.App) error {
 	err := a.repos.Delete(ctx, app.ID)
 	if a.images != nil {

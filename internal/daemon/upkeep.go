@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"time"
 
+	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/killpoint"
 	"github.com/slipway-build/slipway/internal/store"
 )
 
@@ -35,6 +38,7 @@ func (d *Daemon) tidy(ctx context.Context) error {
 	if err == nil {
 		_, _, err = d.sources.Prune(ctx, kept, sourceAge)
 	}
+	killpoint.Here(killpoint.SourcesPruned)
 	_, lerr := d.logs.Prune(time.Now().Add(-time.Duration(d.config.Keep.Logs)))
 	errs := []error{err, lerr, d.collect(ctx)}
 	if _, err := d.machine.Store.DropCaches(time.Duration(d.config.Keep.Caches), -1); err != nil {
@@ -43,6 +47,7 @@ func (d *Daemon) tidy(ctx context.Context) error {
 	if _, err := d.machine.Prune(ctx, upkeepEvery); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, d.dropOrphans(ctx))
 	apps, err := d.store.AllApps(ctx)
 	errs = append(errs, err)
 	for _, a := range apps {
@@ -74,4 +79,52 @@ func (d *Daemon) collect(ctx context.Context) error {
 	}
 	_, err = d.images.GC(ctx, func(repo, digest string) bool { return shared(repo) || keep[digest] })
 	return err
+}
+
+// matchApps makes repositories what the record says of apps, where an earlier process died between the one and the other.
+func (d *Daemon) matchApps(ctx context.Context) error {
+	apps, err := d.store.AllApps(ctx)
+	if err != nil {
+		return err
+	}
+	for _, a := range apps {
+		if err := d.repos.Create(ctx, a.ID, a.Branch); err != nil {
+			return err
+		}
+	}
+	return d.dropOrphans(ctx)
+}
+
+// dropOrphans removes the repositories of apps that are deleted: the next app of that name would have what they hold.
+func (d *Daemon) dropOrphans(ctx context.Context) error {
+	gits, err := d.repos.Apps() // before the record is asked, so that no app is missed that is made meanwhile
+	if err != nil {
+		return err
+	}
+	var images []string
+	if d.images != nil {
+		if images, err = d.images.Repositories(ctx); err != nil {
+			return err
+		}
+	}
+	apps, err := d.store.AllApps(ctx)
+	if err != nil {
+		return err
+	}
+	known, named := map[build.ID]bool{}, map[string]bool{}
+	for _, a := range apps {
+		known[a.ID], named[string(a.Name)], named[path.Base(a.Image)] = true, true, true
+	}
+	var errs []error
+	for _, id := range gits {
+		if !known[id] {
+			errs = append(errs, d.repos.Delete(ctx, id))
+		}
+	}
+	for _, name := range images {
+		if !shared(name) && !named[name] {
+			errs = append(errs, d.images.DeleteRepo(ctx, name))
+		}
+	}
+	return errors.Join(errs...)
 }

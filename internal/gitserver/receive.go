@@ -18,6 +18,7 @@ import (
 
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/child"
+	"github.com/slipway-build/slipway/internal/killpoint"
 )
 
 // A session is one push, whatever it came over: what the client said first, the rest of what it says, and where to
@@ -138,6 +139,9 @@ func (h *Handler) receive(ctx context.Context, s *session) error {
 	cause := context.Cause(ctx)
 	cancel(errEnded)
 	err = errors.Join(relayErr, g.door.close(), <-hooked)
+	if s.through {
+		killpoint.Here(killpoint.RefMoved)
+	}
 	moves := h.moves(ctx, s) // while others wait, so that none of them can have moved a ref on
 	err = errors.Join(err, s.end())
 	if !reported {
@@ -267,7 +271,10 @@ func (h *Handler) admit(ctx context.Context, d *door, s *session) error {
 	if err == nil {
 		s.settle(h.Repos)
 		s.through = true
-		return hook.exit(0)
+		killpoint.Here(killpoint.LettingGo)
+		err = hook.exit(0)
+		killpoint.Here(killpoint.LetGo)
+		return err
 	}
 	r, ok := errors.AsType[*Refusal](err)
 	switch {

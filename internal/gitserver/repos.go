@@ -96,13 +96,36 @@ func (r *Repos) Create(ctx context.Context, app build.ID, branch string) error {
 	if errors.Is(err, build.ErrNotFound) {
 		repo, err = r.path(app), r.create(ctx, app)
 	}
-	if err == nil {
+	if err == nil && !standsAt(repo, head) {
 		_, err = r.run(ctx, repo, "symbolic-ref", "HEAD", string(head))
 	}
 	if err != nil {
 		return fmt.Errorf("create repository of app %s: %w", app, err)
 	}
 	return nil
+}
+
+// standsAt tells whether the HEAD of a repository is a ref. It starts no git, so that to ask for all repositories is
+// cheap.
+func standsAt(repo string, head RefName) bool {
+	b, err := os.ReadFile(filepath.Join(repo, "HEAD"))
+	return err == nil && string(b) == "ref: "+string(head)+"\n"
+}
+
+// Apps lists the apps that have a repository.
+func (r *Repos) Apps() (apps []build.ID, err error) {
+	entries, err := os.ReadDir(r.dir)
+	if err != nil {
+		return nil, fmt.Errorf("list repositories: %w", err)
+	}
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), ".git"); ok {
+			if app, err := build.ParseID(name); err == nil {
+				apps = append(apps, app)
+			}
+		}
+	}
+	return apps, nil
 }
 
 // create makes a repository under another name first, so that one that is there is whole.

@@ -66,8 +66,25 @@ func spread(dir string) {
 	}
 }
 
-// remove deletes the directory; what the collector made is gone already.
-func (d *buildDir) remove() error { return errors.Join(os.RemoveAll(d.path), d.lock.Close()) }
+// remove deletes the directory; what the collector made is gone already. The lock goes last: as long as there is
+// anything, a directory without a holder can be told from this one.
+func (d *buildDir) remove() error {
+	entries, err := os.ReadDir(d.path)
+	errs := []error{err}
+	for _, e := range entries {
+		if e.Name() != "lock" {
+			errs = append(errs, os.RemoveAll(filepath.Join(d.path, e.Name())))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return errors.Join(err, d.lock.Close())
+	}
+	err = os.RemoveAll(d.path)
+	if errors.Is(err, unix.ENOTEMPTY) {
+		err = nil // a sweep came between, and removes it
+	}
+	return errors.Join(err, d.lock.Close())
+}
 
 // collected are the parts of a build's directory that the collector makes: what runs in the build container, what is
 // mounted there, and packaged buildpacks. Where we are not root their files are not ours, so it is the collector that
@@ -98,9 +115,33 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// sweep removes what builds left behind whose process was killed: containers, and directories whose lock
-// nobody holds. A directory that is a moment old may be on its way to being locked.
+// Sweep removes what builds and processes of a Slipway left behind that was killed: containers, mounts, directories.
+// What lives is not touched. Every build does the same beside its own work; who runs builds for long calls it when it
+// begins, because the next build may be far away.
+func (m *Machine) Sweep(ctx context.Context) error {
+	err := m.sweepContainers(ctx)
+	left, lerr := m.leftBehind()
+	if err = errors.Join(err, lerr); len(left) == 0 {
+		return err
+	}
+	c, cerr := m.startCollector(ctx, nil, newHost(nil, m.Store, false))
+	if cerr != nil {
+		for _, d := range left {
+			cerr = errors.Join(cerr, d.lock.Close())
+		}
+		return errors.Join(err, cerr)
+	}
+	return errors.Join(err, clearLeft(ctx, c, left), c.Close())
+}
+
+// sweep is Sweep with a collector that is there already.
 func (m *Machine) sweep(ctx context.Context, c *collectorBox) error {
+	err := m.sweepContainers(ctx)
+	left, lerr := m.leftBehind()
+	return errors.Join(err, lerr, clearLeft(ctx, c, left))
+}
+
+func (m *Machine) sweepContainers(ctx context.Context) error {
 	var errs []error
 	for _, rt := range m.runtimes() {
 		if s, ok := rt.(container.Sweeper); ok {
@@ -108,22 +149,33 @@ func (m *Machine) sweep(ctx context.Context, c *collectorBox) error {
 			errs = append(errs, err)
 		}
 	}
+	return errors.Join(errs...)
+}
+
+// leftBehind takes the directories of builds whose lock nobody holds. One that has no lock yet may be on its way to
+// being locked: newBuildDir then makes another.
+func (m *Machine) leftBehind() (left []*buildDir, err error) {
 	dirs, err := os.ReadDir(m.builds())
-	errs = append(errs, err)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // nobody has built anything
+	}
 	for _, d := range dirs {
 		dir := filepath.Join(m.builds(), d.Name())
-		if _, err := os.Stat(filepath.Join(dir, "lock")); err != nil {
+		if lock, err := lockDir(dir); err == nil {
+			left = append(left, &buildDir{path: dir, lock: lock})
+		}
+	}
+	return left, err
+}
+
+func clearLeft(ctx context.Context, c *collectorBox, left []*buildDir) error {
+	var errs []error
+	for _, d := range left {
+		if err := unmountLeft(d.path); err != nil {
+			errs = append(errs, err, d.lock.Close())
 			continue
 		}
-		lock, err := lockDir(dir)
-		if err != nil {
-			continue
-		}
-		if err := unmountLeft(dir); err != nil {
-			errs = append(errs, err, lock.Close())
-			continue
-		}
-		errs = append(errs, removeCollected(ctx, c, dir), os.RemoveAll(dir), lock.Close())
+		errs = append(errs, removeCollected(ctx, c, d.path), d.remove())
 	}
 	return errors.Join(errs...)
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/olareg/olareg/types"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/slipway-build/slipway/internal/killpoint"
 )
 
 // Collected is what GC has deleted.
@@ -59,6 +61,7 @@ func (rp *repository) collect(ctx context.Context, keep func(repo, digest string
 	if err != nil {
 		return Collected{Manifests: n}, err
 	}
+	killpoint.Here(killpoint.ManifestsDropped)
 	c, err := rp.sweep(m)
 	c.Manifests = n
 	return c, err

@@ -12,6 +12,8 @@ import (
 
 	"github.com/olareg/olareg/types"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/slipway-build/slipway/internal/killpoint"
 )
 
 // contents is what a manifest of any kind names.
@@ -94,6 +96,7 @@ func (rp *repository) put(req *http.Request, t target, text []byte) *answer {
 			return a
 		}
 	}
+	killpoint.Here(killpoint.ManifestPut)
 	if err == nil {
 		err = rp.saveIndex()
 	}

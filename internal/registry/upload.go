@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/slipway-build/slipway/internal/killpoint"
 )
 
 // An upload is a blob on its way in. Its bytes go to a file of olareg's as they come.
@@ -218,6 +220,7 @@ func (r *Registry) commit(req *http.Request, u *upload, t target, d digest.Diges
 		return a
 	}
 	rp.touch(d)
+	killpoint.Here(killpoint.BlobStored)
 	a = newAnswer()
 	a.header.Set("Location", target{blobs, rp.name, string(d)}.path())
 	a.header.Set("Docker-Content-Digest", string(d))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/killpoint"
 )
 
 // latestTag is the tag of an app's repository that names its newest release.
@@ -54,8 +55,11 @@ func (s *Service) publish(ctx context.Context, r build.Release) error {
 		if err != nil {
 			return fmt.Errorf("publish release %d of %s: %w", r.Version, r.Repository, err)
 		}
+		killpoint.Here(killpoint.TagMoved)
 	}
-	return s.store.Tagged(ctx, r.ID)
+	err = s.store.Tagged(ctx, r.ID)
+	killpoint.Here(killpoint.TagRecorded)
+	return err
 }
 
 // Rollback makes a new release of an earlier one's image, and gives it the app's name.
@@ -67,6 +71,7 @@ func (s *Service) Rollback(ctx context.Context, to build.Release, user build.ID)
 	if err != nil {
 		return v, fmt.Errorf("roll back to release %d: %w", to.Version, err)
 	}
+	killpoint.Here(killpoint.RollbackRecorded)
 	if err := s.publish(ctx, v); err != nil {
 		s.fault(err) // Run does it again
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/container"
+	"github.com/slipway-build/slipway/internal/killpoint"
 	"github.com/slipway-build/slipway/internal/logs"
 	"github.com/slipway-build/slipway/internal/store"
 )
@@ -68,7 +69,9 @@ func (s *Service) released() {
 
 // command runs a release command, and records how it ended.
 func (s *Service) command(ctx context.Context, r build.Release) {
+	killpoint.Here(killpoint.CommandStarts)
 	err := s.execute(ctx, r)
+	killpoint.Here(killpoint.CommandRan)
 	if ctx.Err() != nil {
 		err = errors.New(interruptedCommand)
 	}
@@ -81,6 +84,7 @@ func (s *Service) command(ctx context.Context, r build.Release) {
 		s.fault(fmt.Errorf("release %s: %w", r.ID, err))
 		return
 	}
+	killpoint.Here(killpoint.CommandRecorded)
 	if r.State = state; state == build.ReleaseSucceeded {
 		if err := s.publish(record, r); err != nil {
 			s.fault(err) // Run does it again

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/killpoint"
 	"github.com/slipway-build/slipway/internal/logs"
 	"github.com/slipway-build/slipway/internal/store"
 	"github.com/slipway-build/slipway/internal/work"
@@ -104,6 +105,7 @@ func (s *Service) Recover(ctx context.Context) error {
 	if _, err := s.store.Reap(ctx, true); err != nil {
 		return fmt.Errorf("take back builds of an earlier run: %w", err)
 	}
+	killpoint.Here(killpoint.Reaped)
 	if _, err := s.store.EndSessions(ctx); err != nil {
 		return fmt.Errorf("end builds of pushes of an earlier run: %w", err)
 	}
@@ -123,6 +125,7 @@ func (s *Service) Recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("close logs of an earlier run: %w", err)
 	}
+	killpoint.Here(killpoint.LogsClosed)
 	return nil
 }
 
@@ -174,9 +177,11 @@ func (s *Service) submit(ctx context.Context, b build.Build, session *Session) (
 		s.waiting[b.ID] = session
 		s.mu.Unlock()
 	}
+	killpoint.Here(killpoint.BuildRecorded)
 	if err := s.logs.Ensure(b.ID); err != nil {
 		s.fault(fmt.Errorf("log of build %s: %w", b.ID, err)) // it is made with the first claim then
 	}
+	killpoint.Here(killpoint.LogMade)
 	for _, old := range superseded {
 		s.left(old, "This build was "+old.CancelReason+".")
 	}
@@ -187,6 +192,7 @@ func (s *Service) submit(ctx context.Context, b build.Build, session *Session) (
 // Cancel ends a waiting build, and has the worker of a running one stop it, which its next heartbeat hears of.
 func (s *Service) Cancel(ctx context.Context, id build.ID, reason string) (build.Build, error) {
 	b, err := s.store.Cancel(ctx, id, reason)
+	killpoint.Here(killpoint.CancelRecorded)
 	if err == nil && b.State.Terminal() {
 		s.left(b, "This build was cancelled: "+reason+".")
 	}
@@ -197,6 +203,7 @@ func (s *Service) Cancel(ctx context.Context, id build.ID, reason string) (build
 // waited sees it end.
 func (s *Service) DeleteApp(ctx context.Context, id build.ID) error {
 	waited, err := s.store.DeleteApp(ctx, id)
+	killpoint.Here(killpoint.AppDeleted)
 	for _, b := range waited {
 		s.left(b, "This build was cancelled: its app was deleted.")
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/killpoint"
 	"github.com/slipway-build/slipway/internal/logs"
 	"github.com/slipway-build/slipway/internal/store"
 	"github.com/slipway-build/slipway/internal/work"
@@ -20,10 +21,12 @@ func (s *Service) Claim(ctx context.Context, worker string) (*work.Job, error) {
 	if err != nil || !ok {
 		return nil, err
 	}
+	killpoint.Here(killpoint.Claimed)
 	j, secrets, err := s.job(ctx, b)
 	if err == nil {
 		err = s.begin(b, j.Limits.Log, secrets)
 	}
+	killpoint.Here(killpoint.LogBegun)
 	if err != nil {
 		f := &build.Failure{Blame: build.BlamePlatform, Code: "platform", Reason: err.Error(), Next: "tell the operator"}
 		_, _, ferr := s.store.Finish(ctx, b.ID, b.Fence, store.Outcome{State: build.Failed, Failure: f})
@@ -169,6 +172,7 @@ func (s *Service) Heartbeat(ctx context.Context, c work.Claim, at work.Progress)
 	if errors.Is(err, build.ErrNotFound) {
 		err = fmt.Errorf("%s: its app is gone: %w", c, build.ErrStale)
 	}
+	killpoint.Here(killpoint.BeatRecorded)
 	return work.Order{Cancel: b.CancelAsked, Reason: b.CancelReason}, err
 }
 
@@ -192,6 +196,7 @@ func (s *Service) Finish(ctx context.Context, c work.Claim, o work.Outcome) erro
 	if err != nil {
 		return err
 	}
+	killpoint.Here(killpoint.Deciding)
 	s.mu.Lock()
 	session := s.waiting[b.ID]
 	s.mu.Unlock()
@@ -212,6 +217,7 @@ func (s *Service) Finish(ctx context.Context, c work.Claim, o work.Outcome) erro
 	if err != nil {
 		return err
 	}
+	killpoint.Here(killpoint.Finished)
 	s.mu.Lock()
 	if s.running[b.ID] == a {
 		delete(s.running, b.ID)
@@ -223,6 +229,7 @@ func (s *Service) Finish(ctx context.Context, c work.Claim, o work.Outcome) erro
 	if err := a.log.Close(b.State); err != nil {
 		s.fault(fmt.Errorf("log of build %s: %w", b.ID, err))
 	}
+	killpoint.Here(killpoint.LogClosed)
 	if made != nil {
 		if err := s.publish(ctx, *made); err != nil {
 			s.fault(err) // Run does it again

@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/fetch"
+	"github.com/slipway-build/slipway/internal/killpoint"
 	"github.com/slipway-build/slipway/internal/store"
 )
 
@@ -84,6 +85,7 @@ func (s *server) receiveSource(ctx context.Context, c *call) (out put, err error
 	case kept.Size == 0:
 		return out, invalid("body", "the source is empty")
 	}
+	killpoint.Here(killpoint.UploadStored)
 	err = s.Store.FillUpload(ctx, id, string(kept.Key), string(kept.Sum), kept.Size)
 	if errors.Is(err, build.ErrConflict) {
 		err = second

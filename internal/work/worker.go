@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/killpoint"
 	"github.com/slipway-build/slipway/internal/platform"
 )
 
@@ -193,6 +194,9 @@ func (w *Worker) beat(ctx context.Context, c Claim, s *screen, cancel context.Ca
 // run builds, and says how it ended. The log's last lines are for whoever watches it.
 func (w *Worker) run(ctx context.Context, j *Job, s *screen) Outcome {
 	res, err := w.build(ctx, j, s)
+	if err == nil {
+		killpoint.Here(killpoint.ImagePushed)
+	}
 	s.flush()
 	o := verdict(ctx, err)
 	if o.Failure != nil {
