@@ -136,6 +136,10 @@ demo: setup-demo builder ## build three real apps, start each image, ask it for 
 test: setup builder ## all tests, skipping nothing (RACE=1, or CI=true: with the race detector)
 	$(RACED) go test $(if $(RACE_ON),-race) -timeout 40m $(TESTFLAGS) ./...
 
+.PHONY: soak
+soak: setup builder ## kill the service at random times while clients use it (KILLS=300, SOAKFLAGS=-soak.seed=N)
+	go test -v -timeout 8h -run 'TestSoak$$' ./internal/daemon -soak.kills=$(or $(KILLS),300) $(SOAKFLAGS)
+
 .PHONY: same
 same: setup builder ## every sample app on every output, with every runtime, with and without cache: one digest (APPS=node,go)
 	@mirror="$${BP_NODE_MIRROR-}"; \

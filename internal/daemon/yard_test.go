@@ -35,6 +35,8 @@ func TestMain(m *testing.M) {
 		os.Exit(gitserver.Hook(ctx, os.Stdin, os.Stdout, os.Environ()))
 	case fetch.IsAskpass(os.Args, os.Environ()):
 		os.Exit(fetch.Askpass(ctx, os.Args, os.Environ(), os.Stdout))
+	case os.Getenv(serveVariable) != "":
+		os.Exit(serveProcess(os.Getenv(serveVariable)))
 	}
 	if err := flag.Set("test.parallel", "4"); err != nil { // they wait for containers more than they work; -parallel goes before
 		panic(err)
