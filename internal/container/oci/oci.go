@@ -204,6 +204,11 @@ func (r *Runtime) sweepUnnamed(ctx context.Context) error {
 		return err
 	}
 	var errs []error
+	gone, err := filepath.Glob(filepath.Join(r.dir, gonePrefix+"*"))
+	errs = append(errs, err)
+	for _, dir := range gone { // nothing is mounted there
+		errs = append(errs, os.RemoveAll(dir)) // whoever was at it finds nothing more to do
+	}
 	for _, d := range dirs {
 		fi, err := d.Info()
 		if err != nil || time.Since(fi.ModTime()) < unnamedFor || exists(filepath.Join(r.containers(), d.Name(), "record.json")) {

@@ -288,9 +288,13 @@ func (r *Runtime) remove(ctx context.Context, id string, left bool) error {
 	if err := releaseIDs(dir); err != nil {
 		return err
 	}
-	// The record goes first: what is half removed is nobody's container any more.
-	if err := os.Remove(filepath.Join(dir, "record.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	// It goes from among the containers at once: what is half removed is nobody's container any more.
+	gone := filepath.Join(r.dir, gonePrefix+newID())
+	if err := os.Rename(dir, gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return os.RemoveAll(dir)
+	return os.RemoveAll(gone)
 }
+
+// gonePrefix begins the names of directories that were a container's and are on their way out.
+const gonePrefix = "gone-"
