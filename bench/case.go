@@ -18,6 +18,7 @@ type benchCase struct {
 	toReference    float64            // of slipway with the oci runtime
 	toFloor        float64            // of wall to the processor time that is not ours
 	measure        func(ctx context.Context, y *yard) ([]*row, error)
+	figures        func(ctx context.Context, y *yard) ([]figure, error) // in place of measure
 }
 
 func pair(oci, docker float64) map[string]float64 {
@@ -35,6 +36,9 @@ func cases() []benchCase {
 		{number: "6", letter: "C", title: "rebuild of it, nothing changed, to Docker", toPack: pair(0, 0.1), measure: rebuildLibrariesDocker},
 		{number: "7", letter: "C", title: "rebase of its image in a registry", toPack: map[string]float64{slipwayAny: 0.3}, measure: rebase},
 		{number: "11", letter: "D", title: atOnceTitle(), toFloor: 1.1, measure: atOnce},
+		{number: "S1", letter: "S", title: "service: a build of 100 lines a second, followed by many", figures: followed},
+		{number: "S2", letter: "S", title: "service: a build that prints 1 GB", figures: flooded},
+		{number: "S3", letter: "S", title: "service: many sleeping builds at once", figures: crowded},
 	}
 }
 

@@ -175,11 +175,10 @@ func bench(ctx context.Context, o options, getenv func(string) string, stdout, s
 	var all []result
 	for _, c := range chosen {
 		progress("row %s: %s", c.number, c.title)
-		rows, err := c.measure(ctx, y)
+		results, err := c.run(ctx, y)
 		if err != nil {
 			return fmt.Errorf("row %s, %s: %w", c.number, c.title, err)
 		}
-		results := c.results(rows)
 		writeTable(stdout, results)
 		all = append(all, results...)
 		if err := saveJSON(o.json, all); err != nil {

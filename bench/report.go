@@ -25,6 +25,7 @@ type result struct {
 	// ToFloor is to the processor time that no platform could save, spread over all processors.
 	ToFloor *verdict `json:"to-floor,omitempty"`
 	Note    string   `json:"note,omitempty"`
+	Figure  *figure  `json:"figure,omitempty"` // in place of times
 }
 
 // A verdict is a ratio and what it should be at most; a Target of 0 is none.
@@ -96,6 +97,10 @@ func writeTable(w io.Writer, rows []result) {
 		return
 	}
 	fmt.Fprintf(w, "\n%s. %s. %s\n", rows[0].Row, rows[0].Case, rows[0].Title)
+	if rows[0].Figure != nil {
+		writeFigures(w, rows)
+		return
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	floors := slices.ContainsFunc(rows, func(r result) bool { return r.ToFloor != nil })
 	if floors {
@@ -127,6 +132,14 @@ func writeSummary(w io.Writer, all []result) {
 	var met, targets int
 	var missed []string
 	for _, r := range all {
+		if f := r.Figure; f != nil && f.AtMost != 0 {
+			targets++
+			if f.met() {
+				met++
+			} else {
+				missed = append(missed, fmt.Sprintf("row %s, %s: %.3f %s, %s", r.Row, r.Tool, f.Value, f.Unit, f.verdict()))
+			}
+		}
 		for _, to := range []struct {
 			what string
 			*verdict

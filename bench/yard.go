@@ -101,13 +101,14 @@ func (y *yard) makeBuilder(ctx context.Context, base *platform.Machine) error {
 	}
 	in := func(name string) string { return filepath.Join(y.dir, "buildpacks", name) }
 	if err := errors.Join(
-		writeNode(in("nodejs"), filepath.Join(y.buildpacks, "nodejs")), writeLibraries(in("libraries")), writeBurn(in("burn")),
+		writeNode(in("nodejs"), filepath.Join(y.buildpacks, "nodejs")), writeLibraries(in("libraries")), writeBurn(in("burn")), writeScript(in("script")),
 	); err != nil {
 		return err
 	}
 	for _, b := range []struct{ id, dir string }{
 		{"bench/libraries", in("libraries")},
 		{"bench/burn", in("burn")},
+		{"bench/script", in("script")},
 		{"slipway/nodejs", in("nodejs")},
 		{"sample/one-layer", filepath.Join(y.fixtures, "buildpacks", "one-layer")},
 	} {

@@ -88,7 +88,7 @@ func allowed() map[string][]string {
 
 		"conformance":   {}, // looks at any lifecycle, from outside
 		"parity":        {}, // knows lifecycles by their command line only
-		"bench":         {"internal/child", "internal/container", "internal/container/docker", "internal/container/oci", "internal/image", "internal/layerstore", "internal/platform"},
+		"bench":         {"internal/build", "internal/child", "internal/client", "internal/container", "internal/container/docker", "internal/container/oci", "internal/image", "internal/layerstore", "internal/platform"},
 		"cmd/launcher":  {"builder/launch"},
 		"cmd/lifecycle": {"builder", "builder/cnb", "internal/agent", "internal/cache", "internal/container/docker", "internal/image", "internal/layerstore"},
 		"cmd/slipway": {
