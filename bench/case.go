@@ -39,6 +39,7 @@ func cases() []benchCase {
 		{number: "S1", letter: "S", title: "service: a build of 100 lines a second, followed by many", figures: followed},
 		{number: "S2", letter: "S", title: "service: a build that prints 1 GB", figures: flooded},
 		{number: "S3", letter: "S", title: "service: many sleeping builds at once", figures: crowded},
+		{number: "S4", letter: "S", title: "service: many pushes, and a long queue", figures: queued},
 	}
 }
 

@@ -10,20 +10,28 @@ import (
 	"github.com/slipway-build/slipway/internal/build"
 )
 
+// What looks for work, which is done all the time: each is answered by an index over what waits or runs alone, however
+// long the record is.
+const (
+	nextApp   = `SELECT id FROM apps WHERE queued > 0 AND running = 0 ORDER BY last_claim, id LIMIT 1`
+	nextBuild = `SELECT ` + buildColumns + ` FROM builds WHERE app_id = ? AND state = 'queued' ORDER BY number LIMIT 1`
+	expired   = `SELECT ` + buildColumns + ` FROM builds WHERE state = 'running' AND lease < ? ORDER BY lease, id`
+)
+
 // Claim gives a worker the next build: of the apps that have a build waiting and none running, the one whose turn was
 // longest ago, and of that app the build that was accepted first. ok is false when there is none. The fence of the
 // claim is new; what an earlier claim of the build still reports is refused.
 func (s *Store) Claim(ctx context.Context, worker string, lease time.Duration) (b build.Build, ok bool, err error) {
 	err = s.change(ctx, func(tx *sql.Tx) error {
 		var app build.ID
-		err := tx.QueryRowContext(ctx, `SELECT id FROM apps WHERE queued > 0 AND running = 0 ORDER BY last_claim, id LIMIT 1`).Scan(&app)
+		err := tx.QueryRowContext(ctx, nextApp).Scan(&app)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
 		if err != nil {
 			return wrap(err)
 		}
-		b, err = scanBuild(tx.QueryRowContext(ctx, `SELECT `+buildColumns+` FROM builds WHERE app_id = ? AND state = 'queued' ORDER BY number LIMIT 1`, app))
+		b, err = scanBuild(tx.QueryRowContext(ctx, nextBuild, app))
 		if err != nil {
 			return fmt.Errorf("app %s counts a waiting build that is not there: %w", app, wrap(err))
 		}
@@ -173,7 +181,7 @@ func (s *Store) Reap(ctx context.Context, all bool) (reaped []build.Build, err e
 		if all {
 			before = 1<<63 - 1
 		}
-		lost, err := collect(ctx, tx, scanBuild, `SELECT `+buildColumns+` FROM builds WHERE state = 'running' AND lease < ? ORDER BY id`, before)
+		lost, err := collect(ctx, tx, scanBuild, expired, before)
 		if err != nil {
 			return err
 		}

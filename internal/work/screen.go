@@ -33,11 +33,12 @@ func (s *screen) Event(e platform.Event) {
 	}
 }
 
-func (s *screen) line(text string) { _, _ = io.WriteString(s.log, text+"\n") }
+func (s *screen) line(text string) { s.log.add(text, "\n") }
 
 // Output implements platform.UI. Colours of buildpacks stay in the log: who shows it makes it safe.
 func (s *screen) Output(p platform.Phase, bp cnb.Ref) (stdout, stderr io.Writer) {
-	l := &transcript.LineWriter{Emit: func(line string) { s.line("[" + string(bp.ID) + "] " + line) }}
+	prefix := "[" + string(bp.ID) + "] "
+	l := &transcript.LineWriter{Emit: func(line string) { s.log.add(prefix, line, "\n") }}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p == platform.PhaseBuild {
@@ -71,7 +72,7 @@ const (
 )
 
 // A logPipe gathers lines into pieces and sends them one after the other, so that a build that prints a lot does not
-// make a call per line. Write blocks only while logAhead bytes wait. After send has failed, or ctx ended, what is
+// make a call per line. add blocks only while logAhead bytes wait. After send has failed, or ctx ended, what is
 // written is dropped: a log does not stop a build. A goroutine sends until close, or until it cannot.
 type logPipe struct {
 	mu   sync.Mutex
@@ -90,20 +91,24 @@ func newLogPipe(ctx context.Context, send func(context.Context, []byte) error) *
 	return l
 }
 
-func (l *logPipe) Write(p []byte) (int, error) {
+// add takes whole lines, in parts: a program may print millions, and joining the parts first would cost more than the
+// rest of it.
+func (l *logPipe) add(parts ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.wait.Len() > logAhead && !l.over {
 		l.room.Wait()
 	}
-	if !l.over {
-		l.wait.Write(p)
-		select {
-		case l.more <- struct{}{}:
-		default:
-		}
+	if l.over {
+		return
 	}
-	return len(p), nil
+	for _, p := range parts {
+		l.wait.WriteString(p)
+	}
+	select {
+	case l.more <- struct{}{}:
+	default:
+	}
 }
 
 func (l *logPipe) run(ctx context.Context, send func(context.Context, []byte) error) {

@@ -268,7 +268,7 @@ func TestLogPipe(t *testing.T) {
 			got.Write(p)
 			return nil
 		})
-		fmt.Fprintln(l, "first")
+		l.add("first\n")
 		synctest.Wait()
 		if got.String() != "first\n" {
 			t.Errorf("at once there is %q", got.String())
@@ -278,7 +278,7 @@ func TestLogPipe(t *testing.T) {
 		for i := range 10000 {
 			s := fmt.Sprintln("line", i)
 			want.WriteString(s)
-			fmt.Fprint(l, s)
+			l.add(s)
 		}
 		l.close()
 		if got.String() != want.String() || pieces > 10 {
@@ -291,7 +291,7 @@ func TestLogPipe(t *testing.T) {
 		written := 0
 		go func() {
 			for range 40 {
-				_, _ = l.Write(make([]byte, 64<<10))
+				l.add(strings.Repeat("x", 64<<10))
 				written++
 			}
 		}()
@@ -310,7 +310,7 @@ func TestLogPipe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLogPipe(t.Context(), func(context.Context, []byte) error { return errors.New("broken") })
 		for range 100 {
-			_, _ = l.Write(make([]byte, 64<<10))
+			l.add(strings.Repeat("x", 64<<10))
 		}
 		l.close()
 	})
