@@ -79,13 +79,14 @@ type logPipe struct {
 	room *sync.Cond
 	wait bytes.Buffer
 	more chan struct{} // something was written
+	much chan struct{} // so much that the rest does not wait for others
 	over bool          // no more is taken
 	end  chan struct{} // closed: send what is there and return
 	done chan struct{}
 }
 
 func newLogPipe(ctx context.Context, send func(context.Context, []byte) error) *logPipe {
-	l := &logPipe{more: make(chan struct{}, 1), end: make(chan struct{}), done: make(chan struct{})}
+	l := &logPipe{more: make(chan struct{}, 1), much: make(chan struct{}, 1), end: make(chan struct{}), done: make(chan struct{})}
 	l.room = sync.NewCond(&l.mu)
 	go l.run(ctx, send)
 	return l
@@ -109,6 +110,13 @@ func (l *logPipe) add(parts ...string) {
 	case l.more <- struct{}{}:
 	default:
 	}
+	if l.wait.Len() < logPiece {
+		return
+	}
+	select {
+	case l.much <- struct{}{}:
+	default:
+	}
 }
 
 func (l *logPipe) run(ctx context.Context, send func(context.Context, []byte) error) {
@@ -125,6 +133,7 @@ func (l *logPipe) run(ctx context.Context, send func(context.Context, []byte) er
 		if !last { // the first line after a silence has gone at once; others gather
 			select {
 			case <-l.end:
+			case <-l.much: // or a build could print no more than logAhead in that time
 			case <-time.After(logEvery):
 			}
 		}

@@ -286,6 +286,17 @@ func TestLogPipe(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
+		l := newLogPipe(t.Context(), func(context.Context, []byte) error { return nil })
+		began := time.Now()
+		for range 1000 {
+			l.add(strings.Repeat("x", logPiece))
+		}
+		l.close()
+		if took := time.Since(began); took > 10*logEvery {
+			t.Errorf("a service that takes no time held 64 MB up for %v", took) // on the test's own clock
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		l := newLogPipe(t.Context(), func(context.Context, []byte) error { <-release; return nil })
 		written := 0
