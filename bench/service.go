@@ -160,10 +160,10 @@ func (s *service) start(ctx context.Context, script string) (client.Build, error
 
 // wait follows a build to its end, which has to be a good one.
 func (s *service) wait(ctx context.Context, b client.Build, log io.Writer) error {
-	state, err := s.Follow(ctx, b.App.Name, b.ID, 0, log)
+	state, err := s.Follow(ctx, client.BuildLog(b.App.Name, b.ID), 0, log)
 	if err == nil && state != build.Succeeded {
 		var said bytes.Buffer
-		_, err = s.Log(ctx, b.App.Name, b.ID, 0, &said)
+		_, err = s.Log(ctx, client.BuildLog(b.App.Name, b.ID), 0, &said)
 		err = errors.Join(err, fmt.Errorf("build %d of %s %s: %.2000s", b.Number, b.App.Name, state, &said))
 	}
 	return err
