@@ -38,11 +38,11 @@ func (k *killed) build() { k.buildScript("echo built\n") }
 func (k *killed) slowBuild() { k.buildScript("echo slow\nsleep 2\n") }
 
 func (k *killed) buildScript(script string) {
-	k.app.submit(script, true)
+	k.app.submitScript(script, true)
 }
 
-// submit uploads a source and has it built: the answer, if there was one.
-func (a *app) submit(script string, mayDie bool) (b buildView) {
+// submitScript uploads a source and has it built: the answer, if there was one.
+func (a *app) submitScript(script string, mayDie bool) (b buildView) {
 	a.t.Helper()
 	dir := a.t.TempDir()
 	if err := writeFiles(dir, map[string]string{"build.sh": script, "index.txt": name("text")}); err != nil {
@@ -60,7 +60,7 @@ func (a *app) submit(script string, mayDie bool) (b buildView) {
 
 // cancel cancels a build that runs.
 func (k *killed) cancel() {
-	b := k.app.submit("echo started\nsleep 1000\n", false)
+	b := k.app.submitScript("echo started\nsleep 1000\n", false)
 	eventually(k.t, "the build runs", func() bool { return strings.Contains(k.app.logSoFar(b.Number), "started") })
 	_, _, _ = k.app.poke("POST", fmt.Sprintf("/apps/%s/builds/%d/cancel", k.app.name, b.Number), "")
 }

@@ -124,7 +124,7 @@ func TestLeavesNothing(t *testing.T) {
 				t.Errorf("more than one line: %v", err)
 			}
 			if tc.stop != nil {
-				if took := ended.Sub(<-stopped); took > 4*time.Second { // two on a machine that does nothing else
+				if took := ended.Sub(<-stopped); took > 20*time.Second { // a hang: it is two on a machine that does nothing else
 					t.Errorf("took %v to end", took)
 				}
 			}
