@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -184,9 +185,7 @@ type app struct {
 func (s *server) newApp(t testing.TB, more map[string]any) *app {
 	t.Helper()
 	in := map[string]any{"name": name("app")}
-	for k, v := range more {
-		in[k] = v
-	}
+	maps.Copy(in, more)
 	s.ask(t, "POST", "/apps", in).want(201)
 	d := newTree(t)
 	a := &app{server: s, tree: d, t: t, name: in["name"].(string)}
