@@ -33,7 +33,8 @@ func badBuildpacks(t *testing.T, y *yard) {
 		bad{name: "order cycle", args: with(hostile("order-cycle-a"), hostile("order-cycle-b")), code: 22,
 			says: []string{"sample/order-cycle-a@0.0.1", "sample/order-cycle-b@0.0.1"}},
 		bad{name: "no package", args: with(filepath.Join(y.app, "hello.txt")), code: 1, says: []string{"hello.txt", ".cnb"}},
-		bad{name: "image is no package", args: with("docker://oci:" + y.base), code: 1, says: []string{y.base, "not a buildpack"}},
+		bad{name: "image is no package", args: with("oci:" + y.base), code: 1, says: []string{y.base, "not a buildpack"}},
+		bad{name: "directory as an image's name", args: with("docker://oci:" + y.base), code: 1, says: []string{y.base, "the name of an image, no directory"}},
 	)
 	t.Run("builder.toml", func(t *testing.T) {
 		t.Parallel()
