@@ -169,6 +169,16 @@ func group(use, short string, cmds ...*cobra.Command) *cobra.Command {
 	return c
 }
 
+// orUnknown runs a command that holds others and does something itself where none of them is named.
+func orUnknown(run func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return unknownCommand(cmd, args[0])
+		}
+		return run(cmd, args)
+	}
+}
+
 // registryFlags are for commands that talk to registries.
 func (a *app) registryFlags(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&a.insecure, "insecure-registry", nil, "registry (host or host:port) that may be reached by plain http; repeatable")

@@ -30,12 +30,7 @@ func (a *app) appsCommand() *cobra.Command {
   slipway apps update my-app --branch trunk --memory 2g
   slipway apps delete my-app`,
 		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return unknownCommand(cmd, args[0])
-			}
-			return list(cmd, args)
-		},
+		RunE: orUnknown(list),
 	}
 	cmd.AddCommand(
 		&cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List your apps", Args: wants(), RunE: list},

@@ -24,12 +24,7 @@ func (a *app) bindingsCommand() *cobra.Command {
 		Example: `  slipway bindings set db --type postgresql --file uri=./uri --app my-app
   slipway bindings set maven --dir ./maven-settings --app my-app`,
 		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return unknownCommand(cmd, args[0])
-			}
-			return list(cmd, args)
-		},
+		RunE: orUnknown(list),
 	}
 	cmd.AddCommand(
 		&cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List names, types and files", Args: wants(), RunE: list},
@@ -150,12 +145,7 @@ func (a *app) credentialsCommand() *cobra.Command {
 		Example: `  slipway credentials set registry registry.example.com --username robot --app my-app < password.txt
   slipway credentials set git git.example.com --key ~/.ssh/deploy --app my-app`,
 		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return unknownCommand(cmd, args[0])
-			}
-			return list(cmd, args)
-		},
+		RunE: orUnknown(list),
 	}
 	cmd.AddCommand(
 		&cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List hosts", Args: wants(), RunE: list},

@@ -24,12 +24,7 @@ func (a *app) buildsCommand() *cobra.Command {
   slipway builds create --path ./my-app --app my-app
   slipway builds logs -f`,
 		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return unknownCommand(cmd, args[0])
-			}
-			return list(cmd, args)
-		},
+		RunE: orUnknown(list),
 	}
 	lister := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List an app's builds, the newest first", Args: wants(), RunE: list}
 	for _, c := range []*cobra.Command{cmd, lister} {

@@ -23,12 +23,7 @@ func (a *app) releasesCommand() *cobra.Command {
 		Example: `  slipway releases --app my-app
   slipway releases rollback v3`,
 		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return unknownCommand(cmd, args[0])
-			}
-			return list(cmd, args)
-		},
+		RunE: orUnknown(list),
 	}
 	lister := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List releases, the newest first", Args: wants(), RunE: list}
 	for _, c := range []*cobra.Command{cmd, lister} {

@@ -22,12 +22,7 @@ func (a *app) tokensCommand() *cobra.Command {
 		Example: `  slipway tokens create --description ci --scope read,deploy --app my-app --expires-in 720h
   slipway tokens revoke 0190b5a2-...`,
 		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return unknownCommand(cmd, args[0])
-			}
-			return list(cmd, args)
-		},
+		RunE: orUnknown(list),
 	}
 	cmd.AddCommand(
 		&cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List your tokens", Args: wants(), RunE: list},
@@ -164,12 +159,7 @@ func (a *app) usersCommand() *cobra.Command {
 		Long:    "List and make users of the build service, for administrators.\n\n" + serviceCodes,
 		Example: "  slipway users create ada@example.com",
 		Args:    cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return unknownCommand(cmd, args[0])
-			}
-			return list(cmd, args)
-		},
+		RunE: orUnknown(list),
 	}
 	create := &cobra.Command{
 		Use: "create NAME", Short: "Make a user; the text of their first token is shown this once", Args: wants("NAME"),

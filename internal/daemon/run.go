@@ -35,7 +35,7 @@ func (d *Daemon) listen(context.Context) (err error) {
 	return nil
 }
 
-// URL is how clients reach the service, Ops where its metrics are ("" for nowhere).
+// URL is how clients reach the service, without a slash at its end.
 func (d *Daemon) URL() string { return d.base().String() }
 
 // Ops is the address of metrics and profiles; "" where there are none.
