@@ -159,7 +159,7 @@ func (a *app) usersCommand() *cobra.Command {
 		Long:    "List and make users of the build service, for administrators.\n\n" + serviceCodes,
 		Example: "  slipway users create ada@example.com",
 		Args:    cobra.ArbitraryArgs,
-		RunE: orUnknown(list),
+		RunE:    orUnknown(list),
 	}
 	create := &cobra.Command{
 		Use: "create NAME", Short: "Make a user; the text of their first token is shown this once", Args: wants("NAME"),
