@@ -46,10 +46,7 @@ type Registry struct {
 
 // NewRegistry makes a client. It contacts nobody.
 func NewRegistry(o RegistryOptions) (*Registry, error) {
-	t, err := newTransport(o.CA, o.Env)
-	if err != nil {
-		return nil, err
-	}
+	t := newTransport(o.CA, o.Env)
 	headers, err := parseRegistryAuth(envValue(o.Env, "CNB_REGISTRY_AUTH"))
 	if err == nil {
 		headers, err = addHeaders(headers, o.Auth)

@@ -369,3 +369,35 @@ func TestPushRetries(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A registry is asked once how one logs in, not once per image, and again when it could not say.
+func TestGreetsOnce(t *testing.T) {
+	real := registry.New()
+	var greetings atomic.Int32
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v2/" && greetings.Add(1) == 1 {
+			w.WriteHeader(http.StatusTeapot)
+			return
+		}
+		real.ServeHTTP(w, r)
+	}))
+	defer srv.Close()
+	addr := strings.TrimPrefix(srv.URL, "http://")
+	g := client(t, image.RegistryOptions{})
+	if err := g.CheckWrite(t.Context(), ref(t, addr+"/app")); err == nil {
+		t.Fatal("a registry that does not greet was written to")
+	}
+	s := store(t)
+	img := compose(t, nil, "greeted", layer(t, s.Store(), "greeted", []byte("x")))
+	if _, err := g.Push(t.Context(), []image.Ref{ref(t, addr+"/app")}, img, image.PushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := g.Image(t.Context(), ref(t, addr+"/app"), v1.Platform{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := greetings.Load(); n != 2 {
+		t.Errorf("%d greetings, want one that failed and one that stands", n)
+	}
+}

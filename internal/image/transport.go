@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/net/http/httpproxy"
@@ -19,15 +21,7 @@ import (
 const maxRedirects = 3
 
 // newTransport is the client side of every registry connection.
-func newTransport(ca []byte, env []string) (*http.Transport, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if len(ca) > 0 {
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(ca) {
-			return nil, errors.New("CA bundle: no certificate in PEM form in it")
-		}
-		config.RootCAs = pool
-	}
+func newTransport(ca []byte, env []string) http.RoundTripper {
 	lookup := func(n string) string {
 		if v := envValue(env, n); v != "" {
 			return v
@@ -36,10 +30,9 @@ func newTransport(ca []byte, env []string) (*http.Transport, error) {
 	}
 	proxy := httpproxy.Config{HTTPProxy: lookup("HTTP_PROXY"), HTTPSProxy: lookup("HTTPS_PROXY"), NoProxy: lookup("NO_PROXY")}
 	proxyFor := proxy.ProxyFunc()
-	return &http.Transport{
+	plain := &http.Transport{
 		Proxy:                 func(r *http.Request) (*url.URL, error) { return proxyFor(r.URL) },
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:       config,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: 2 * time.Minute, // a registry may hash a whole blob before it answers
 		IdleConnTimeout:       90 * time.Second,
@@ -49,7 +42,83 @@ func newTransport(ca []byte, env []string) (*http.Transport, error) {
 		DisableCompression:    true, // blobs are compressed, and their bytes are what is hashed
 		WriteBufferSize:       1 << 17,
 		ReadBufferSize:        1 << 17,
-	}, nil
+	}
+	return &greeter{base: &trusting{plain: plain, proxy: proxyFor, secure: sync.OnceValues(func() (http.RoundTripper, error) {
+		t, err := plain.Clone(), error(nil)
+		t.TLSClientConfig, err = tlsConfig(ca)
+		return t, err
+	})}}
+}
+
+// greetTime is for how long a registry's answer to a greeting stands.
+const greetTime = time.Minute
+
+// A greeter remembers how registries answered to GET /v2/ without credentials (distribution, "API Version Check"), which
+// the client asks before each image that it reads or writes: whether one has to log in, and where. Failures are not
+// remembered. It is safe for concurrent use.
+type greeter struct {
+	base  http.RoundTripper
+	known sync.Map // scheme and host to *greeting
+}
+
+type greeting struct {
+	status int
+	header http.Header
+	until  time.Time
+}
+
+// RoundTrip is http.RoundTripper's.
+func (g *greeter) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method != http.MethodGet || r.URL.Path != "/v2/" || r.Header.Get("Authorization") != "" {
+		return g.base.RoundTrip(r)
+	}
+	host := r.URL.Scheme + "://" + r.URL.Host
+	if v, ok := g.known.Load(host); ok && time.Now().Before(v.(*greeting).until) {
+		return v.(*greeting).response(r), nil
+	}
+	resp, err := g.base.RoundTrip(r)
+	if err == nil && (resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusUnauthorized) {
+		g.known.Store(host, &greeting{resp.StatusCode, resp.Header.Clone(), time.Now().Add(greetTime)})
+	}
+	return resp, err
+}
+
+func (g *greeting) response(r *http.Request) *http.Response {
+	return &http.Response{
+		Status: strconv.Itoa(g.status) + " " + http.StatusText(g.status), StatusCode: g.status,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: g.header.Clone(), Body: http.NoBody, Request: r,
+	}
+}
+
+// A trusting transport reads what it trusts when it first has to: the certificates of a system are many, and a registry
+// on this machine has none.
+type trusting struct {
+	plain  http.RoundTripper
+	proxy  func(*url.URL) (*url.URL, error)
+	secure func() (http.RoundTripper, error)
+}
+
+// RoundTrip is http.RoundTripper's.
+func (t *trusting) RoundTrip(r *http.Request) (*http.Response, error) {
+	if p, err := t.proxy(r.URL); r.URL.Scheme == "http" && p == nil && err == nil {
+		return t.plain.RoundTrip(r)
+	}
+	secure, err := t.secure()
+	if err != nil {
+		return nil, err
+	}
+	return secure.RoundTrip(r)
+}
+
+func tlsConfig(ca []byte) (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if len(ca) > 0 {
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(ca) {
+			return nil, errors.New("CA bundle: no certificate in PEM form in it")
+		}
+	}
+	return config, nil
 }
 
 // A guard stands under the registry client's authentication and decides what may leave for which host.
