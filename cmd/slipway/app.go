@@ -38,6 +38,9 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	ctx, stop := interruptible(ctx)
 	defer stop()
 	root := a.root()
+	if len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd) {
+		a.completeValues(root) // a walk over all commands and their flags, which nobody else waits for
+	}
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -150,7 +153,6 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	a.completeValues(root)
 	return root
 }
 

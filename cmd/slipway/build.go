@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -42,6 +43,7 @@ func (a *app) build(ctx context.Context, f *buildFlags, name string) error {
 	if err != nil {
 		return err
 	}
+	debug.SetGCPercent(400) // one build is over before it has made much garbage
 	m, err := a.machine(ctx)
 	if err != nil {
 		return err

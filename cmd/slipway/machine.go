@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -135,7 +136,8 @@ func (a *app) trust() (platform.Trust, error) {
 		t.Extra = append(append(t.Extra, b...), '\n')
 	}
 	if f := a.getenv("NODE_EXTRA_CA_CERTS"); f != "" {
-		if b, err := readPEM(f); err == nil {
+		// In many companies it is the bundle once more.
+		if b, err := readPEM(f); err == nil && !bytes.Equal(b, t.Bundle) {
 			t.Extra = append(append(t.Extra, b...), '\n')
 		}
 	}

@@ -13,18 +13,21 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
 // ecrHost is a private registry: account.dkr.ecr.region.amazonaws.com, with -fips, in China, or of the dual-stack kind.
-var ecrHost = regexp.MustCompile(`^[0-9]{12}\.dkr[.-]ecr(-fips)?\.([a-z0-9-]+)\.(amazonaws\.com|amazonaws\.com\.cn|on\.aws)$`)
+var ecrHost = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[0-9]{12}\.dkr[.-]ecr(-fips)?\.([a-z0-9-]+)\.(amazonaws\.com|amazonaws\.com\.cn|on\.aws)$`)
+})
 
 // amazon is the lookup of an ECR registry, nil for others'.
 func (k *Keychain) amazon(host string) lookup {
 	s := ecrService{name: "ecr-public", region: "us-east-1", domain: "amazonaws.com", target: "SpencerFrontendService.GetAuthorizationToken"}
 	s.host = "api.ecr-public.us-east-1.amazonaws.com"
 	if host != "public.ecr.aws" && host != "ecr-public.aws.com" {
-		m := ecrHost.FindStringSubmatch(host)
+		m := ecrHost().FindStringSubmatch(host)
 		if m == nil {
 			return nil
 		}

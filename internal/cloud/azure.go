@@ -7,10 +7,13 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 )
 
-var acrHost = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*(\.[a-z0-9-]+)*\.azurecr\.(io|cn|us|de)$`)
+var acrHost = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9][a-z0-9-]*(\.[a-z0-9-]+)*\.azurecr\.(io|cn|us|de)$`)
+})
 
 // An azureCloud is where identities log in, and the resource that a token is for.
 type azureCloud struct{ authority, resource string }
@@ -29,7 +32,7 @@ func azureCloudOf(suffix string) azureCloud {
 
 // azure is the lookup of an ACR registry, nil for others'.
 func (k *Keychain) azure(host string) lookup {
-	m := acrHost.FindStringSubmatch(host)
+	m := acrHost().FindStringSubmatch(host)
 	if m == nil {
 		return nil
 	}

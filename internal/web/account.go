@@ -190,7 +190,7 @@ type newUser struct {
 
 // createUser makes a user and a token that may what the one who asks may, as long as that one may.
 func (s *server) createUser(ctx context.Context, c *call, in userRequest) (out newUser, err error) {
-	if _, isID := build.ParseID(in.Name); isID == nil || !userPattern.MatchString(in.Name) {
+	if _, isID := build.ParseID(in.Name); isID == nil || !userPattern().MatchString(in.Name) {
 		return out, invalid("name", "it has letters, digits and . _ + @ -, like an e-mail address, and begins with a letter or digit")
 	}
 	u, err := s.Store.CreateUser(ctx, in.Name, in.Admin)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/slipway-build/slipway/internal/build"
@@ -132,14 +133,14 @@ func (c *call) fail(err error) {
 	_ = c.answer(p)
 }
 
-var requestID = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
+var requestID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`) })
 
 // front is what every request goes through, whatever it asks for.
 func (s *server) front(mux *http.ServeMux) http.Handler {
 	crossOrigin := http.NewCrossOriginProtection() // a browser may keep a token that its user typed as a password
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := &call{Request: r, s: s, w: newAnswer(w, s.Stall), id: r.Header.Get("Request-Id"), status: http.StatusOK}
-		if !requestID.MatchString(c.id) {
+		if !requestID().MatchString(c.id) {
 			c.id = string(build.NewID())
 		}
 		h := w.Header()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -81,18 +82,20 @@ func repository(s, ours string) (string, error) {
 	return ref.Repository(), nil
 }
 
-var hostPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?$`)
+var hostPattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?$`)
+})
 
 // host reads the host that credentials are for.
 func host(s string) (string, error) {
 	s = strings.ToLower(s)
-	if !hostPattern.MatchString(s) {
+	if !hostPattern().MatchString(s) {
 		return "", invalid("host", "it is the name of a host, with a port where it is not the usual one")
 	}
 	return s, nil
 }
 
-var userPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+@-]{0,253}$`)
+var userPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+@-]{0,253}$`) })
 
 // A nameRef is something that has a name only.
 type nameRef struct {

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // object is a JSON object of the document; its keys come out sorted.
@@ -51,7 +52,7 @@ func openAPI(routes []route, version string) ([]byte, error) {
 	return append(text, '\n'), nil
 }
 
-var pathParam = regexp.MustCompile(`\{([a-z]+)\}`)
+var pathParam = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{([a-z]+)\}`) })
 
 // operation is a route in the document.
 func (r route) operation(types schemas) object {
@@ -84,7 +85,7 @@ func (r route) parameters() []any {
 	add := func(in, name, kind, does string, required bool) {
 		all = append(all, object{"in": in, "name": name, "required": required, "schema": object{"type": kind}, "description": does})
 	}
-	for _, m := range pathParam.FindAllStringSubmatch(r.path, -1) {
+	for _, m := range pathParam().FindAllStringSubmatch(r.path, -1) {
 		add("path", m[1], "string", "See the route.", true)
 	}
 	if r.need == signedPut || r.need == signedFollow {

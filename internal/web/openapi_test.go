@@ -198,7 +198,7 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 		var want []string
-		for _, m := range pathParam.FindAllStringSubmatch(route.path, -1) {
+		for _, m := range pathParam().FindAllStringSubmatch(route.path, -1) {
 			want = append(want, m[1])
 		}
 		if !slices.Equal(params, want) || strings.Count(route.path, "{") != len(want) {

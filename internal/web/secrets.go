@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/store"
@@ -99,8 +100,8 @@ const (
 )
 
 var (
-	bindingPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
-	filePattern    = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}$`)
+	bindingPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`) })
+	filePattern    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}$`) })
 )
 
 func bindingOf(name string, files map[string]string) binding {
@@ -131,7 +132,7 @@ func (s *server) bindings(ctx context.Context, c *call) ([]binding, error) {
 
 func (s *server) putBinding(ctx context.Context, c *call, in bindingRequest) (out binding, err error) {
 	name := c.PathValue("name")
-	if !bindingPattern.MatchString(name) {
+	if !bindingPattern().MatchString(name) {
 		return out, invalid("name", "the name of a binding has 1 to 63 lower-case letters, digits, dots and dashes, a letter or digit first and last")
 	}
 	if in.Type == "" {
@@ -150,7 +151,7 @@ func (s *server) putBinding(ctx context.Context, c *call, in bindingRequest) (ou
 		files[fileOfProvider] = in.Provider
 	}
 	for file, content := range in.Files {
-		if _, twice := files[file]; twice || file == fileOfProvider || !filePattern.MatchString(file) {
+		if _, twice := files[file]; twice || file == fileOfProvider || !filePattern().MatchString(file) {
 			return out, invalid("files", fmt.Sprintf("%.80q: the name of a file has letters, digits and . _ -, no dot first, and is not type or provider", file))
 		}
 		files[file] = content
