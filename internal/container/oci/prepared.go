@@ -229,7 +229,9 @@ func (p *Prepared) Close() error {
 		p.mu.Lock()
 		p.closePidfd()
 		p.mu.Unlock()
-		p.gone = errors.Join(p.net.close(), p.r.remove(ctx, p.id, false))
+		wires := make(chan error, 1)
+		go func() { wires <- p.net.close() }()
+		p.gone = errors.Join(p.r.remove(ctx, p.id, false), <-wires)
 		if p.users != nil {
 			p.gone = errors.Join(p.gone, p.closeUsers()) // the network's among them
 		} else if p.netns != nil {
@@ -270,7 +272,7 @@ func (p *Prepared) kill(ctx context.Context) {
 func (r *Runtime) remove(ctx context.Context, id string, left bool) error {
 	dir := filepath.Join(r.containers(), id)
 	var errs []error
-	if exists(filepath.Join(r.state(), id)) {
+	if exists(filepath.Join(r.state(), id)) && (left || !r.forget(id)) {
 		if err := r.runc(filepath.Join(dir, "delete.log")).Delete(ctx, id, &runc.DeleteOpts{Force: true}); err != nil && exists(filepath.Join(r.state(), id)) {
 			errs = append(errs, fmt.Errorf("remove container %s: %w", id, err))
 		}
@@ -294,6 +296,25 @@ func (r *Runtime) remove(ctx context.Context, id string, left bool) error {
 		return err
 	}
 	return os.RemoveAll(gone)
+}
+
+// forget takes away what runc keeps of a container whose processes are gone, and says whether it could: a directory,
+// and the control groups that we have named. runc does the same, but first it has to start, which takes longer than all
+// else here.
+func (r *Runtime) forget(id string) bool {
+	if filepath.Base(r.binary) != "runc" {
+		return false
+	}
+	groups, err := filepath.Glob("/sys/fs/cgroup/*" + groupOf(id)) // cgroup v1
+	if err != nil {
+		return false
+	}
+	for _, g := range append(groups, "/sys/fs/cgroup"+groupOf(id)) { // v2
+		if err := unix.Rmdir(g); err != nil && !errors.Is(err, unix.ENOENT) {
+			return false // a process is on its way out, or it has groups of its own
+		}
+	}
+	return os.RemoveAll(filepath.Join(r.state(), id)) == nil
 }
 
 // gonePrefix begins the names of directories that were a container's and are on their way out.
