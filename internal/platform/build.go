@@ -98,6 +98,7 @@ type job struct {
 	system   cnb.System
 	added    []addedBuildpack
 
+	looking  *background // finds the previous image: sets previous
 	boxing   *background // creates and starts the build container: sets prepared and box
 	box      *buildBox
 	ids      container.IDs // of the build container; nil where they are the machine's
@@ -171,7 +172,7 @@ func (j *job) warn(format string, args ...any) {
 func (j *job) analyze(ctx context.Context) error {
 	var g errgroup.Group
 	// These images are read until the end of the build, so they are bound to its context too.
-	g.Go(func() error { return j.findPrevious(ctx) })
+	g.Go(j.looking.wait)
 	g.Go(func() error { return j.openCache(ctx) })
 	g.Go(j.boxing.wait)
 	if err := g.Wait(); err != nil {
@@ -417,7 +418,7 @@ func (j *job) cleanup(ctx context.Context) error {
 	if j.clearing != nil {
 		_ = j.clearing.wait() // what it could not remove is tried again
 	}
-	for _, b := range []*background{j.ahead, j.tidying} {
+	for _, b := range []*background{j.looking, j.ahead, j.tidying} {
 		if b != nil {
 			b.end()
 		}

@@ -114,6 +114,7 @@ func (j *job) prepare(ctx context.Context) (err error) {
 		}
 		j.boxing = inBackground(ctx, j.startBox)
 	}
+	j.looking = inBackground(ctx, j.findPrevious)
 	g, gctx = errgroup.WithContext(ctx)
 	g.Go(func() error { return j.unpack(gctx, descriptor) })
 	// The run image is read until the end of the build: it is bound to the build's context.
