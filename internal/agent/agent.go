@@ -66,7 +66,8 @@ func (a *Agent) Close() error { return a.conn.Close() }
 // several runs every other process in the container is killed before Run returns. A non-zero exit is a
 // *builder.ExitError, a program that could not be started a *builder.StartError. When ctx ends the program and its
 // process group are killed and the error is ctx's cause. A writer that fails does not stop the program: the rest of
-// its output is dropped and the write error is returned where there is no other.
+// its output is dropped and the write error is returned where there is no other. A BoundedWriter that is full gets no
+// more until the program has ended, and then the end: the rest does not leave the container.
 func (a *Agent) Run(ctx context.Context, cmd builder.Cmd) error {
 	_, err := a.RunTimed(ctx, cmd)
 	return err
@@ -88,28 +89,34 @@ func (a *Agent) RunTimed(ctx context.Context, cmd builder.Cmd) (time.Duration, e
 	if err != nil {
 		return 0, a.runError(cmd, err)
 	}
-	var out, errs pump
+	pumps := [2]pump{{call: call, w: cmd.Stdout}, {call: call, stream: 1, w: cmd.Stderr}}
 	var wg sync.WaitGroup
-	wg.Go(func() { out.copy(cmd.Stdout, call.Reader(0)) })
-	wg.Go(func() { errs.copy(cmd.Stderr, call.Reader(1)) })
+	for i := range pumps {
+		wg.Go(pumps[i].copy)
+	}
 	reply, err := call.Wait(ctx)
 	if ctx.Err() != nil {
-		out.stop.Store(true)
-		errs.stop.Store(true)
+		pumps[0].stop.Store(true)
+		pumps[1].stop.Store(true)
 	}
 	wg.Wait()
+	var res runResult
+	if reply != nil { // also of what was stopped
+		bad := decode(reply, &res)
+		if bad != nil && err == nil {
+			return 0, fmt.Errorf("answer of the agent to %s of %s: %w", cmd.Phase, cmd.Buildpack, bad)
+		}
+		pumps[0].finish(res.Rest[0])
+		pumps[1].finish(res.Rest[1])
+	}
 	if err != nil {
 		return 0, a.runError(cmd, err)
-	}
-	var res runResult
-	if err := decode(reply, &res); err != nil {
-		return 0, fmt.Errorf("answer of the agent to %s of %s: %w", cmd.Phase, cmd.Buildpack, err)
 	}
 	took := max(0, res.Duration)
 	if err := res.err(cmd); err != nil {
 		return took, err
 	}
-	return took, errors.Join(out.err, errs.err)
+	return took, errors.Join(pumps[0].err, pumps[1].err)
 }
 
 func (a *Agent) runError(cmd builder.Cmd, err error) error {
@@ -129,23 +136,46 @@ func lost(err error) error {
 	return err
 }
 
-// A pump copies one output stream to its writer. It always reads to the end, so that the stream's memory is free.
+// A pump copies one output stream to its writer. It always reads to the end, so that the stream's memory is free. It
+// tells the agent when a BoundedWriter has enough.
 type pump struct {
-	stop atomic.Bool // drop what is left
-	err  error
+	call   *wire.Call
+	stream int
+	w      io.Writer   // nil: nobody
+	stop   atomic.Bool // drop what is left
+	enough bool        // the agent was told
+	err    error
 }
 
-func (p *pump) copy(w io.Writer, r io.Reader) {
-	buf := make([]byte, wire.Chunk)
+func (p *pump) copy() {
+	r, buf := p.call.Reader(p.stream), make([]byte, wire.Chunk)
 	for {
 		n, err := r.Read(buf)
-		if n > 0 && w != nil && p.err == nil && !p.stop.Load() {
-			if _, werr := w.Write(buf[:n]); werr != nil {
-				p.err = fmt.Errorf("write output: %w", werr)
-			}
+		if n > 0 && p.w != nil && p.err == nil && !p.stop.Load() {
+			p.write(buf[:n])
 		}
 		if err != nil {
 			return
+		}
+	}
+}
+
+func (p *pump) write(b []byte) {
+	if _, err := p.w.Write(b); err != nil {
+		p.err = fmt.Errorf("write output: %w", err)
+		return
+	}
+	if w, ok := p.w.(BoundedWriter); ok && !p.enough && w.Full() {
+		p.enough = true
+		_ = p.call.Writer(p.stream).Close() // a connection that is lost is Wait's to tell
+	}
+}
+
+// finish writes what the agent kept of the end, where it was asked to.
+func (p *pump) finish(r *rest) {
+	if w, ok := p.w.(BoundedWriter); ok && p.enough && r != nil && p.err == nil {
+		if err := r.write(w); err != nil {
+			p.err = fmt.Errorf("write output: %w", err)
 		}
 	}
 }

@@ -77,6 +77,7 @@ type runResult struct {
 	OutOfProcesses bool          `json:"out-of-processes,omitempty"`
 	Duration       time.Duration `json:"duration"`
 	Reason         string        `json:"reason,omitempty"`
+	Rest           [2]*rest      `json:"rest"` // of each output, where the other end had enough of it
 }
 
 // err says it in the builder's terms. What was asked for comes from cmd, never from the agent.

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -111,8 +109,8 @@ func (s *runServer) run(ctx context.Context, call *wire.Call, req runRequest) (a
 		s.keeper.kill(pid)
 		end = <-exit
 	}
-	out.drain()
 	r := result(cmd, end, end.at.Sub(begin))
+	r.Rest = out.drain()
 	r.OutOfMemory, r.OutOfProcesses = r.Code != 0 && oom.seen(), r.Code != 0 && forks.seen()
 	return r, nil
 }
@@ -136,120 +134,4 @@ func result(cmd builder.Cmd, end ended, took time.Duration) runResult {
 		r.Reason = missingInterpreter(cmd)
 	}
 	return r
-}
-
-// outputs are the pipes of one execution: 0 is standard output, 1 standard error.
-type outputs struct {
-	call    *wire.Call
-	readers [2]*os.File
-	writers [2]int
-	n       int // 1: both are one pipe
-	wg      sync.WaitGroup
-}
-
-// pipeSize is asked for, not needed: fewer switches between a program that writes much and us.
-const pipeSize = 256 << 10
-
-func newOutputs(call *wire.Call, merge bool) (*outputs, error) {
-	o := &outputs{call: call, writers: [2]int{-1, -1}, n: 2}
-	if merge {
-		o.n = 1
-	}
-	for i := range o.n {
-		var p [2]int
-		if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
-			o.close()
-			return nil, err
-		}
-		o.writers[i] = p[1]
-		_, _ = unix.FcntlInt(uintptr(p[1]), unix.F_SETPIPE_SZ, pipeSize)
-		if err := unix.SetNonblock(p[0], true); err != nil { // our end only: the poller wakes us
-			unix.Close(p[0])
-			o.close()
-			return nil, err
-		}
-		o.readers[i] = os.NewFile(uintptr(p[0]), "output")
-	}
-	if merge {
-		o.writers[1] = o.writers[0]
-	}
-	return o, nil
-}
-
-// start closes our copies of the program's ends and copies what it writes to the streams of the call.
-func (o *outputs) start() {
-	o.closeWriters()
-	for i := range o.n {
-		o.wg.Go(func() { o.pump(o.readers[i], o.call.Writer(i)) })
-	}
-}
-
-func (o *outputs) pump(r *os.File, w io.Writer) {
-	buf := make([]byte, wire.Chunk)
-	for {
-		n, err := r.Read(buf)
-		if n > 0 && w != nil {
-			if _, werr := w.Write(buf[:n]); werr != nil {
-				w = nil // nobody listens: let the program go on until it is killed
-			}
-		}
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			leftover(r, w, buf)
-			return
-		}
-		if err != nil {
-			return
-		}
-	}
-}
-
-// drain returns when what the program has written is on its way. A process that outlived it, because another request
-// still runs, may hold the pipe open: that is not waited for.
-func (o *outputs) drain() {
-	for i := range o.n {
-		_ = o.readers[i].SetReadDeadline(time.Unix(1, 0))
-	}
-	o.wg.Wait()
-}
-
-// leftover copies what is in the pipe now, and no more.
-func leftover(r *os.File, w io.Writer, buf []byte) {
-	conn, err := r.SyscallConn()
-	if err != nil || w == nil || r.SetReadDeadline(time.Time{}) != nil {
-		return
-	}
-	left := 0
-	_ = conn.Control(func(fd uintptr) { left, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
-	for left > 0 {
-		n := 0
-		err := conn.Read(func(fd uintptr) bool {
-			n, _ = unix.Read(int(fd), buf)
-			return true
-		})
-		if err != nil || n <= 0 {
-			return
-		}
-		if _, err := w.Write(buf[:n]); err != nil {
-			return
-		}
-		left -= n
-	}
-}
-
-func (o *outputs) closeWriters() {
-	for i := range o.n {
-		if o.writers[i] >= 0 {
-			unix.Close(o.writers[i])
-		}
-	}
-	o.writers = [2]int{-1, -1}
-}
-
-func (o *outputs) close() {
-	o.closeWriters()
-	for _, r := range o.readers {
-		if r != nil {
-			r.Close()
-		}
-	}
 }

@@ -163,6 +163,39 @@ func TestLimit(t *testing.T) {
 	}
 }
 
+// TestSkip: what somebody else left out counts as if it had been written, and what was before it is no part of the end.
+func TestSkip(t *testing.T) {
+	d, id := open(t), build.NewID()
+	w := create(t, d, id, Options{Limit: 1000, Masker: NewMasker("a-secret-word")})
+	line := strings.Repeat("x", 99) + "\n"
+	for i := range 20 {
+		if full := w.Full(); full != (i > 10) {
+			t.Errorf("after %d lines: full is %v", i, full)
+		}
+		fmt.Fprint(w, line)
+	}
+	fmt.Fprint(w, "ends with a-secret-")
+	w.Skip(5000)
+	w.Skip(0)
+	fmt.Fprint(w, "word begins\nthe end\n")
+	end(t, w, build.Failed)
+	w.Skip(1) // closed: nothing happens
+	want := strings.Repeat(line, 10) + "--- the log has reached its limit of 1000 bytes: from here on only the end is kept, and added when the build ends ---\n" +
+		"--- 6030 bytes are left out here ---\nthe end\n"
+	if got := content(t, d, id); got != want {
+		t.Errorf("%q\nwant %q", got, want)
+	}
+	d, id = open(t), build.NewID()
+	w = create(t, d, id, Options{})
+	fmt.Fprint(w, "a\n")
+	w.Skip(3)
+	fmt.Fprint(w, "b\n")
+	end(t, w, build.Failed)
+	if got := content(t, d, id); got != "a\n--- 3 bytes are left out here ---\nb\n" {
+		t.Errorf("not full: %q", got)
+	}
+}
+
 func TestAttempts(t *testing.T) {
 	d, id := open(t), build.NewID()
 	if err := d.Ensure(id); err != nil {

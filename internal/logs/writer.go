@@ -95,6 +95,29 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return w.mask.Write(p)
 }
 
+// Full reports whether the log has reached its limit: of what is written from now on only the end stays.
+func (w *Writer) Full() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.full
+}
+
+// Skip tells of n bytes that were printed here and are not written, because the log is Full and they are not its end.
+// What is between two secrets' halves is not known: neither half is a secret then, as at the end of a log.
+func (w *Writer) Skip(n int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed || n <= 0 {
+		return
+	}
+	w.mask.Close() // kept has no errors
+	if w.full {
+		w.tail.skip(n)
+		return
+	}
+	w.note(fmt.Sprintf("%d bytes are left out here", n))
+}
+
 // kept is a Writer behind its masker.
 type kept Writer
 
@@ -271,6 +294,12 @@ func (t *tail) add(b []byte) {
 		t.drop(len(t.buf) + len(b) - tailSize)
 	}
 	t.buf = append(t.buf, b...)
+}
+
+// skip leaves out n bytes, and with them all that was before.
+func (t *tail) skip(n int64) {
+	t.dropped += int64(len(t.buf)) + n
+	t.buf = t.buf[:0]
 }
 
 func (t *tail) drop(n int) {

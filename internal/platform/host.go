@@ -1,7 +1,6 @@
 package platform
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -57,7 +56,7 @@ func (h *host) Run(ctx context.Context, cmd builder.Cmd) error {
 	} else {
 		stdout, stderr := h.ui.Output(Phase(cmd.Phase), cmd.Buildpack)
 		tee := &locked{w: tail}
-		cmd.Stdout, cmd.Stderr = io.MultiWriter(stdout, tee), io.MultiWriter(stderr, tee)
+		cmd.Stdout, cmd.Stderr = &shown{stdout, tee}, &shown{stderr, tee}
 		defer flush(stdout, stderr)
 	}
 	took, err := h.agent.RunTimed(ctx, cmd)
@@ -211,83 +210,4 @@ func (h *host) Layer(ctx context.Context, l *agent.LayerStream) (builder.LayerRe
 func (h *host) Known(diffID string) (builder.LayerResult, bool) {
 	e, ok := h.store.Known(diffID)
 	return builder.LayerResult{DiffID: e.DiffID, Digest: e.Digest, Size: e.Size, Reused: true}, ok
-}
-
-// locked serialises the two streams of one process into one writer.
-type locked struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (l *locked) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(p)
-}
-
-// capped keeps the first MiB written to it.
-type capped struct {
-	buf  bytes.Buffer
-	lost bool
-}
-
-const maxDetectOutput = 1 << 20
-
-func (c *capped) Write(p []byte) (int, error) {
-	if room := maxDetectOutput - c.buf.Len(); len(p) <= room {
-		c.buf.Write(p)
-	} else {
-		c.buf.Write(p[:room])
-		c.lost = true
-	}
-	return len(p), nil
-}
-
-func (c *capped) bytes() []byte {
-	if c.lost {
-		c.buf.WriteString("\n[output beyond 1 MiB was left out]\n")
-	}
-	return c.buf.Bytes()
-}
-
-// lines keeps the last few lines written to it, each cut at 1,000 bytes.
-type lines struct {
-	done []string
-	cur  []byte
-}
-
-const (
-	keptLines = 10
-	keptWidth = 1000
-)
-
-func (l *lines) Write(p []byte) (int, error) {
-	n := len(p)
-	for len(p) > 0 {
-		line, rest, ended := bytes.Cut(p, []byte("\n"))
-		if room := keptWidth - len(l.cur); room > 0 {
-			l.cur = append(l.cur, line[:min(room, len(line))]...)
-		}
-		if ended {
-			l.end()
-		}
-		p = rest
-	}
-	return n, nil
-}
-
-func (l *lines) end() {
-	if s := string(bytes.TrimSpace(l.cur)); s != "" {
-		if len(l.done) == keptLines {
-			l.done = append(l.done[:0], l.done[1:]...)
-		}
-		l.done = append(l.done, s)
-	}
-	l.cur = l.cur[:0]
-}
-
-// all is the kept lines, the oldest first.
-func (l *lines) all() []string {
-	l.end()
-	return append([]string(nil), l.done...)
 }

@@ -103,7 +103,7 @@ func (h *house) claim() *work.Job {
 
 func (h *house) say(j *work.Job, text string) {
 	h.t.Helper()
-	if err := h.Log(h.t.Context(), j.Claim, []byte(text)); err != nil {
+	if _, err := h.Log(h.t.Context(), j.Claim, work.Piece{Text: []byte(text)}); err != nil {
 		h.t.Error(err)
 	}
 }
@@ -144,8 +144,9 @@ func (h *house) log(id build.ID) string {
 func stale(t *testing.T, h *house, c work.Claim) {
 	t.Helper()
 	_, beat := h.Heartbeat(t.Context(), c, work.Progress{})
+	_, log := h.Log(t.Context(), c, work.Piece{Text: []byte("x")})
 	for what, err := range map[string]error{
-		"heartbeat": beat, "log": h.Log(t.Context(), c, []byte("x")), "finish": h.Finish(t.Context(), c, work.Outcome{State: build.Failed}),
+		"heartbeat": beat, "log": log, "finish": h.Finish(t.Context(), c, work.Outcome{State: build.Failed}),
 	} {
 		if !errors.Is(err, work.ErrStale) {
 			t.Errorf("%s of a claim that is over: %v", what, err)

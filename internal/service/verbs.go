@@ -177,12 +177,14 @@ func (s *Service) Heartbeat(ctx context.Context, c work.Claim, at work.Progress)
 }
 
 // Log is work.Service's.
-func (s *Service) Log(_ context.Context, c work.Claim, p []byte) error {
+func (s *Service) Log(_ context.Context, c work.Claim, p work.Piece) (full bool, err error) {
 	a, err := s.alive(c)
-	if err == nil {
-		_, err = a.log.Write(p)
+	if err != nil {
+		return false, err
 	}
-	return err
+	_, err = a.log.Write(p.Text)
+	a.log.Skip(p.Left)
+	return a.log.Full(), err
 }
 
 // Finish is work.Service's. The order is law: first a waiting push decides, then the record is made, from which all

@@ -19,8 +19,9 @@ type Service interface {
 	Claim(ctx context.Context, worker string) (*Job, error)
 	// Heartbeat extends the lease of a claim and says whether the build shall stop.
 	Heartbeat(ctx context.Context, c Claim, at Progress) (Order, error)
-	// Log appends what the build printed. Pieces of one claim come in order, one at a time.
-	Log(ctx context.Context, c Claim, p []byte) error
+	// Log appends what the build printed. Pieces of one claim come in order, one at a time. It is full when of what
+	// follows only the end will be kept: then the worker may leave out what is not the end, and tells of it.
+	Log(ctx context.Context, c Claim, p Piece) (full bool, err error)
 	// Finish says how a claim ended; nothing of it follows.
 	Finish(ctx context.Context, c Claim, o Outcome) error
 }
@@ -64,6 +65,12 @@ type Credential struct {
 	Registry string `json:"registry"` // host, host:port, or either with a repository
 	Username string `json:"username"`
 	Password string `json:"password"`
+}
+
+// A Piece is a part of what a build printed.
+type Piece struct {
+	Text []byte `json:"text,omitempty"`
+	Left int64  `json:"left,omitempty"` // bytes behind Text that are left out
 }
 
 // Progress is where a running build is.

@@ -115,14 +115,14 @@ func (w *Worker) attempt(ctx context.Context, j *Job) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	report := context.WithoutCancel(ctx) // what ends the build does not end the telling
-	log := newLogPipe(report, func(ctx context.Context, p []byte) error {
+	log := newLogPipe(report, func(ctx context.Context, p Piece) (bool, error) {
 		ctx, done := context.WithTimeout(ctx, w.Lease)
 		defer done()
-		err := w.Service.Log(ctx, j.Claim, p)
+		full, err := w.Service.Log(ctx, j.Claim, p)
 		if err != nil && !errors.Is(err, ErrStale) {
 			w.fault(fmt.Errorf("log of %s: %w", j.Claim, err))
 		}
-		return err
+		return full, err
 	})
 	s := &screen{log: log}
 	beats := make(chan struct{})

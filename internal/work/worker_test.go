@@ -10,7 +10,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/slipway-build/slipway/builder/cnb"
+	"github.com/slipway-build/slipway/internal/agent"
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/platform"
 )
 
 // memory is a Service that keeps what it hears.
@@ -47,11 +50,11 @@ func (m *memory) Heartbeat(_ context.Context, _ Claim, at Progress) (Order, erro
 	return m.order, m.beat
 }
 
-func (m *memory) Log(_ context.Context, c Claim, p []byte) error {
+func (m *memory) Log(_ context.Context, c Claim, p Piece) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.log[c.Build] += string(p)
-	return nil
+	m.log[c.Build] += string(p.Text)
+	return false, nil
 }
 
 func (m *memory) Finish(_ context.Context, c Claim, o Outcome) error {
@@ -263,10 +266,10 @@ func TestLogPipe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got strings.Builder
 		pieces := 0
-		l := newLogPipe(t.Context(), func(_ context.Context, p []byte) error {
+		l := newLogPipe(t.Context(), func(_ context.Context, p Piece) (bool, error) {
 			pieces++
-			got.Write(p)
-			return nil
+			got.Write(p.Text)
+			return false, nil
 		})
 		l.add("first\n")
 		synctest.Wait()
@@ -286,7 +289,7 @@ func TestLogPipe(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		l := newLogPipe(t.Context(), func(context.Context, []byte) error { return nil })
+		l := newLogPipe(t.Context(), func(context.Context, Piece) (bool, error) { return false, nil })
 		began := time.Now()
 		for range 1000 {
 			l.add(strings.Repeat("x", logPiece))
@@ -298,7 +301,7 @@ func TestLogPipe(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		l := newLogPipe(t.Context(), func(context.Context, []byte) error { <-release; return nil })
+		l := newLogPipe(t.Context(), func(context.Context, Piece) (bool, error) { <-release; return false, nil })
 		written := 0
 		go func() {
 			for range 40 {
@@ -319,10 +322,71 @@ func TestLogPipe(t *testing.T) {
 		l.close()
 	})
 	synctest.Test(t, func(t *testing.T) {
-		l := newLogPipe(t.Context(), func(context.Context, []byte) error { return errors.New("broken") })
+		l := newLogPipe(t.Context(), func(context.Context, Piece) (bool, error) { return false, errors.New("broken") })
 		for range 100 {
 			l.add(strings.Repeat("x", 64<<10))
 		}
 		l.close()
+	})
+}
+
+// TestLogPipeGap: what is left out is told where it was left out, once, and the end of a build waits for it.
+func TestLogPipeGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got strings.Builder
+		l := newLogPipe(t.Context(), func(_ context.Context, p Piece) (bool, error) {
+			got.Write(p.Text)
+			if p.Left > 0 {
+				fmt.Fprintf(&got, "<%d>", p.Left)
+			}
+			return got.Len() > logPiece, nil
+		})
+		long := strings.Repeat("x", 3*logPiece)
+		l.add("a\n")
+		l.skip(7)
+		l.skip(0)
+		l.add("b\n")
+		l.add(long)
+		l.skip(8)
+		l.skip(9)
+		l.add("c\n")
+		l.close()
+		if want := "a\n<7>b\n" + long + "<8><9>c\n"; got.String() != want {
+			t.Errorf("%.20q... %q", got.String(), got.String()[max(0, got.Len()-20):])
+		}
+		if !l.full.Load() {
+			t.Error("the pipe does not know that the log is full")
+		}
+		l.skip(1) // closed: nobody waits
+	})
+}
+
+// TestOutputSkips: lines that the agent left out count as they would have been written.
+func TestOutputSkips(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got strings.Builder
+		s := &screen{log: newLogPipe(t.Context(), func(_ context.Context, p Piece) (bool, error) {
+			got.Write(p.Text)
+			if p.Left > 0 {
+				fmt.Fprintf(&got, "<%d>", p.Left)
+			}
+			return true, nil
+		})}
+		out, _ := s.Output(platform.PhaseBuild, cnb.Ref{ID: "a/b", Version: "1"})
+		w, ok := out.(agent.BoundedWriter)
+		if !ok || w.Full() {
+			t.Fatalf("%T before anything was written: %v", out, ok && w.Full())
+		}
+		fmt.Fprint(w, "one\nunfinished")
+		synctest.Wait()
+		if !w.Full() {
+			t.Error("not full")
+		}
+		w.Skip(100, 10)
+		fmt.Fprint(w, "last\n")
+		s.log.close()
+		if want := "[a/b] one\n[a/b] unfinished\n<160>[a/b] last\n"; got.String() != want {
+			t.Errorf("%q, want %q", got.String(), want)
+		}
 	})
 }

@@ -86,7 +86,7 @@ func (c *Conn) Call(ctx context.Context, method string, body []byte) ([]byte, er
 }
 
 // Wait returns the answer. When ctx ends it cancels the call and gives the peer a moment to say that it has stopped;
-// the error is then ctx's. After Wait the streams from the peer hold what has arrived and then end.
+// the error is then ctx's, beside the answer if there is one. After Wait the streams from the peer hold what has arrived and then end.
 func (call *Call) Wait(ctx context.Context) ([]byte, error) {
 	select {
 	case <-call.done:
@@ -99,6 +99,7 @@ func (call *Call) Wait(ctx context.Context) ([]byte, error) {
 	defer stop()
 	select {
 	case <-call.done:
+		return call.reply, context.Cause(ctx)
 	case <-wait.Done():
 		call.c.mu.Lock()
 		delete(call.c.out, call.id)
@@ -239,6 +240,13 @@ func (call *Call) sendCredit(stream, n int) {
 	if err := call.c.send(frame{kind: kindCredit, caller: call.mine, id: call.id, stream: uint8(stream)}, b); err != nil {
 		_ = call.c.broken(err)
 	}
+}
+
+// Ended reports whether the peer has ended stream. What it wrote before may still be there to be read.
+func (call *Call) Ended(stream int) bool {
+	call.mu.Lock()
+	defer call.mu.Unlock()
+	return call.in[stream].ended
 }
 
 // Writer writes to the peer's reader of stream. Write waits while the peer is behind by Window bytes, and fails when
