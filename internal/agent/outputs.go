@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +18,7 @@ type outputs struct {
 	readers [2]*os.File
 	writers [2]int
 	n       int // 1: both are one pipe
+	ended   atomic.Bool
 	wg      sync.WaitGroup
 }
 
@@ -54,55 +56,32 @@ func newOutputs(call *wire.Call, merge bool) (*outputs, error) {
 func (o *outputs) start() {
 	o.closeWriters()
 	for i := range o.n {
-		o.wg.Go(func() { o.outlets[i].copy(o.readers[i]) })
+		o.wg.Go(func() { o.outlets[i].copy(o.readers[i], &o.ended) })
 	}
 }
 
-// copy takes all of r.
-func (o *outlet) copy(r *os.File) {
+// copy takes all of r, and ends after what is there when the program has ended.
+func (o *outlet) copy(r *os.File, ended *atomic.Bool) {
 	buf := make([]byte, wire.Chunk)
-	pause := time.Duration(0)
 	for {
 		n, err := r.Read(buf)
 		o.take(buf[:n])
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
 			leftover(r, o, buf)
 			return
-		}
-		if err != nil {
+		case err != nil:
+			return
+		case o.rest != nil && o.flood(r, ended):
 			return
 		}
-		if o.rest != nil && len(buf) == wire.Chunk {
-			buf = make([]byte, floodSize)
-			pause = widen(r)
-		}
-		time.Sleep(pause)
 	}
-}
-
-// What is thrown away is read in large pieces and not at once: a reader that is woken for every page that the program
-// writes takes half of the program's own time.
-const (
-	floodSize  = 1 << 20 // of the pipe: what the kernel lets everybody have
-	floodPause = 500 * time.Microsecond
-)
-
-// widen makes the pipe of r as large as a flood needs, and gives how long its reader may pause: not at all where the
-// pipe stayed small, for then the program would wait.
-func widen(r *os.File) time.Duration {
-	size := 0
-	if conn, err := r.SyscallConn(); err == nil {
-		_ = conn.Control(func(fd uintptr) { size, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, floodSize) })
-	}
-	if size < floodSize {
-		return 0
-	}
-	return floodPause
 }
 
 // drain returns when what the program has written is on its way, and gives what was not sent. A process that outlived
 // it, because another request still runs, may hold the pipe open: that is not waited for.
 func (o *outputs) drain() (rests [2]*rest) {
+	o.ended.Store(true)
 	for i := range o.n {
 		_ = o.readers[i].SetReadDeadline(time.Unix(1, 0))
 	}
