@@ -90,6 +90,37 @@ func TestEnoughAndStopped(t *testing.T) {
 	}
 }
 
+// TestFloods: an output that comes in floods, with pauses between them, arrives whole, and what follows a flood at once.
+func TestFloods(t *testing.T) {
+	a := startAgent(t, true)
+	here := make(chan struct{})
+	cmd := shell("for i in 1 2 3; do seq 1 400000; sleep 0.3; done; echo asked; while ! test -e $1; do sleep 0.01; done; seq 1 400000", filepath.Join(t.TempDir(), "go"))
+	var got bytes.Buffer
+	cmd.Stdout = writerFunc(func(p []byte) (int, error) {
+		got.Write(p)
+		if bytes.HasSuffix(got.Bytes(), []byte("asked\n")) {
+			close(here)
+		}
+		return len(p), nil
+	})
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(t.Context(), cmd) }()
+	<-here
+	if err := os.WriteFile(cmd.Args[len(cmd.Args)-1], nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	var one strings.Builder
+	for i := range 400_000 {
+		fmt.Fprintln(&one, i+1)
+	}
+	if want := strings.Repeat(one.String(), 3) + "asked\n" + one.String(); got.String() != want {
+		t.Errorf("%d bytes, want %d", got.Len(), len(want))
+	}
+}
+
 // TestRestIsOnlyHearsay: a helper that tells nonsense tells it within bounds.
 func TestRestIsOnlyHearsay(t *testing.T) {
 	for _, r := range []rest{{Bytes: 1 << 62, Lines: 1<<63 - 1}, {Bytes: 10, Lines: -5}, {Bytes: -3, Lines: 4}, {End: make([]byte, 1<<20)}} {

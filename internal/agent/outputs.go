@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,11 +14,13 @@ import (
 // outputs are the pipes of one execution: 0 is standard output, 1 standard error.
 type outputs struct {
 	outlets [2]outlet
-	readers [2]*os.File
 	writers [2]int
 	n       int // 1: both are one pipe
-	ended   atomic.Bool
 	wg      sync.WaitGroup
+
+	mu      sync.Mutex
+	readers [2]*os.File
+	ended   bool // the program has
 }
 
 // pipeSize is asked for, not needed: fewer switches between a program that writes much and us.
@@ -56,24 +57,27 @@ func newOutputs(call *wire.Call, merge bool) (*outputs, error) {
 func (o *outputs) start() {
 	o.closeWriters()
 	for i := range o.n {
-		o.wg.Go(func() { o.outlets[i].copy(o.readers[i], &o.ended) })
+		o.wg.Go(func() { o.copy(i) })
 	}
 }
 
-// copy takes all of r, and ends after what is there when the program has ended.
-func (o *outlet) copy(r *os.File, ended *atomic.Bool) {
-	buf := make([]byte, wire.Chunk)
-	for {
+// copy takes all that output i prints, and returns after what is there when the program has ended.
+func (o *outputs) copy(i int) {
+	r, buf := o.readers[i], make([]byte, wire.Chunk)
+	for much := 0; ; {
 		n, err := r.Read(buf)
-		o.take(buf[:n])
+		o.outlets[i].take(buf[:n])
+		much += n
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			leftover(r, o, buf)
+			leftover(r, &o.outlets[i], buf)
 			return
 		case err != nil:
 			return
-		case o.rest != nil && o.flood(r, ended):
-			return
+		case much >= floodSize:
+			if r, much = o.flood(i, r), 0; r == nil {
+				return
+			}
 		}
 	}
 }
@@ -81,10 +85,12 @@ func (o *outlet) copy(r *os.File, ended *atomic.Bool) {
 // drain returns when what the program has written is on its way, and gives what was not sent. A process that outlived
 // it, because another request still runs, may hold the pipe open: that is not waited for.
 func (o *outputs) drain() (rests [2]*rest) {
-	o.ended.Store(true)
+	o.mu.Lock()
+	o.ended = true
 	for i := range o.n {
 		_ = o.readers[i].SetReadDeadline(time.Unix(1, 0))
 	}
+	o.mu.Unlock()
 	o.wg.Wait()
 	for i := range o.n {
 		rests[i] = o.outlets[i].rest.end()
