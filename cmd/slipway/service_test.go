@@ -158,7 +158,7 @@ func (w *playedWorker) play(ctx context.Context, j *queue.Job) error {
 	}
 	slices.Sort(env)
 	text := fmt.Sprintf("files %s\nenv %s\ncache %t\n%s", strings.Join(sortedKeys(files), " "), strings.Join(env, " "), !j.NoCache, files["log"])
-	if err := w.s.Log(ctx, j.Claim, []byte(text)); err != nil {
+	if _, err := w.s.Log(ctx, j.Claim, queue.Piece{Text: []byte(text)}); err != nil {
 		return err
 	}
 	word := strings.TrimSpace(files["outcome"])

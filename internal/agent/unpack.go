@@ -66,12 +66,7 @@ func (s *collectorServer) tree(ctx context.Context, _ *wire.Call, r treeRequest)
 }
 
 // Descriptor is source.Descriptor in the collector: the project.toml of the source at path, nil where there is none.
-func (c *Collector) Descriptor(ctx context.Context, path string) ([]byte, error) {
+func (c *Collector) Descriptor(ctx context.Context, path string, unwrap bool) ([]byte, error) {
 	var b []byte
-	return b, c.call(ctx, "descriptor", path, &b)
-}
-
-// descriptor runs in the collector.
-func descriptor(ctx context.Context, path string) ([]byte, error) {
-	return source.Descriptor(ctx, path)
+	return b, c.call(ctx, "descriptor", source.Request{Path: path, Unwrap: unwrap}, &b)
 }

@@ -187,8 +187,10 @@ type Source struct {
 	// Stored is the key of a tarball in the source store; it is there before a pushed or uploaded build is accepted.
 	Stored string `json:"stored,omitempty"`
 	// URL is a tarball (https://...) or a git repository (see Git) to fetch when the build runs.
-	URL         string `json:"url,omitempty"`
-	Git         bool   `json:"git,omitempty"`
+	URL string `json:"url,omitempty"`
+	Git bool   `json:"git,omitempty"`
+	// Packed tells that it is an archive as somebody made it, who may have put everything into one directory.
+	Packed      bool   `json:"packed,omitempty"`
 	Ref         string `json:"ref,omitempty"` // of a git repository, resolved to Commit when the build is made
 	Commit      string `json:"commit,omitempty"`
 	Checksum    string `json:"checksum,omitempty"` // "SHA256:<hex>" of the tarball

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/work"
 )
 
 // cutting relays connections to an address and cuts each after some bytes of its answer, the next one after more. It
@@ -64,7 +65,7 @@ func TestFollow(t *testing.T) {
 		for i := range 40 {
 			text := fmt.Sprintf("line %d \x1b[31mred\x1b[0m \xff\r\n%s", i, strings.Repeat("ü", i))
 			want.WriteString(text)
-			if err := h.service.Log(t.Context(), j.Claim, []byte(text)); err != nil {
+			if _, err := h.service.Log(t.Context(), j.Claim, work.Piece{Text: []byte(text)}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -102,10 +103,11 @@ func TestFollowCancelled(t *testing.T) {
 	h.app(c, "app")
 	b := h.build(c, "app")
 	j := h.claim()
-	h.check(h.service.Log(t.Context(), j.Claim, []byte("hello\n")))
+	_, err := h.service.Log(t.Context(), j.Claim, work.Piece{Text: []byte("hello\n")})
+	h.check(err)
 	enough := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	_, err := c.Follow(ctx, BuildLog("app", b.ID), 0, writer(func([]byte) error { cancel(enough); return nil }))
+	_, err = c.Follow(ctx, BuildLog("app", b.ID), 0, writer(func([]byte) error { cancel(enough); return nil }))
 	if !errors.Is(err, enough) {
 		t.Errorf("cancelled: %v", err)
 	}

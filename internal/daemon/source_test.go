@@ -106,7 +106,7 @@ func TestBadUpload(t *testing.T) {
 func TestTarballURL(t *testing.T) {
 	t.Parallel()
 	a := common(t).newApp(t, nil)
-	text := archive(t, "build.sh", "echo fetched\n", "index.txt", "hello")
+	text := archive(t, "app-0123abc/build.sh", "echo fetched\n", "app-0123abc/index.txt", "hello") // as GitHub packs it
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/app.tgz" {
 			http.NotFound(w, r)

@@ -23,6 +23,8 @@ type Options struct {
 	Tags  []string
 	// Source is a directory, a zip file or a tar file (plain or gzip).
 	Source string
+	// Unwrap takes of an archive whose entries are all in one directory that directory's content (source.Request).
+	Unwrap bool
 	// Descriptor is a project descriptor to read instead of the source's own project.toml.
 	Descriptor string
 

@@ -30,7 +30,7 @@ func (j *job) readProject(ctx context.Context) (p *cnb.Project, b []byte, err er
 			return nil, nil, fmt.Errorf("project descriptor %s: there is no such file", name)
 		}
 	default:
-		b, err = j.collector.Descriptor(ctx, j.o.Source)
+		b, err = j.collector.Descriptor(ctx, j.o.Source, j.o.Unwrap)
 	}
 	if err != nil || b == nil {
 		return &cnb.Project{}, nil, err
@@ -216,6 +216,7 @@ func (j *job) unpack(ctx context.Context, descriptor []byte) error {
 	res, err := j.collector.Source(ctx, source.Request{
 		Path: j.o.Source, Dest: j.dirs.Host(j.dirs.App), UID: uid, GID: gid,
 		Descriptor: descriptor, DescriptorPath: j.o.Descriptor, Limits: source.Limits{Bytes: j.o.Limits.Source},
+		Unwrap: j.o.Unwrap,
 	})
 	if err != nil {
 		return j.badSource(ctx, err)

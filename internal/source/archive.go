@@ -23,7 +23,9 @@ type zipReader struct {
 	f      *os.File
 	size   int64
 	limits Limits
+	unwrap bool
 	z      *zip.Reader
+	top    string // with unwrap: the directory that is taken for the root
 }
 
 func (z *zipReader) open() error {
@@ -38,6 +40,15 @@ func (z *zipReader) open() error {
 		return fmt.Errorf("not a valid zip file%w", damage(err))
 	}
 	z.z = r
+	if z.unwrap {
+		var all unwrapped
+		for _, f := range r.File {
+			if err := all.add(f.Name, f.Mode().IsDir()); err != nil {
+				return err
+			}
+		}
+		z.top = all.top()
+	}
 	return nil
 }
 
@@ -76,7 +87,7 @@ func (z *zipReader) descriptor(context.Context) ([]byte, error) {
 		return nil, err
 	}
 	for _, f := range z.z.File {
-		if name, err := clean(f.Name); err == nil && name == DescriptorName && f.Mode().IsRegular() {
+		if name, err := below(z.top, f.Name); err == nil && name == DescriptorName && f.Mode().IsRegular() {
 			r, err := f.Open()
 			if err != nil {
 				return nil, fmt.Errorf("read %s: %w", DescriptorName, err)
@@ -102,7 +113,7 @@ func (z *zipReader) each(_ context.Context, w *writer) error {
 		return err
 	}
 	for _, f := range z.z.File {
-		name, err := clean(f.Name)
+		name, err := below(z.top, f.Name)
 		if err != nil {
 			return err
 		}
@@ -158,6 +169,14 @@ func zipMode(f *zip.File, none fs.FileMode) fs.FileMode {
 type tarReader struct {
 	f      *os.File
 	limits Limits
+	unwrap bool
+	seen   *seen // what look found
+}
+
+// seen is what is in a tar file, as far as one has to know before it is unpacked.
+type seen struct {
+	top        string // with unwrap: the directory that is taken for the root
+	descriptor []byte // nil: there is none
 }
 
 // open reads from the start.
@@ -191,12 +210,25 @@ func (m *meter) add(h *tar.Header) error {
 	return nil
 }
 
-func (t *tarReader) descriptor(ctx context.Context) (b []byte, err error) {
+func (t *tarReader) descriptor(ctx context.Context) ([]byte, error) {
+	s, err := t.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.descriptor, nil
+}
+
+// look reads the file once.
+func (t *tarReader) look(ctx context.Context) (*seen, error) {
+	if t.seen != nil {
+		return t.seen, nil
+	}
 	r, err := t.open()
 	if err != nil {
 		return nil, err
 	}
-	m := meter{limits: t.limits}
+	m, all := meter{limits: t.limits}, unwrapped{}
+	descriptors := map[string][]byte{} // by the directory that it would be the descriptor of, at most two
 	for {
 		h, err := r.Next()
 		if err == io.EOF {
@@ -211,13 +243,27 @@ func (t *tarReader) descriptor(ctx context.Context) (b []byte, err error) {
 		if err := m.add(h); err != nil {
 			return nil, err
 		}
-		if name, err := clean(h.Name); err == nil && name == DescriptorName && h.Typeflag == tar.TypeReg {
-			if b, err = readDescriptor(r); err != nil { // the last of a name counts
-				return nil, err
+		if h.Typeflag == tar.TypeXGlobalHeader {
+			continue
+		}
+		if err := all.add(h.Name, h.Typeflag == tar.TypeDir); err != nil && t.unwrap {
+			return nil, err
+		}
+		for _, top := range [...]string{"", all.first} {
+			if name, err := below(top, h.Name); err == nil && name == DescriptorName && h.Typeflag == tar.TypeReg {
+				if descriptors[top], err = readDescriptor(r); err != nil { // the last of a name counts
+					return nil, err
+				}
+				break
 			}
 		}
 	}
-	return b, nil
+	t.seen = &seen{}
+	if t.unwrap {
+		t.seen.top = all.top()
+	}
+	t.seen.descriptor = descriptors[t.seen.top]
+	return t.seen, nil
 }
 
 func tarError(err error) error { return fmt.Errorf("not a valid tar file%w", damage(err)) }
@@ -245,7 +291,15 @@ type damaged struct {
 func (e *damaged) Error() string { return e.text }
 func (e *damaged) Unwrap() error { return e.err }
 
-func (t *tarReader) each(_ context.Context, w *writer) error {
+func (t *tarReader) each(ctx context.Context, w *writer) error {
+	top := ""
+	if t.unwrap {
+		s, err := t.look(ctx)
+		if err != nil {
+			return err
+		}
+		top = s.top
+	}
 	r, err := t.open()
 	if err != nil {
 		return err
@@ -265,17 +319,17 @@ func (t *tarReader) each(_ context.Context, w *writer) error {
 		if h.Typeflag == tar.TypeXGlobalHeader {
 			continue
 		}
-		name, err := clean(h.Name)
+		name, err := below(top, h.Name)
 		if err != nil {
 			return err
 		}
-		if err := t.one(w, h, name, r); err != nil {
+		if err := t.one(w, h, top, name, r); err != nil {
 			return err
 		}
 	}
 }
 
-func (t *tarReader) one(w *writer, h *tar.Header, name string, r io.Reader) error {
+func (t *tarReader) one(w *writer, h *tar.Header, top, name string, r io.Reader) error {
 	mode := fs.FileMode(h.Mode) & fs.ModePerm
 	switch h.Typeflag {
 	case tar.TypeDir:
@@ -285,7 +339,7 @@ func (t *tarReader) one(w *writer, h *tar.Header, name string, r io.Reader) erro
 	case tar.TypeSymlink:
 		return w.symlink(name, h.Linkname)
 	case tar.TypeLink:
-		target, err := clean(h.Linkname)
+		target, err := below(top, h.Linkname)
 		if err != nil {
 			return fmt.Errorf("hard link %q: %w", short(name), err)
 		}

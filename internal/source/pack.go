@@ -84,6 +84,9 @@ func (p *packer) pack(req PackRequest, z io.Closer) error {
 			return err
 		}
 	}
+	if err := p.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "./", Mode: 0o755}); err != nil { // see unwrapped
+		return err
+	}
 	if err := p.walk(root, &folder{written: true}); err != nil {
 		return err
 	}

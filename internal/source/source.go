@@ -66,6 +66,8 @@ type Request struct {
 	// Include and Exclude replace the descriptor's, if one of them is not empty.
 	Include, Exclude []string
 	Limits           Limits
+	// Unwrap takes of an archive whose entries are all in one directory that directory's content. See unwrapped.
+	Unwrap bool
 }
 
 // A Result says what was unpacked.
@@ -184,16 +186,17 @@ func (req Request) open() (reader, Kind, Limits, io.Closer, error) {
 	}
 	switch kind {
 	case Zip:
-		return &zipReader{f: f, size: fi.Size(), limits: limits}, kind, limits, f, nil
+		return &zipReader{f: f, size: fi.Size(), limits: limits, unwrap: req.Unwrap}, kind, limits, f, nil
 	case Tar:
-		return &tarReader{f: f, limits: limits}, kind, limits, f, nil
+		return &tarReader{f: f, limits: limits, unwrap: req.Unwrap}, kind, limits, f, nil
 	}
 	return &dirReader{path: req.Path}, kind, limits, f, nil
 }
 
-// Descriptor reads the project.toml of the source at path and nothing else; nil where there is none.
-func Descriptor(ctx context.Context, path string) ([]byte, error) {
-	r, _, _, closer, err := Request{Path: path}.open()
+// Descriptor reads the project.toml of the source at path and nothing else; nil where there is none. unwrap is
+// Request.Unwrap.
+func Descriptor(ctx context.Context, path string, unwrap bool) ([]byte, error) {
+	r, _, _, closer, err := Request{Path: path, Unwrap: unwrap}.open()
 	if err != nil {
 		return nil, err
 	}

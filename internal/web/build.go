@@ -266,6 +266,7 @@ func (s *server) sourceOf(ctx context.Context, c *call, in sourceRequest) (src b
 	if in.Ref != "" || in.Submodules {
 		return src, invalid(field+"git", "ref and submodules are for a git repository: say git: true")
 	}
+	src.Packed = true
 	up, ours, err := s.uploaded(ctx, c, in.URL)
 	if err != nil {
 		return src, err

@@ -272,7 +272,7 @@ func (h *house) claim() *work.Job {
 }
 
 func (h *house) say(j *work.Job, text string) {
-	if err := h.Service.Log(h.t.Context(), j.Claim, []byte(text)); err != nil {
+	if _, err := h.Service.Log(h.t.Context(), j.Claim, work.Piece{Text: []byte(text)}); err != nil {
 		h.t.Error(err)
 	}
 }

@@ -40,7 +40,7 @@ func (w *Worker) build(ctx context.Context, j *Job, s *screen) (res *platform.Re
 func (w *Worker) options(j *Job, source string, bindings map[string]string) platform.Options {
 	o := w.Options
 	o.Image, o.Output = j.Image, platform.Output{Publish: true, ByDigest: true}
-	o.Source, o.Builder, o.Buildpacks = source, j.Builder, nil
+	o.Source, o.Unwrap, o.Builder, o.Buildpacks = source, j.Source.Packed, j.Builder, nil
 	for _, arg := range j.Buildpacks {
 		o.Buildpacks = append(o.Buildpacks, platform.Named(arg))
 	}
