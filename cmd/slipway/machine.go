@@ -121,8 +121,9 @@ func (a *app) bundle() (path, name string) {
 // trust is what this host trusts, plus --ca-cert and NODE_EXTRA_CA_CERTS.
 func (a *app) trust() (platform.Trust, error) {
 	var t platform.Trust
-	if f, name := a.bundle(); f != "" {
-		b, err := os.ReadFile(f)
+	bundle, name := a.bundle()
+	if bundle != "" {
+		b, err := os.ReadFile(bundle)
 		if err != nil && name != "" {
 			return t, fmt.Errorf("%s: %w", name, err)
 		}
@@ -135,8 +136,8 @@ func (a *app) trust() (platform.Trust, error) {
 		}
 		t.Extra = append(append(t.Extra, b...), '\n')
 	}
-	if f := a.getenv("NODE_EXTRA_CA_CERTS"); f != "" {
-		// In many companies it is the bundle once more.
+	// In many companies it is the bundle once more.
+	if f := a.getenv("NODE_EXTRA_CA_CERTS"); f != "" && f != bundle {
 		if b, err := readPEM(f); err == nil && !bytes.Equal(b, t.Bundle) {
 			t.Extra = append(append(t.Extra, b...), '\n')
 		}

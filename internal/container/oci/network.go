@@ -73,6 +73,7 @@ func (p *Prepared) makeNetwork(ctx context.Context) error {
 	}
 	p.net = n
 	if p.spec.Network.Later {
+		go func() { _ = hostRules() }() // Wire waits for it, and tells what went wrong
 		return nil
 	}
 	return p.Wire(ctx)

@@ -132,7 +132,7 @@ func (p *Prepared) awaitStart(run context.Context, done chan struct{}) error {
 			ended = true // one more look: it may have begun and ended
 		case <-run.Done():
 			return context.Cause(run)
-		case <-time.After(time.Millisecond):
+		case <-time.After(5 * time.Millisecond): // who waits for the container's first word has it meanwhile
 		}
 	}
 }
