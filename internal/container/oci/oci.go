@@ -7,6 +7,7 @@
 package oci
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -55,6 +56,8 @@ type Runtime struct {
 	binary string
 	owner  container.Owner
 	egress egress
+	// crunKeeps says whether the binary is a crun that knows --keep; that of Debian 12 does not, and ends.
+	crunKeeps func() bool
 
 	mapped     atomic.Bool           // a container had a user namespace
 	unmappable atomic.Pointer[error] // why none can have one
@@ -109,6 +112,13 @@ func New(o Options) (*Runtime, error) {
 		return nil, err
 	}
 	r := &Runtime{dir: o.Dir, store: o.Store, binary: binary, owner: container.Self(), egress: e}
+	r.crunKeeps = sync.OnceValue(func() bool {
+		if filepath.Base(binary) != "crun" {
+			return false
+		}
+		help, _ := exec.Command(binary, "run", "--help").Output() // without an answer there is no such flag
+		return bytes.Contains(help, []byte("--keep"))
+	})
 	for _, d := range []string{r.dir, r.containers(), r.volumes(), r.state()} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("make the OCI runtime's directory: %w", err)

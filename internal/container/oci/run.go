@@ -98,10 +98,9 @@ func (p *Prepared) run(ctx context.Context, s container.Streams, done chan struc
 }
 
 // keep are flags by which the binary leaves the control group of an ended container until it is deleted: it has the
-// count of the kernel's kills.
+// count of the kernel's kills, which is not told without them.
 func (r *Runtime) keep() []string {
-	switch filepath.Base(r.binary) {
-	case "runc", "crun":
+	if filepath.Base(r.binary) == "runc" || r.crunKeeps() {
 		return []string{"--keep"}
 	}
 	return nil
