@@ -100,7 +100,6 @@ func TestKillPoints(t *testing.T) {
 	if slices.Sort(all); !slices.Equal(points, all) {
 		t.Fatalf("the cases are of\n%q\nand the points are\n%q", points, all)
 	}
-	yard := freshYard(t)
 	const lanes = 2
 	t.Run("lane", func(t *testing.T) {
 		for i := range lanes {
@@ -110,7 +109,7 @@ func TestKillPoints(t *testing.T) {
 				for j := i; j < len(cases); j += lanes {
 					own = append(own, cases[j])
 				}
-				newLane(t, yard).run(t, own)
+				newLane(t).run(t, own)
 			})
 		}
 	})

@@ -33,7 +33,7 @@ func TestLimits(t *testing.T) {
 		code   string
 		says   []string // of the last lines of the push
 	}{
-		{"time", 6, "echo slow\nSLEEP", "timed-out", "timeout", []string{"Phase: build, buildpack test/script@1.0", "time limit of 6s", "What to do: make the build faster, or raise the app's time limit", "(build timed out)"}},
+		{"time", 15, "echo slow\nSLEEP", "timed-out", "timeout", []string{"Phase: build, buildpack test/script@1.0", "time limit of 15s", "What to do: make the build faster, or raise the app's time limit", "(build timed out)"}},
 		{"memory", 96 << 20, "SLEEP &\nx=0123456789; while :; do x=$x$x; done", "failed", "memory",
 			[]string{"Phase: build, buildpack test/script@1.0", "out of memory", "96 MiB", "What to do: use less memory, or raise the app's memory limit"}},
 		{"pids", 40, "sh -c 'i=0; while [ $i -lt 100 ]; do SLEEP & i=$((i+1)); done'", "failed", "pids",

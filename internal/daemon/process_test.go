@@ -74,41 +74,26 @@ type lane struct {
 	doom    time.Duration     // after which a process that is started is killed; 0: not
 }
 
-// newLane starts nothing. Its state directory is a copy of that of a yard in which nobody builds.
-func newLane(t testing.TB, from *yard) *lane {
+// newLane starts nothing. Its state directory is a copy of that of the yard before anybody built there. The process is
+// without the race detector, with which it would start for longer than it serves: what the service does at once is raced
+// in the tests that have it in their own process.
+func newLane(t testing.TB) *lane {
 	t.Helper()
+	from := theYard(t)
 	dir := must(os.MkdirTemp("", "slipway-lane-"))(t)
 	t.Cleanup(func() {
 		if err := os.RemoveAll(dir); err != nil {
 			t.Errorf("something is mounted where the services were: %v", err)
 		}
 	})
-	out, err := exec.Command("cp", "-a", from.state(), dir).CombinedOutput()
-	if err = errors.Join(err, os.Chmod(dir, 0o755)); err != nil {
-		t.Fatalf("copy the state directory: %v: %s", err, out)
-	}
-	y := &yard{dir: dir, tools: from.tools}
-	if raced {
-		if err := os.Symlink(from.hook(), y.hook()); err != nil {
-			t.Fatal(err)
-		}
+	y := &yard{dir: dir, tools: from.tools, binary: from.binary}
+	if err := errors.Join(copyDir(from.fresh(), y.state()), os.Chmod(dir, 0o755)); err != nil {
+		t.Fatal(err)
 	}
 	l := &lane{server: &server{yard: y, data: filepath.Join(dir, "data")}, ended: map[string]string{}}
 	l.url = "http://" + freeAddress(t)
 	t.Cleanup(l.kill)
 	return l
-}
-
-// freshYard is a yard for lanes.
-func freshYard(t testing.TB) *yard {
-	t.Helper()
-	y := must(newYard())(t)
-	t.Cleanup(func() {
-		if err := os.RemoveAll(y.dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return y
 }
 
 // freeAddress is one that the kernel gives to nobody by itself: it stays free while the service is down.
@@ -130,7 +115,7 @@ func (l *lane) launch(t testing.TB, point string) (serves bool) {
 	t.Helper()
 	began := time.Now()
 	text := string(must(json.Marshal(order{l.dir, l.tools.Lifecycle, l.tools.Launcher, l.data, l.address()}))(t))
-	cmd := exec.Command(os.Args[0])
+	cmd := exec.Command(l.binary)
 	cmd.Env = append(os.Environ(), serveVariable+"="+text, killpoint.Variable+"="+point)
 	l.stderr.Reset()
 	cmd.Stderr = &l.stderr

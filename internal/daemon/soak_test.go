@@ -33,7 +33,7 @@ func TestSoak(t *testing.T) {
 	}
 	t.Logf("-soak.kills=%d -soak.seed=%d", *soakKills, seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	l := newLane(t, freshYard(t))
+	l := newLane(t)
 	l.start(t)
 	var clients []*client
 	for kills := range *soakKills {

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/slipway-build/slipway/internal/daemon"
 	"github.com/slipway-build/slipway/internal/fetch"
 	"github.com/slipway-build/slipway/internal/gitserver"
@@ -54,8 +56,9 @@ const builderName = "test/builder"
 
 // A yard is what services stand on: tools, and a state directory with a builder in it.
 type yard struct {
-	dir   string
-	tools platform.Tools
+	dir    string
+	tools  platform.Tools
+	binary string // the test binary without the race detector
 }
 
 func (y *yard) state() string { return filepath.Join(y.dir, "state") }
@@ -142,11 +145,15 @@ func (y *yard) fill() (err error) {
 	if y.tools.Lifecycle, y.tools.Launcher, err = platformtest.Tools(root, y.dir); err != nil {
 		return err
 	}
+	if y.binary, err = os.Executable(); err != nil {
+		return err
+	}
 	if raced { // what git runs is confined to less memory than the race detector maps
-		cmd := exec.Command("go", "build", "-buildvcs=false", "-o", y.hook(), "./cmd/slipway")
-		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+		y.binary = filepath.Join(y.dir, "unraced.test")
+		cmd := exec.Command("go", "test", "-c", "-vet=off", "-o", y.binary, ".")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("build the hook: %w: %s", err, out)
+			return fmt.Errorf("build the tests without the race detector: %w: %s", err, out)
 		}
 	}
 	for name, files := range map[string]map[string]string{"script": buildScript, "other": otherScript, ".": {"builder.toml": builderConfig}} {
@@ -166,23 +173,33 @@ func (y *yard) fill() (err error) {
 	if m.NoRuntime != nil {
 		return errors.Join(m.NoRuntime, m.Close())
 	}
-	return errors.Join(y.makeBuilder(m), m.Close())
+	if err := errors.Join(y.makeBuilder(m), m.Close()); err != nil {
+		return err
+	}
+	return copyDir(y.state(), y.fresh())
+}
+
+// fresh is a copy of the state directory before anybody built there.
+func (y *yard) fresh() string { return filepath.Join(y.dir, "fresh") }
+
+func copyDir(from, to string) error {
+	if out, err := exec.Command("cp", "-a", from, to).CombinedOutput(); err != nil {
+		return fmt.Errorf("copy %s: %w: %s", from, err, out)
+	}
+	return nil
 }
 
 // ca is what services trust when they fetch.
 func (y *yard) ca() string { return filepath.Join(y.dir, "ca.pem") }
 
-// hook is an executable that can be the hook where the test binary cannot.
-func (y *yard) hook() string { return filepath.Join(y.dir, "hook") }
-
 func (y *yard) makeBuilder(m *platform.Machine) error {
 	ctx := context.Background()
-	for _, kind := range []string{"build", "run"} {
-		img, err := platformtest.BaseImage(kind == "build")
-		if err != nil {
-			return err
-		}
-		ref, err := image.ParseRef("test/" + kind)
+	build, run, err := platformtest.BaseImages()
+	if err != nil {
+		return err
+	}
+	for name, img := range map[string]v1.Image{"test/build": build, "test/run": run} {
+		ref, err := image.ParseRef(name)
 		if err != nil {
 			return err
 		}
@@ -190,7 +207,7 @@ func (y *yard) makeBuilder(m *platform.Machine) error {
 			return err
 		}
 	}
-	_, err := platform.CreateBuilder(ctx, m, platform.CreateOptions{Name: builderName, Config: filepath.Join(y.dir, "builder.toml")})
+	_, err = platform.CreateBuilder(ctx, m, platform.CreateOptions{Name: builderName, Config: filepath.Join(y.dir, "builder.toml")})
 	return err
 }
 

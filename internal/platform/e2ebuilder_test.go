@@ -18,11 +18,11 @@ func (y *yard) makeBuilder() error {
 	if y.borrowed() {
 		return y.borrowBuilder(ctx)
 	}
-	for _, kind := range []string{"build", "run"} {
-		img, err := platformtest.BaseImage(kind == "build")
-		if err != nil {
-			return err
-		}
+	build, run, err := platformtest.BaseImages()
+	if err != nil {
+		return err
+	}
+	for kind, img := range map[string]v1.Image{"build": build, "run": run} {
 		if _, err := y.put(ctx, "test/"+kind, img); err != nil {
 			return err
 		}
@@ -37,7 +37,7 @@ func (y *yard) makeBuilder() error {
 	if _, err := platform.CreateBuilder(ctx, y.machine, platform.CreateOptions{Name: y.name, Config: config}); err != nil {
 		return err
 	}
-	_, err := platform.CreateBuilder(ctx, y.machine, platform.CreateOptions{Name: y.name, Config: config, Output: platform.Output{OCI: filepath.Join(y.dir, "oci", "builder")}})
+	_, err = platform.CreateBuilder(ctx, y.machine, platform.CreateOptions{Name: y.name, Config: config, Output: platform.Output{OCI: filepath.Join(y.dir, "oci", "builder")}})
 	return err
 }
 

@@ -5,6 +5,7 @@ package platformtest
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -30,30 +31,47 @@ const (
 
 // Tools builds the lifecycle and the launcher of the module whose directory is root, into dir/tools.
 func Tools(root, dir string) (lifecycle, launcher string, err error) {
-	for _, tool := range []string{"lifecycle", "launcher"} {
-		at, err := filepath.Abs(filepath.Join(dir, "tools", tool))
-		if err != nil {
-			return "", "", err
-		}
-		cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", at, "./cmd/"+tool)
-		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return "", "", fmt.Errorf("build %s for tests: %w: %s", tool, err, out)
-		}
+	if lifecycle, err = Tool(root, dir, "lifecycle"); err != nil {
+		return "", "", err
 	}
-	return filepath.Join(dir, "tools", "lifecycle"), filepath.Join(dir, "tools", "launcher"), nil
+	launcher, err = Tool(root, dir, "launcher")
+	return lifecycle, launcher, err
 }
 
-// BaseImage is a run or build image: a shell and the usual small programs of Debian packages.
-func BaseImage(build bool) (v1.Image, error) {
+// Tool builds one of the two, into dir/tools.
+func Tool(root, dir, name string) (string, error) {
+	at, err := filepath.Abs(filepath.Join(dir, "tools", name))
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", at, "./cmd/"+name)
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s for tests: %w: %s", name, err, out)
+	}
+	return at, nil
+}
+
+// BaseImages are the build and the run image: a shell and the usual small programs of Debian packages, in one layer.
+func BaseImages() (build, run v1.Image, err error) {
 	layer, err := rootfs()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer)), nil })
+	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer)), nil },
+		tarball.WithCompressionLevel(gzip.BestSpeed), tarball.WithCompressedCaching)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	build, err = baseImage(l, true)
+	if err != nil {
+		return nil, nil, err
+	}
+	run, err = baseImage(l, false)
+	return build, run, err
+}
+
+func baseImage(l v1.Layer, build bool) (v1.Image, error) {
 	img, err := mutate.AppendLayers(empty.Image, l)
 	if err != nil {
 		return nil, err
