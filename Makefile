@@ -47,6 +47,9 @@ UNRACED := ^github.com/slipway-build/slipway/($(subst $() ,|,$(strip $(UNRACED))
 UNWATCHED := compress/flate github.com/klauspost/compress/flate modernc.org/sqlite/lib
 RACE_TEST := CGO_ENABLED=1 go test -race $(UNWATCHED:%=-gcflags=%=-race=false)
 
+# The longest tests begin first, so that at the end both of two cores have something to do.
+LONGEST := ./cmd/slipway ./internal/platform ./internal/daemon ./internal/container/docker
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -146,8 +149,8 @@ demo: setup-demo builder ## build three real apps, start each image, ask it for 
 .PHONY: test
 test: setup builder ## all tests, skipping nothing (RACE=1, or CI=true: with the race detector)
 	$(if $(RACE_ON),failed=; \
-	go test -timeout 40m $(TESTFLAGS) $$(go list ./... | grep -E '$(UNRACED)') || failed=1; \
-	$(RACE_TEST) -timeout 40m $(TESTFLAGS) $$(go list ./... | grep -vE '$(UNRACED)') || failed=1; \
+	go test -timeout 40m $(TESTFLAGS) $$(go list $(LONGEST) ./... | grep -E '$(UNRACED)') || failed=1; \
+	$(RACE_TEST) -timeout 40m $(TESTFLAGS) $$(go list $(LONGEST) ./... | grep -vE '$(UNRACED)') || failed=1; \
 	[[ -z "$$failed" ]],go test -timeout 40m $(TESTFLAGS) ./...)
 
 .PHONY: soak

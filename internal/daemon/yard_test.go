@@ -150,7 +150,7 @@ func (y *yard) fill() (err error) {
 	}
 	if raced { // what git runs is confined to less memory than the race detector maps
 		y.binary = filepath.Join(y.dir, "unraced.test")
-		cmd := exec.Command("go", "test", "-c", "-vet=off", "-o", y.binary, ".")
+		cmd := exec.Command("go", "test", "-c", "-vet=off", "-ldflags", "-s -w", "-o", y.binary, ".")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("build the tests without the race detector: %w: %s", err, out)
