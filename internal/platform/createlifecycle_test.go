@@ -10,17 +10,19 @@ import (
 
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/lifecycle"
+	"github.com/slipway-build/slipway/internal/platform/platformtest"
 )
 
 // TestLifecycleOfBuilder: a builder gets our own lifecycle, whole, unless its recipe names a directory or a tarball.
 func TestLifecycleOfBuilder(t *testing.T) {
-	self, err := os.Executable()
+	t.Parallel()
+	program, err := platformtest.Tool(filepath.Join("..", ".."), t.TempDir(), "launcher") // a small one, for both
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &Machine{Tools: Tools{Lifecycle: self, Launcher: self, Version: "0.21.17-slipway-test"}}
+	m := &Machine{Tools: Tools{Lifecycle: program, Launcher: program, Version: "0.21.17-slipway-test"}}
 	recipe := t.TempDir()
-	d := lifecycle.Distribution{Version: "0.20.0", Lifecycle: self, Launcher: self}
+	d := lifecycle.Distribution{Version: "0.20.0", Lifecycle: program, Launcher: program}
 	f, err := os.Create(filepath.Join(recipe, "other.tgz"))
 	if err != nil {
 		t.Fatal(err)

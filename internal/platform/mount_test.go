@@ -153,6 +153,7 @@ func stops() map[string]func(platform.Event) bool {
 // TestStoppedWhileMounted cancels and kills builds while their layers are mounted. A build that was cancelled leaves no
 // mount, the one after a killed build takes off what is left, and both give what there was before.
 func TestStoppedWhileMounted(t *testing.T) {
+	t.Parallel()
 	y := open(t)
 	home := t.TempDir()
 	m, err := machine(filepath.Join(home, "state"), y.tools(), image.RegistryOptions{})
