@@ -549,6 +549,9 @@ func TestStackNotExact(t *testing.T) {
 	}
 }
 
+// stackDamages is 100 and more where somebody wants to know for sure.
+var stackDamages = flag.Uint64("stack.damages", 30, "how often TestStackDamagedTrees damages trees")
+
 // TestStackDamagedTrees damages trees at random between builds that change nothing: every image is the first one.
 func TestStackDamagedTrees(t *testing.T) {
 	t.Parallel()
@@ -557,7 +560,7 @@ func TestStackDamagedTrees(t *testing.T) {
 	nothing := func(string) []string { return nil }
 	want := toJSON(t, a.build(t, nothing).Exported)
 	bait := BaitFile(t)
-	for seed := range uint64(100) {
+	for seed := range *stackDamages {
 		what := damageTrees(t, rand.New(rand.NewPCG(seed, 3)), filepath.Join(a.store.Dir(), "trees"), bait)
 		if got := toJSON(t, a.build(t, nothing).Exported); got != want {
 			t.Fatalf("seed %d: after %s\n%s\nwant %s", seed, what, got, want)
