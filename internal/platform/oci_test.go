@@ -31,7 +31,7 @@ func TestWithoutDaemon(t *testing.T) {
 		return
 	}
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.timeout=15m", "-test.run", withoutDaemon)
-	cmd.Env = append(os.Environ(), runtimeVariable+"="+platform.RuntimeOCI)
+	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), yardVariable+"="+y.dir, runtimeVariable+"="+platform.RuntimeOCI)
 	out, err := cmd.CombinedOutput()
 	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestSameEverywhere")) {
 		t.Errorf("without a daemon: %v\n%s", err, out)
