@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -122,40 +123,55 @@ const (
 	surrogate = 0xdc00 // and a byte of 0x80 and above
 )
 
-// appendText appends a JSON string.
+// plain tells of each byte whether it stands for itself in a JSON string of ours.
+var plain = func() (ok [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		ok[c] = c != '"' && c != '\\'
+	}
+	return ok
+}()
+
+// appendText appends a JSON string. What stands for itself is copied as it is, and most does.
 func appendText(b, text []byte) []byte {
 	b = append(b, '"')
-	for i := 0; i < len(text); {
-		c := text[i]
-		if c >= utf8.RuneSelf {
-			r, n := utf8.DecodeRune(text[i:])
-			if r == utf8.RuneError && n == 1 {
-				b = append(b, `\udc`...)
-				b = append(b, hexDigits[c>>4], hexDigits[c&15])
-			} else {
-				b = append(b, text[i:i+n]...)
-			}
-			i += n
-			continue
+	for len(text) > 0 {
+		n := 0
+		for n < len(text) && plain[text[n]] {
+			n++
 		}
-		switch {
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-		case c == '\n':
-			b = append(b, `\n`...)
-		case c == '\r':
-			b = append(b, `\r`...)
-		case c == '\t':
-			b = append(b, `\t`...)
-		case c < ' ':
-			b = append(b, `\u00`...)
-			b = append(b, hexDigits[c>>4], hexDigits[c&15])
-		default:
-			b = append(b, c)
+		b, text = append(b, text[:n]...), text[n:]
+		if len(text) > 0 {
+			b, text = appendEscaped(b, text)
 		}
-		i++
 	}
 	return append(b, '"')
+}
+
+// appendEscaped appends the first character of text.
+func appendEscaped(b, text []byte) (_, rest []byte) {
+	c := text[0]
+	if c >= utf8.RuneSelf {
+		r, n := utf8.DecodeRune(text)
+		if r == utf8.RuneError && n == 1 {
+			b = append(b, `\udc`...)
+			return append(b, hexDigits[c>>4], hexDigits[c&15]), text[1:]
+		}
+		return append(b, text[:n]...), text[n:]
+	}
+	switch c {
+	case '"', '\\':
+		b = append(b, '\\', c)
+	case '\n':
+		b = append(b, `\n`...)
+	case '\r':
+		b = append(b, `\r`...)
+	case '\t':
+		b = append(b, `\t`...)
+	default:
+		b = append(b, `\u00`...)
+		b = append(b, hexDigits[c>>4], hexDigits[c&15])
+	}
+	return b, text[1:]
 }
 
 // An Event is what ReadEvents gets: a piece of the log or, when State is not empty, its end.
@@ -221,56 +237,64 @@ func parseEvent(kind, data, id []byte) (e Event, err error) {
 
 // parseText reads a JSON string in place, and makes bytes of the lone surrogates.
 func parseText(data []byte) ([]byte, error) {
-	data = bytes.TrimSpace(data)
-	if !json.Valid(data) || data[0] != '"' {
-		return nil, fmt.Errorf("reading events: %.80q is no text", data)
+	whole := bytes.TrimSpace(data)
+	in, ok := bytes.CutPrefix(whole, []byte{'"'})
+	for out := whole[:0]; ok; {
+		n := 0
+		for n < len(in) && (plain[in[n]] || in[n] >= utf8.RuneSelf) {
+			n++
+		}
+		out, in = append(out, in[:n]...), in[n:]
+		if len(in) == 0 || in[0] != '\\' {
+			if string(in) == `"` {
+				return out, nil
+			}
+			break
+		}
+		out, in, ok = unescape(out, in[1:])
 	}
-	in, out := data[1:len(data)-1], data[:0]
-	for len(in) > 0 {
-		if in[0] != '\\' {
-			out = append(out, in[0])
-			in = in[1:]
-			continue
+	return nil, fmt.Errorf("reading events: %.80q is no text", data)
+}
+
+// unescape reads what is behind a backslash.
+func unescape(out, in []byte) (_, rest []byte, ok bool) {
+	if len(in) == 0 {
+		return out, in, false
+	}
+	if in[0] != 'u' {
+		i := strings.IndexByte(escapes, in[0])
+		if i < 0 {
+			return out, in, false
 		}
-		if in[1] != 'u' {
-			out = append(out, unescaped(in[1]))
-			in = in[2:]
-			continue
-		}
-		r := hex4(in[2:6])
-		in = in[6:]
-		if r >= surrogate+0x80 && r <= surrogate+0xff {
-			out = append(out, byte(r))
-			continue
-		}
-		if utf16.IsSurrogate(r) && len(in) >= 6 && in[0] == '\\' && in[1] == 'u' {
-			if both := utf16.DecodeRune(r, hex4(in[2:6])); both != utf8.RuneError {
-				r, in = both, in[6:]
+		return append(out, escaped[i]), in[1:], true
+	}
+	r, in, ok := hex4(in[1:])
+	if !ok {
+		return out, in, false
+	}
+	if r >= surrogate+0x80 && r <= surrogate+0xff {
+		return append(out, byte(r)), in, true
+	}
+	if utf16.IsSurrogate(r) && len(in) >= 2 && in[0] == '\\' && in[1] == 'u' {
+		if low, rest, ok := hex4(in[2:]); ok {
+			if both := utf16.DecodeRune(r, low); both != utf8.RuneError {
+				r, in = both, rest
 			}
 		}
-		out = utf8.AppendRune(out, r)
 	}
-	return out, nil
+	return utf8.AppendRune(out, r), in, true
 }
 
-func unescaped(c byte) byte {
-	switch c {
-	case 'n':
-		return '\n'
-	case 'r':
-		return '\r'
-	case 't':
-		return '\t'
-	case 'b':
-		return '\b'
-	case 'f':
-		return '\f'
-	}
-	return c
-}
+const (
+	escapes = `"\/nrtbf`
+	escaped = "\"\\/\n\r\t\b\f"
+)
 
-// hex4 reads four digits of hexadecimal, which JSON made sure of.
-func hex4(b []byte) rune {
-	n, _ := strconv.ParseUint(string(b), 16, 16)
-	return rune(n)
+// hex4 reads four digits of hexadecimal.
+func hex4(in []byte) (r rune, rest []byte, ok bool) {
+	if len(in) < 4 {
+		return 0, in, false
+	}
+	n, err := strconv.ParseUint(string(in[:4]), 16, 16)
+	return rune(n), in[4:], err == nil
 }

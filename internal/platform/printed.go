@@ -74,7 +74,7 @@ func (c *capped) bytes() []byte {
 
 // lines keeps the last few lines written to it, each cut at 1,000 bytes.
 type lines struct {
-	done []string
+	done [][]byte
 	cur  []byte
 }
 
@@ -85,6 +85,9 @@ const (
 
 func (l *lines) Write(p []byte) (int, error) {
 	n := len(p)
+	if at := lastLines(p); at > 0 {
+		l.cur, p = l.cur[:0], p[at:]
+	}
 	for len(p) > 0 {
 		line, rest, ended := bytes.Cut(p, []byte("\n"))
 		if room := keptWidth - len(l.cur); room > 0 {
@@ -98,18 +101,42 @@ func (l *lines) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func (l *lines) end() {
-	if s := string(bytes.TrimSpace(l.cur)); s != "" {
-		if len(l.done) == keptLines {
-			l.done = append(l.done[:0], l.done[1:]...)
+// lastLines is where the last lines of p begin that are kept; 0 if there are not as many, and what was before counts.
+func lastLines(p []byte) int {
+	end := bytes.LastIndexByte(p, '\n')
+	for found := 0; found < keptLines; {
+		if end < 0 {
+			return 0
 		}
-		l.done = append(l.done, s)
+		begin := bytes.LastIndexByte(p[:end], '\n')
+		if len(bytes.TrimSpace(p[begin+1:end])) > 0 {
+			found++
+		}
+		end = begin
+	}
+	return end + 1
+}
+
+func (l *lines) end() {
+	if s := bytes.TrimSpace(l.cur); len(s) > 0 {
+		if len(l.done) < keptLines {
+			l.done = append(l.done, nil)
+		} else {
+			first := l.done[0]
+			copy(l.done, l.done[1:])
+			l.done[keptLines-1] = first
+		}
+		last := &l.done[len(l.done)-1]
+		*last = append((*last)[:0], s...)
 	}
 	l.cur = l.cur[:0]
 }
 
 // all is the kept lines, the oldest first.
-func (l *lines) all() []string {
+func (l *lines) all() (all []string) {
 	l.end()
-	return append([]string(nil), l.done...)
+	for _, line := range l.done {
+		all = append(all, string(line))
+	}
+	return all
 }

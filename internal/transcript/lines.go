@@ -13,6 +13,8 @@ const MaxLine = 10_000
 type LineWriter struct {
 	// Emit gets each line without its end, one at a time.
 	Emit func(line string)
+	// EmitBytes gets them in place of Emit if it is not nil. A line is valid until it returns.
+	EmitBytes func(line []byte)
 
 	mu  sync.Mutex
 	buf []byte
@@ -24,6 +26,11 @@ func (l *LineWriter) Write(p []byte) (int, error) {
 	n := len(p)
 	for {
 		line, rest, ok := bytes.Cut(p, []byte("\n"))
+		if ok && len(l.buf) == 0 && len(line) <= MaxLine {
+			l.emit(line)
+			p = rest
+			continue
+		}
 		l.add(line)
 		if !ok {
 			return n, nil
@@ -47,10 +54,18 @@ func (l *LineWriter) add(b []byte) {
 }
 
 func (l *LineWriter) end() {
-	b := bytes.TrimRight(l.buf, "\r")
-	b = b[bytes.LastIndexByte(b, '\r')+1:]
-	l.Emit(string(b))
+	l.emit(l.buf)
 	l.buf = l.buf[:0]
+}
+
+func (l *LineWriter) emit(b []byte) {
+	b = bytes.TrimRight(b, "\r")
+	b = b[bytes.LastIndexByte(b, '\r')+1:]
+	if l.EmitBytes != nil {
+		l.EmitBytes(b)
+		return
+	}
+	l.Emit(string(b))
 }
 
 // Flush ends a last line that has no newline.

@@ -18,17 +18,18 @@ const (
 // make a call per line. add blocks only while logAhead bytes wait. After send has failed, or ctx ended, what is
 // written is dropped: a log does not stop a build. A goroutine sends until close, or until it cannot.
 type logPipe struct {
-	mu   sync.Mutex
-	room *sync.Cond
-	wait bytes.Buffer
-	gap  int64         // bytes that are left out
-	at   int           // of wait are before the gap
-	more chan struct{} // something was written
-	much chan struct{} // so much that the rest does not wait for others
-	over bool          // no more is taken
-	end  chan struct{} // closed: send what is there and return
-	done chan struct{}
-	full atomic.Bool // of what comes now only the end is wanted
+	mu    sync.Mutex
+	room  *sync.Cond
+	wait  bytes.Buffer
+	gap   int64         // bytes that are left out
+	at    int           // of wait are before the gap
+	piece []byte        // what is being sent
+	more  chan struct{} // something was written
+	much  chan struct{} // so much that the rest does not wait for others
+	over  bool          // no more is taken
+	end   chan struct{} // closed: send what is there and return
+	done  chan struct{}
+	full  atomic.Bool // of what comes now only the end is wanted
 }
 
 func newLogPipe(ctx context.Context, send func(context.Context, Piece) (full bool, err error)) *logPipe {
@@ -38,9 +39,11 @@ func newLogPipe(ctx context.Context, send func(context.Context, Piece) (full boo
 	return l
 }
 
-// add takes whole lines, in parts: a program may print millions, and joining the parts first would cost more than the
-// rest of it.
-func (l *logPipe) add(parts ...string) {
+// add takes whole lines.
+func (l *logPipe) add(lines []byte) {
+	if len(lines) == 0 {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.wait.Len() > logAhead && !l.over {
@@ -49,9 +52,7 @@ func (l *logPipe) add(parts ...string) {
 	if l.over {
 		return
 	}
-	for _, p := range parts {
-		l.wait.WriteString(p)
-	}
+	l.wait.Write(lines)
 	select {
 	case l.more <- struct{}{}:
 	default:
@@ -82,7 +83,7 @@ func (l *logPipe) skip(n int64) {
 	}
 }
 
-// next takes the next piece: as much text as goes in one, and what is left out behind it.
+// next takes the next piece: as much text as goes in one, and what is left out behind it. It is valid until the next.
 func (l *logPipe) next() (p Piece) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -90,7 +91,8 @@ func (l *logPipe) next() (p Piece) {
 	if l.gap > 0 {
 		size = min(size, l.at)
 	}
-	p.Text = bytes.Clone(l.wait.Next(size))
+	l.piece = append(l.piece[:0], l.wait.Next(size)...)
+	p.Text = l.piece
 	if l.at -= len(p.Text); l.at <= 0 {
 		p.Left, l.gap, l.at = l.gap, 0, 0
 	}

@@ -30,13 +30,11 @@ func (s *screen) Event(e platform.Event) {
 	}
 }
 
-func (s *screen) line(text string) { s.log.add(text, "\n") }
+func (s *screen) line(text string) { s.log.add([]byte(text + "\n")) }
 
 // Output implements platform.UI. Colours of buildpacks stay in the log: who shows it makes it safe.
 func (s *screen) Output(p platform.Phase, bp cnb.Ref) (stdout, stderr io.Writer) {
-	prefix := "[" + string(bp.ID) + "] "
-	l := &output{log: s.log, prefix: prefix}
-	l.Emit = func(line string) { s.log.add(prefix, line, "\n") }
+	l := newOutput(s.log, "["+string(bp.ID)+"] ")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p == platform.PhaseBuild {
@@ -44,22 +42,6 @@ func (s *screen) Output(p platform.Phase, bp cnb.Ref) (stdout, stderr io.Writer)
 	}
 	s.to = append(s.to, l)
 	return l, l
-}
-
-// An output is what one buildpack prints. It is an agent.BoundedWriter, for the log is bounded.
-type output struct {
-	transcript.LineWriter
-	log    *logPipe
-	prefix string
-}
-
-// Full says that of what the buildpack prints from now on only the end comes into the log.
-func (o *output) Full() bool { return o.log.full.Load() }
-
-// Skip tells the log of lines that are left out, each with its prefix.
-func (o *output) Skip(bytes, lines int64) {
-	_ = o.Flush()
-	o.log.skip(bytes + lines*int64(len(o.prefix)))
 }
 
 func (s *screen) progress() Progress {

@@ -20,7 +20,8 @@ type Service interface {
 	// Heartbeat extends the lease of a claim and says whether the build shall stop.
 	Heartbeat(ctx context.Context, c Claim, at Progress) (Order, error)
 	// Log appends what the build printed. Pieces of one claim come in order, one at a time. It is full when of what
-	// follows only the end will be kept: then the worker may leave out what is not the end, and tells of it.
+	// follows only the end will be kept: then the worker may leave out what is not the end, and tells of it. It does
+	// not keep p.
 	Log(ctx context.Context, c Claim, p Piece) (full bool, err error)
 	// Finish says how a claim ended; nothing of it follows.
 	Finish(ctx context.Context, c Claim, o Outcome) error

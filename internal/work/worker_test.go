@@ -271,7 +271,7 @@ func TestLogPipe(t *testing.T) {
 			got.Write(p.Text)
 			return false, nil
 		})
-		l.add("first\n")
+		l.add([]byte("first\n"))
 		synctest.Wait()
 		if got.String() != "first\n" {
 			t.Errorf("at once there is %q", got.String())
@@ -281,7 +281,7 @@ func TestLogPipe(t *testing.T) {
 		for i := range 10000 {
 			s := fmt.Sprintln("line", i)
 			want.WriteString(s)
-			l.add(s)
+			l.add([]byte(s))
 		}
 		l.close()
 		if got.String() != want.String() || pieces > 10 {
@@ -292,7 +292,7 @@ func TestLogPipe(t *testing.T) {
 		l := newLogPipe(t.Context(), func(context.Context, Piece) (bool, error) { return false, nil })
 		began := time.Now()
 		for range 1000 {
-			l.add(strings.Repeat("x", logPiece))
+			l.add([]byte(strings.Repeat("x", logPiece)))
 		}
 		l.close()
 		if took := time.Since(began); took > 10*logEvery {
@@ -305,7 +305,7 @@ func TestLogPipe(t *testing.T) {
 		written := 0
 		go func() {
 			for range 40 {
-				l.add(strings.Repeat("x", 64<<10))
+				l.add([]byte(strings.Repeat("x", 64<<10)))
 				written++
 			}
 		}()
@@ -324,7 +324,7 @@ func TestLogPipe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLogPipe(t.Context(), func(context.Context, Piece) (bool, error) { return false, errors.New("broken") })
 		for range 100 {
-			l.add(strings.Repeat("x", 64<<10))
+			l.add([]byte(strings.Repeat("x", 64<<10)))
 		}
 		l.close()
 	})
@@ -342,14 +342,14 @@ func TestLogPipeGap(t *testing.T) {
 			return got.Len() > logPiece, nil
 		})
 		long := strings.Repeat("x", 3*logPiece)
-		l.add("a\n")
+		l.add([]byte("a\n"))
 		l.skip(7)
 		l.skip(0)
-		l.add("b\n")
-		l.add(long)
+		l.add([]byte("b\n"))
+		l.add([]byte(long))
 		l.skip(8)
 		l.skip(9)
-		l.add("c\n")
+		l.add([]byte("c\n"))
 		l.close()
 		if want := "a\n<7>b\n" + long + "<8><9>c\n"; got.String() != want {
 			t.Errorf("%.20q... %q", got.String(), got.String()[max(0, got.Len()-20):])
