@@ -155,8 +155,8 @@ func (a *app) usersCommand() *cobra.Command {
 	var admin bool
 	list := func(cmd *cobra.Command, _ []string) error { return a.listUsers(cmd.Context()) }
 	cmd := &cobra.Command{
-		Use: "users", Short: "List and make users of the build service (for administrators)",
-		Long:    "List and make users of the build service, for administrators.\n\n" + serviceCodes,
+		Use: "users", Short: "List, make and delete users of the build service (for administrators)",
+		Long:    "List, make and delete users of the build service, for administrators.\n\n" + serviceCodes,
 		Example: "  slipway users create ada@example.com",
 		Args:    cobra.ArbitraryArgs,
 		RunE:    orUnknown(list),
@@ -176,7 +176,11 @@ func (a *app) usersCommand() *cobra.Command {
 		},
 	}
 	create.Flags().BoolVar(&admin, "admin", false, "an administrator")
-	cmd.AddCommand(&cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List users", Args: wants(), RunE: list}, create)
+	remove := &cobra.Command{
+		Use: "delete NAME...", Aliases: []string{"rm"}, Short: "Delete users and their tokens; not those who own apps, nor the last administrator", Args: wants("NAME..."),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.deleteUsers(cmd.Context(), args) },
+	}
+	cmd.AddCommand(&cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List users", Args: wants(), RunE: list}, create, remove)
 	return a.serviceFlags(cmd)
 }
 
@@ -196,6 +200,25 @@ func (a *app) listUsers(ctx context.Context) error {
 		}
 		table(w, "USER ADMIN SINCE", lines)
 	})
+}
+
+func (a *app) deleteUsers(ctx context.Context, names []string) error {
+	c, err := a.service()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := c.DeleteUser(ctx, name); err != nil {
+			return err
+		}
+		if !a.hidesOutput() {
+			fmt.Fprintf(a.stdout, "Deleted %s\n", transcript.Clean(name, false))
+		}
+	}
+	if a.data() {
+		return a.print(map[string]any{"deleted": names}, nil)
+	}
+	return nil
 }
 
 func (a *app) statusCommand() *cobra.Command {

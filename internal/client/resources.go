@@ -54,6 +54,11 @@ func (c *Client) CreateUser(ctx context.Context, name string, admin bool) (NewUs
 	return result[NewUser](ctx, c, http.MethodPost, map[string]any{"name": name, "admin": admin}, "users")
 }
 
+// DeleteUser removes a user with their tokens.
+func (c *Client) DeleteUser(ctx context.Context, name string) error {
+	return c.change(ctx, http.MethodDelete, nil, nil, "users", name)
+}
+
 // Apps lists the apps that the token sees.
 func (c *Client) Apps(ctx context.Context) iter.Seq2[App, error] {
 	return pages[App](ctx, c, Range{}, "apps")

@@ -5,8 +5,10 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"database/sql"
 	"encoding/base32"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"strings"
@@ -44,6 +46,36 @@ func (s *Store) User(ctx context.Context, idOrName string) (build.User, error) {
 		return u, fmt.Errorf("user %.80q: %w", idOrName, wrap(err))
 	}
 	return u, nil
+}
+
+// ErrLastAdmin and ErrOwner tell why a user cannot be deleted.
+var (
+	ErrLastAdmin = errors.New("they are the last administrator: make another first")
+	ErrOwner     = errors.New("they own apps: delete those first")
+)
+
+// DeleteUser removes a user by id with all their tokens, and with the sources that they put and no build took. What
+// they asked for stays, without their name. ErrLastAdmin and ErrOwner, which are ErrConflict, tell that they stay.
+func (s *Store) DeleteUser(ctx context.Context, id build.ID) error {
+	err := s.change(ctx, func(tx *sql.Tx) error {
+		var last, owner bool
+		err := tx.QueryRowContext(ctx, `SELECT admin AND (SELECT count(*) FROM users WHERE admin) = 1, EXISTS (SELECT 1 FROM apps WHERE owner = users.id)
+			FROM users WHERE id = ?`, id).Scan(&last, &owner)
+		switch {
+		case err != nil:
+			return wrap(err)
+		case last:
+			return fmt.Errorf("%w: %w", build.ErrConflict, ErrLastAdmin)
+		case owner:
+			return fmt.Errorf("%w: %w", build.ErrConflict, ErrOwner)
+		}
+		_, err = tx.ExecContext(ctx, `DELETE FROM users WHERE id = ?`, id) // and tokens and sources with it
+		return wrap(err)
+	})
+	if err != nil {
+		return fmt.Errorf("delete user: %w", err)
+	}
+	return nil
 }
 
 // tokenPrefix lets secret scanners know our tokens; the form is slw_<id><52 characters of secret><7 of checksum>.

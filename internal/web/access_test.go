@@ -247,3 +247,33 @@ func TestUsers(t *testing.T) {
 		t.Errorf("users: %s", got)
 	}
 }
+
+// TestDeleteUser: who is gone can nothing any more, and what they did stays; nobody goes who is needed.
+func TestDeleteUser(t *testing.T) {
+	h := newHouse(t)
+	h.newApp("shop")
+	dave := h.user("dave")
+	source := h.do("POST", "/sources", dave, "").want(201).str("source_blob.put_url")
+	second := h.do("POST", "/account/tokens", dave, `{"scope":["read"]}`).want(201).str("token")
+	h.do("DELETE", "/users/nobody", h.root, "").refused(404, "not_found", "nobody")
+	h.do("DELETE", "/users/alice", h.root, "").refused(409, "conflict", "user alice stays: they own apps")
+	h.do("DELETE", "/users/root", h.root, "").refused(409, "conflict", "user root stays: they are the last administrator")
+	h.do("DELETE", "/users/dave", h.root, "").want(200).is("name", "dave")
+	h.do("DELETE", "/users/dave", h.root, "").refused(404, "not_found", "dave")
+	for _, token := range []string{dave, second} {
+		h.do("GET", "/account", token, "").refused(401, "unauthorized", "token")
+	}
+	if got := h.do("PUT", source[strings.Index(source, "/sources/"):], "", "x"); got.status < 400 {
+		t.Errorf("a source of who is gone: %d %s", got.status, got.text)
+	}
+	again := h.user("dave")
+	h.do("DELETE", "/users/"+string(h.who(again)), h.root, "").want(200)
+
+	// An administrator may go when there is another, be it themself, and a user by id whose app is deleted.
+	other := h.do("POST", "/users", h.root, `{"name":"eve","admin":true}`).want(201).str("token")
+	h.do("DELETE", "/apps/shop", h.alice, "").want(200)
+	h.do("DELETE", "/users/alice", other, "").want(200)
+	h.do("DELETE", "/users/root", h.root, "").want(200)
+	h.do("GET", "/account", h.root, "").refused(401, "unauthorized", "token")
+	h.do("DELETE", "/users/eve", other, "").refused(409, "conflict", "last administrator")
+}

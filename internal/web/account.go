@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/store"
 )
 
 type user struct {
@@ -175,6 +176,20 @@ func (s *server) users(ctx context.Context, c *call) ([]user, error) {
 
 func (s *server) user(ctx context.Context, c *call) (user, error) {
 	u, err := s.Store.User(ctx, c.PathValue("name"))
+	return userOf(u), err
+}
+
+// deleteUser removes a user; of their apps and builds nothing goes with them.
+func (s *server) deleteUser(ctx context.Context, c *call) (user, error) {
+	u, err := s.Store.User(ctx, c.PathValue("name"))
+	if err == nil {
+		err = s.Store.DeleteUser(ctx, u.ID)
+	}
+	for _, why := range []error{store.ErrLastAdmin, store.ErrOwner} {
+		if errors.Is(err, why) {
+			return user{}, conflict(fmt.Sprintf("user %s stays: %s", u.Name, why))
+		}
+	}
 	return userOf(u), err
 }
 

@@ -16,6 +16,7 @@ func (s *server) routes() []route {
 		{"GET", "/users", admin, "All users.", give(status, s.users)},
 		{"POST", "/users", admin, "Make a user, with a first token.", take(made, s.createUser)},
 		{"GET", "/users/{name}", admin, "A user, by name or id.", give(status, s.user)},
+		{"DELETE", "/users/{name}", admin, "Delete a user with their tokens; not one who owns apps, nor the last administrator.", give(status, s.deleteUser)},
 
 		{"GET", "/apps", read, "The apps that the token sees.", give(status, s.apps)},
 		{"POST", "/apps", manageAll, "Make an app.", take(made, s.createApp)},
