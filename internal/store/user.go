@@ -69,8 +69,10 @@ func (s *Store) DeleteUser(ctx context.Context, id build.ID) error {
 		case owner:
 			return fmt.Errorf("%w: %w", build.ErrConflict, ErrOwner)
 		}
-		_, err = tx.ExecContext(ctx, `DELETE FROM users WHERE id = ?`, id) // and tokens and sources with it
-		return wrap(err)
+		if _, err = tx.ExecContext(ctx, `DELETE FROM users WHERE id = ?`, id); err != nil { // and tokens and sources with it
+			return wrap(err)
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("delete user: %w", err)
