@@ -312,7 +312,7 @@ func TestRepair(t *testing.T) {
 		}
 	}
 	cut := filepath.Join(dir, "repositories/alice/web/cut") // a deletion that a crash cut, inside of another repository
-	if err := errors.Join(os.MkdirAll(cut+"/blobs/sha256", 0o700), os.WriteFile(cut+"/index.json.safe", nil, 0o600)); err != nil {
+	if err := errors.Join(os.MkdirAll(cut+"/_uploads", 0o700), os.MkdirAll(cut+"/blobs/sha256", 0o700), os.WriteFile(cut+"/index.json.safe", nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	s = serve(t, dir, nil)

@@ -34,17 +34,17 @@ func (r *Registry) repair(ctx context.Context) error {
 // clear ends the deletion of repositories that a crash cut, and the making of those that never came to be: what has
 // blobs and no index.
 func (r *Registry) clear(ctx context.Context) error {
-	var left []string
+	left := map[string]bool{} // each once, though it has blobs and uploads
 	err := fs.WalkDir(r.root.FS(), repositoriesDir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() || d.Name() != blobsDir && d.Name() != uploadsDir {
 			return errors.Join(err, ctx.Err())
 		}
 		if _, err := r.root.Stat(path.Join(path.Dir(name), indexFile)); errors.Is(err, fs.ErrNotExist) {
-			left = append(left, strings.TrimPrefix(path.Dir(name), repositoriesDir+"/"))
+			left[strings.TrimPrefix(path.Dir(name), repositoriesDir+"/")] = true
 		}
 		return fs.SkipDir
 	})
-	for _, name := range left {
+	for name := range left {
 		err = errors.Join(err, (&repository{r: r, name: name}).removeFiles())
 	}
 	return err
