@@ -71,7 +71,7 @@ func allowed() map[string][]string {
 		"internal/logs":      {"internal/build"},
 		"internal/gitserver": {"internal/build", "internal/child", "internal/killpoint"},
 		"internal/service":   {"internal/build", "internal/container", "internal/killpoint", "internal/logs", "internal/store", "internal/work"},
-		"internal/work":      {"builder", "builder/cnb", "internal/build", "internal/container", "internal/image", "internal/killpoint", "internal/platform", "internal/transcript"},
+		"internal/work":      {"builder", "builder/cnb", "internal/build", "internal/container", "internal/image", "internal/killpoint", "internal/layerstore", "internal/platform", "internal/transcript"},
 		"internal/registry":  {"internal/killpoint"},
 		"internal/killpoint": {},
 		"internal/fetch":     {"internal/child"},
@@ -80,7 +80,7 @@ func allowed() map[string][]string {
 
 		// daemon joins all of them, and has no law of its own.
 		"internal/daemon": {
-			"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/killpoint", "internal/logs", "internal/platform",
+			"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/killpoint", "internal/layerstore", "internal/logs", "internal/platform",
 			"internal/registry", "internal/secret", "internal/service", "internal/store", "internal/transcript", "internal/web", "internal/work",
 		},
 

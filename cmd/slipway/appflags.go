@@ -14,7 +14,7 @@ type appFlags struct {
 	branch, builder, image, onDisconnect string
 	buildpacks                           []string
 	timeout                              time.Duration
-	memory, disk, log, source            string
+	memory, disk, log, source, cache     string
 	cpus                                 float64
 	pids                                 int64
 
@@ -37,6 +37,7 @@ func (f *appFlags) add(cmd *cobra.Command) {
 	s.StringVar(&f.disk, "disk", "", "disk that a build may fill, such as 8g")
 	s.StringVar(&f.log, "log", "", "log that a build may write, such as 64m")
 	s.StringVar(&f.source, "source", "", "size that the unpacked source may have, such as 1g")
+	s.StringVar(&f.cache, "cache", "", "size that the build cache may have, such as 2g; a larger one is dropped after the build")
 	_ = cmd.RegisterFlagCompletionFunc("on-disconnect", cobra.FixedCompletions([]string{"continue", "cancel"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
@@ -68,7 +69,7 @@ func (f *appFlags) limits(l client.Limits) (client.Limits, error) {
 		value string
 		in    *int64
 	}{
-		"memory": {f.memory, &l.Memory}, "disk": {f.disk, &l.Disk}, "log": {f.log, &l.Log}, "source": {f.source, &l.Source},
+		"memory": {f.memory, &l.Memory}, "disk": {f.disk, &l.Disk}, "log": {f.log, &l.Log}, "source": {f.source, &l.Source}, "cache": {f.cache, &l.Cache},
 	} {
 		if !f.set.Changed(name) {
 			continue

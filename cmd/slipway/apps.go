@@ -195,6 +195,7 @@ func limitsText(l client.Limits) string {
 	add(l.Disk > 0, "disk %s", transcript.Bytes(l.Disk))
 	add(l.Log > 0, "log %s", transcript.Bytes(l.Log))
 	add(l.Source > 0, "source %s", transcript.Bytes(l.Source))
+	add(l.Cache > 0, "cache %s", transcript.Bytes(l.Cache))
 	return strings.Join(parts, ", ")
 }
 

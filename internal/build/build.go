@@ -81,6 +81,7 @@ type Limits struct {
 	Disk   int64         `json:"disk,omitempty"`   // bytes
 	Log    int64         `json:"log,omitempty"`    // bytes stored
 	Source int64         `json:"source,omitempty"` // bytes of the unpacked source
+	Cache  int64         `json:"cache,omitempty"`  // bytes of what is kept for the next build
 }
 
 // An App is something that is built again and again.

@@ -94,6 +94,7 @@ type Limits struct {
 	Disk   int64   `json:"disk,omitempty"`
 	Log    int64   `json:"log,omitempty"`
 	Source int64   `json:"source,omitempty"`
+	Cache  int64   `json:"cache,omitempty"`
 }
 
 // An AppChange makes or changes an app: what is nil stays as it is, or as the service has it for new ones.

@@ -61,6 +61,7 @@ type BuildLimits struct {
 	Disk   Size     `toml:"disk" json:"disk"`
 	Log    Size     `toml:"log" json:"log"`
 	Source Size     `toml:"source" json:"source" comment:"the unpacked source"`
+	Cache  Size     `toml:"cache" json:"cache" comment:"what is kept of an app for its next build; more is dropped when the build has ended; 0: any size"`
 }
 
 // FetchConfig says where sources may come from.
@@ -143,7 +144,7 @@ func Default(data string) Config {
 	return Config{
 		Data: data, Listen: "127.0.0.1:5780", Ops: "127.0.0.1:5781", Builder: "slipway/builder", Runtime: platform.RuntimeAuto, PullPolicy: string(image.PullIfNotPresent),
 		Worker: Worker{Slots: max(1, runtime.NumCPU()), Drain: Duration(10 * time.Minute)},
-		Limits: BuildLimits{Time: Duration(30 * time.Minute), Memory: 4 << 30, PIDs: 4096, Disk: 20 << 30, Log: 64 << 20, Source: 2 << 30},
+		Limits: BuildLimits{Time: Duration(30 * time.Minute), Memory: 4 << 30, PIDs: 4096, Disk: 20 << 30, Log: 64 << 20, Source: 2 << 30, Cache: 10 << 30},
 		Upload: UploadConfig{Source: 512 << 20, Push: 512 << 20},
 		Keep:   Keep{Logs: Duration(90 * 24 * time.Hour), Sources: Duration(24 * time.Hour), Caches: Duration(30 * 24 * time.Hour), Releases: 50},
 	}
@@ -250,6 +251,6 @@ func (c *Config) prefixes() (out []netip.Prefix, err error) {
 
 func (l BuildLimits) limits() build.Limits {
 	return build.Limits{
-		Time: time.Duration(l.Time), Memory: int64(l.Memory), CPUs: l.CPUs, PIDs: l.PIDs, Disk: int64(l.Disk), Log: int64(l.Log), Source: int64(l.Source),
+		Time: time.Duration(l.Time), Memory: int64(l.Memory), CPUs: l.CPUs, PIDs: l.PIDs, Disk: int64(l.Disk), Log: int64(l.Log), Source: int64(l.Source), Cache: int64(l.Cache),
 	}
 }

@@ -87,3 +87,25 @@ func TestLogLimit(t *testing.T) {
 		t.Errorf("the log has %d bytes: %s ... %s", len(log), log[:min(len(log), 500)], log[max(0, len(log)-500):])
 	}
 }
+
+// TestCacheLimit: a build cache over its limit does not see the next build, and the log says so; one below it does.
+func TestCacheLimit(t *testing.T) {
+	t.Parallel()
+	a := common(t).newApp(t, map[string]any{"limits": map[string]any{"cache": 1 << 20}})
+	layer := `l=$CNB_LAYERS_DIR/kept
+if [ -e $l/it ]; then echo "it is there"; else echo "it is not there"; mkdir -p $l; head -c SIZE /dev/urandom >$l/it; fi
+printf '[types]\ncache = true\nbuild = true\n' >$l.toml
+`
+	const dropped = "over its limit of 1.0 MB: it is dropped"
+	a.commit("build.sh", strings.Replace(layer, "SIZE", "3000000", 1))
+	a.push(true, []string{"slipway", "main"}, "it is not there", "The build cache has 3.0 MB", dropped, "Released v1")
+	a.commit("build.sh", strings.Replace(layer, "SIZE", "3000", 1))
+	a.push(true, []string{"slipway", "main"}, "it is not there", "Released v2")
+	a.commit("index.txt", "3")
+	a.push(true, []string{"slipway", "main"}, "it is there", "Released v3")
+	for _, n := range []int{2, 3} {
+		if log := a.log(n); strings.Contains(log, dropped) {
+			t.Errorf("build %d:\n%s", n, log)
+		}
+	}
+}

@@ -26,6 +26,8 @@ type metrics struct {
 	layers     *prometheus.CounterVec
 	pushed     prometheus.Counter
 
+	scrubbed, scrubBad, scrubRounds prometheus.Counter
+
 	mu    sync.Mutex
 	known map[string]bool // buildpacks that have a label of their own
 }
@@ -53,6 +55,10 @@ func newMetrics(counts func(context.Context) (queued, running int, err error)) *
 		layers:     prometheus.NewCounterVec(counter("layers_total", "Layers of images, made anew or reused from an earlier build."), []string{"how"}),
 		pushed:     prometheus.NewCounter(counter("pushed_bytes_total", "Bytes of layers sent to registries.")),
 		known:      map[string]bool{},
+
+		scrubbed:    prometheus.NewCounter(counter("scrubbed_bytes_total", "Bytes of kept layers that were read again.")),
+		scrubBad:    prometheus.NewCounter(counter("scrub_damaged_total", "Kept layers that were found damaged and removed.")),
+		scrubRounds: prometheus.NewCounter(counter("scrub_rounds_total", "How often all kept layers were read again.")),
 	}
 	gauge := func(name, help string, of func(queued, running int) int) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "slipway", Name: name, Help: help}, func() float64 {
@@ -65,7 +71,7 @@ func newMetrics(counts func(context.Context) (queued, running int, err error)) *
 			return float64(of(queued, running))
 		})
 	}
-	m.registry.MustRegister(m.builds, m.wait, m.phases, m.runs, m.buildpacks, m.layers, m.pushed,
+	m.registry.MustRegister(m.builds, m.wait, m.phases, m.runs, m.buildpacks, m.layers, m.pushed, m.scrubbed, m.scrubBad, m.scrubRounds,
 		gauge("queue_depth", "Builds that wait; -1: the record does not answer.", func(q, _ int) int { return q }),
 		gauge("running", "Builds that run; -1: the record does not answer.", func(_, r int) int { return r }),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

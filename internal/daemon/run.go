@@ -67,6 +67,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { return d.service.Run(all) })
 	g.Go(func() error { return d.upkeep(all) })
+	g.Go(func() error { d.scrub(all, scrubPause); return nil })
 	g.Go(func() error {
 		if err := d.machine.Sweep(all); err != nil && all.Err() == nil {
 			d.host.Fault(fmt.Errorf("remove what builds of an earlier run left: %w", err))

@@ -126,6 +126,7 @@ func within(app, service build.Limits) build.Limits {
 	return build.Limits{
 		Time: lower(app.Time, service.Time), Memory: lower(app.Memory, service.Memory), CPUs: lower(app.CPUs, service.CPUs),
 		PIDs: lower(app.PIDs, service.PIDs), Disk: lower(app.Disk, service.Disk), Log: lower(app.Log, service.Log), Source: lower(app.Source, service.Source),
+		Cache: lower(app.Cache, service.Cache),
 	}
 }
 

@@ -43,6 +43,7 @@ type limits struct {
 	Disk   int64   `json:"disk"`
 	Log    int64   `json:"log"`
 	Source int64   `json:"source"`
+	Cache  int64   `json:"cache"`
 }
 
 func (s *server) appOf(ctx context.Context, c *call, a build.App) (app, error) {
@@ -50,7 +51,7 @@ func (s *server) appOf(ctx context.Context, c *call, a build.App) (app, error) {
 		ID: a.ID, Name: a.Name, BuildStack: nameRef{stack}, Stack: nameRef{stack}, GitURL: s.at(c.Request, "/"+string(a.Name)+".git").String(),
 		CreatedAt: when(a.CreatedAt), UpdatedAt: when(a.UpdatedAt),
 		Branch: a.Branch, Builder: a.Builder, Buildpacks: a.Buildpacks, OnDisconnect: a.Disconnect, Image: s.imageOf(a),
-		Limits: limits{int64(a.Limits.Time / time.Second), a.Limits.Memory, a.Limits.CPUs, a.Limits.PIDs, a.Limits.Disk, a.Limits.Log, a.Limits.Source},
+		Limits: limits{int64(a.Limits.Time / time.Second), a.Limits.Memory, a.Limits.CPUs, a.Limits.PIDs, a.Limits.Disk, a.Limits.Log, a.Limits.Source, a.Limits.Cache},
 	}
 	if v.Buildpacks == nil {
 		v.Buildpacks = []string{}
@@ -144,7 +145,7 @@ func (in appRequest) apply(a *build.App, registry string) (err error) {
 const maxTime = 7 * 24 * time.Hour
 
 func (l limits) law() (build.Limits, error) {
-	for name, n := range map[string]int64{"time": l.Time, "memory": l.Memory, "pids": l.PIDs, "disk": l.Disk, "log": l.Log, "source": l.Source} {
+	for name, n := range map[string]int64{"time": l.Time, "memory": l.Memory, "pids": l.PIDs, "disk": l.Disk, "log": l.Log, "source": l.Source, "cache": l.Cache} {
 		if n < 0 {
 			return build.Limits{}, invalid("limits."+name, "it is not below 0")
 		}
@@ -156,7 +157,7 @@ func (l limits) law() (build.Limits, error) {
 		return build.Limits{}, invalid("limits.cpus", "it is between 0 and 1024")
 	}
 	return build.Limits{
-		Time: time.Duration(l.Time) * time.Second, Memory: l.Memory, CPUs: l.CPUs, PIDs: l.PIDs, Disk: l.Disk, Log: l.Log, Source: l.Source,
+		Time: time.Duration(l.Time) * time.Second, Memory: l.Memory, CPUs: l.CPUs, PIDs: l.PIDs, Disk: l.Disk, Log: l.Log, Source: l.Source, Cache: l.Cache,
 	}, nil
 }
 

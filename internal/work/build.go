@@ -12,7 +12,9 @@ import (
 
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/layerstore"
 	"github.com/slipway-build/slipway/internal/platform"
+	"github.com/slipway-build/slipway/internal/transcript"
 )
 
 // build runs one job on the worker's machine.
@@ -33,7 +35,33 @@ func (w *Worker) build(ctx context.Context, j *Job, s *screen) (res *platform.Re
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	return platform.Build(ctx, m, w.options(j, source, bindings), s)
+	if res, err = platform.Build(ctx, m, w.options(j, source, bindings), s); err == nil {
+		if err := trim(m.Store, j, s.line); err != nil {
+			w.fault(fmt.Errorf("build cache of app %s: %w", j.App, err))
+		}
+	}
+	return res, err
+}
+
+// trim drops the build cache of a job that is over its limit: all of it, for its layers were all used just now.
+func trim(layers *layerstore.Store, j *Job, say func(string)) error {
+	if j.Limits.Cache <= 0 {
+		return nil
+	}
+	caches, err := layers.Caches()
+	if err != nil {
+		return err
+	}
+	for _, c := range caches {
+		if c.Key != layerstore.CacheKey(j.CacheKey) || c.Bytes <= j.Limits.Cache {
+			continue
+		}
+		if err := layers.RemoveCache(c.Key); err != nil {
+			return err
+		}
+		say(fmt.Sprintf("The build cache has %s, over its limit of %s: it is dropped, and the next build begins without one", transcript.Bytes(c.Bytes), transcript.Bytes(j.Limits.Cache)))
+	}
+	return nil
 }
 
 // options are the common ones, with the job's.
