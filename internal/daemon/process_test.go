@@ -79,6 +79,16 @@ type lane struct {
 // in the tests that have it in their own process.
 func newLane(t testing.TB) *lane {
 	t.Helper()
+	y := copiedYard(t)
+	l := &lane{server: &server{yard: y, data: filepath.Join(y.dir, "data")}, ended: map[string]string{}}
+	l.url = "http://" + freeAddress(t)
+	t.Cleanup(l.kill)
+	return l
+}
+
+// copiedYard is a yard of one test, with the builder and nothing else.
+func copiedYard(t testing.TB) *yard {
+	t.Helper()
 	from := theYard(t)
 	dir := must(os.MkdirTemp("", "slipway-lane-"))(t)
 	t.Cleanup(func() {
@@ -90,10 +100,7 @@ func newLane(t testing.TB) *lane {
 	if err := errors.Join(copyDir(from.fresh(), y.state()), os.Chmod(dir, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	l := &lane{server: &server{yard: y, data: filepath.Join(dir, "data")}, ended: map[string]string{}}
-	l.url = "http://" + freeAddress(t)
-	t.Cleanup(l.kill)
-	return l
+	return y
 }
 
 // freeAddress is one that the kernel gives to nobody by itself: it stays free while the service is down.

@@ -11,7 +11,7 @@ import (
 // TestScrub damages a kept layer: it is removed, the operator hears of it once, and the next build makes it anew.
 func TestScrub(t *testing.T) {
 	t.Parallel()
-	s, err := freshYard(t).start(filepath.Join(t.TempDir(), "data"), nil) // no other test's layers
+	s, err := copiedYard(t).start(filepath.Join(t.TempDir(), "data"), nil) // no other test's layers
 	if err != nil {
 		t.Fatal(err)
 	}
