@@ -106,13 +106,19 @@ func (s *Service) Recover(ctx context.Context) error {
 		return fmt.Errorf("take back builds of an earlier run: %w", err)
 	}
 	killpoint.Here(killpoint.Reaped)
-	if _, err := s.store.EndSessions(ctx); err != nil {
+	gone, err := s.store.EndSessions(ctx)
+	if err != nil {
 		return fmt.Errorf("end builds of pushes of an earlier run: %w", err)
+	}
+	for _, b := range gone { // a crash between a build's record and its log left none
+		if err := s.logs.Ensure(b.ID); err != nil {
+			return fmt.Errorf("log of build %s: %w", b.ID, err)
+		}
 	}
 	if err := s.endCommands(ctx); err != nil {
 		return fmt.Errorf("end release commands of an earlier run: %w", err)
 	}
-	err := s.logs.Recover(ctx, func(id build.ID) build.State {
+	err = s.logs.Recover(ctx, func(id build.ID) build.State {
 		b, err := s.store.BuildByID(ctx, id)
 		if errors.Is(err, build.ErrNotFound) {
 			return build.Failed // its app was deleted: the log is removed in time
