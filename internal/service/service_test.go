@@ -464,3 +464,21 @@ func TestReleaseCommand(t *testing.T) {
 		t.Errorf("unfinished: %+v, %v", un, err)
 	}
 }
+
+// TestRecordWithoutLog: a push whose service died between the record of its build and the build's log has one, which
+// has ended.
+func TestRecordWithoutLog(t *testing.T) {
+	h := newHouse(t)
+	b, _, err := h.store.CreateBuild(t.Context(), build.Build{App: h.app.ID, User: h.user.ID, Trigger: build.Trigger{Kind: build.TriggerPush, Session: true}, Source: build.Source{Commit: "0123456789abcdef"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.start()
+	if err := h.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	info, err := h.logs.Stat(b.ID)
+	if err != nil || !info.State.Terminal() {
+		t.Errorf("its log is %+v, %v", info, err)
+	}
+}
