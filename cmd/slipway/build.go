@@ -43,7 +43,9 @@ func (a *app) build(ctx context.Context, f *buildFlags, name string) error {
 	if err != nil {
 		return err
 	}
-	debug.SetGCPercent(400) // one build is over before it has made much garbage
+	if a.getenv("GOGC") == "" {
+		debug.SetGCPercent(400) // one build is over before it has made much garbage
+	}
 	m, err := a.machine(ctx)
 	if err != nil {
 		return err
