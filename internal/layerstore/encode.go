@@ -53,14 +53,15 @@ func (c Compression) encoding() encoding {
 		}
 	}
 	return encoding{ // the first word is from when pgzip did the work; the bytes have stayed
-		id: "pgzip-1.3.0/1.20.3/l4/1MiB", mediaType: LayerMediaType, magic: []byte{0x1f, 0x8b}, block: 1 << 20, blocks: 24,
+		id: "pgzip-1.3.0/1.20.3/l2/1MiB", mediaType: LayerMediaType, magic: []byte{0x1f, 0x8b}, block: 1 << 20, blocks: 24,
 	}
 }
 
 const (
-	// Level 4: on node_modules 8 % smaller than level 1 for 0.3 s of 220 MiB on two cores; levels 5 and up pay
-	// more time for less.
-	gzipLevel = 4
+	// Level 2 writes what the reference's compressor (the standard library's, at its fastest) writes in less than half
+	// of its time: 65.7 of 174 MB of shared libraries for its 65.7, and 3.9 MB of 15 MB of npm for its 4.1. Level 4
+	// would be 6 % smaller at 1.6 times the processor time, and who wants less has zstd.
+	gzipLevel = 2
 	gzipDict  = 16 << 10 // of the block before, for matches across its end
 )
 
