@@ -59,7 +59,8 @@ setup: ## install what is missing (apt), start a Docker Engine where no init sys
 	@go run ./internal/setup --state "$(STATE)" $(if $(RACE_ON),--race)
 
 .PHONY: build
-build: lifecycle ## bin/slipway, with the lifecycle and the launcher inside
+build: lifecycle ## bin/slipway, with the agent, the lifecycle and the launcher inside
+	@$(GO_BUILD) $(PLAIN) -o $(TOOLS)/agent ./cmd/agent
 	@$(GO_BUILD) $(STAMPED) -o bin/slipway ./cmd/slipway
 
 # $(call build-lifecycle,<directory>,<arch>): the two binaries. The launcher is in every app image: at most 4 MiB.

@@ -89,8 +89,9 @@ func allowed() map[string][]string {
 		"conformance":   {}, // looks at any lifecycle, from outside
 		"parity":        {}, // knows lifecycles by their command line only
 		"bench":         {"internal/build", "internal/child", "internal/client", "internal/container", "internal/container/docker", "internal/container/oci", "internal/image", "internal/layerstore", "internal/platform"},
+		"cmd/agent":     {"internal/agent"},
 		"cmd/launcher":  {"builder/launch"},
-		"cmd/lifecycle": {"builder", "builder/cnb", "internal/agent", "internal/cache", "internal/container/docker", "internal/image", "internal/layerstore"},
+		"cmd/lifecycle": {"builder", "builder/cnb", "internal/cache", "internal/container/docker", "internal/image", "internal/layerstore"},
 		"cmd/slipway": {
 			"builder", "builder/base", "builder/cnb", "internal/build", "internal/client", "internal/container",
 			"internal/container/docker", "internal/container/oci", "internal/image", "internal/layerstore", "internal/logs",

@@ -1,12 +1,6 @@
-// Command lifecycle is two things in one static binary. It is a drop-in Cloud Native Buildpacks lifecycle: which phase
-// it is, is told by the name it was called by (detector, analyzer, restorer, builder, exporter, creator, rebaser,
-// extender) or by its first argument (detect, analyze and so on). And it works inside a build's containers and beside
-// them for slipway:
-//
-//	agent      pid 1 of the build container: runs one buildpack executable per request
-//	collector  touches the files of a build, without credentials and without network
-//
-// These two speak Slipway's own protocol on standard input and output; they are started by slipway and not by hand.
+// Command lifecycle is a drop-in Cloud Native Buildpacks lifecycle: which phase it is, is told by the name it was called
+// by (detector, analyzer, restorer, builder, exporter, creator, rebaser, extender) or by its first argument (detect,
+// analyze and so on).
 package main
 
 import (
@@ -18,8 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-
-	"github.com/slipway-build/slipway/internal/agent"
 )
 
 // Set when the binary is linked; they stand in the label of every image that it makes.
@@ -45,11 +37,8 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		return runPhase(ctx, p, args[1:], env, stdout, stderr)
 	}
 	part, rest := name, args[1:]
-	if _, ok := parts()[part]; !ok && len(rest) > 0 {
+	if len(rest) > 0 {
 		part, rest = filepath.Base(rest[0]), rest[1:]
-	}
-	if serve, ok := parts()[part]; ok {
-		return runPart(part, serve, rest, env, stderr)
 	}
 	if p, ok := phases()[phase(part)]; ok {
 		return runPhase(ctx, p.name, rest, env, stdout, stderr)
@@ -73,40 +62,4 @@ func fullVersion() string {
 		return version
 	}
 	return version + "+" + commit
-}
-
-// parts are the commands that speak Slipway's own protocol.
-func parts() map[string]func(env []string) error {
-	return map[string]func(env []string) error{
-		"agent":     serveAgent,
-		"collector": serveCollector,
-	}
-}
-
-func runPart(name string, serve func([]string) error, args, env []string, stderr io.Writer) int {
-	if len(args) > 0 {
-		fmt.Fprintf(stderr, "lifecycle %s: takes no arguments\n", name)
-		return exitArguments
-	}
-	if err := serve(env); err != nil {
-		fmt.Fprintf(stderr, "lifecycle %s: %v\n", name, err)
-		return exitFailed
-	}
-	return 0
-}
-
-func serveAgent(env []string) error {
-	r, w, err := agent.TakeStdio()
-	if err != nil {
-		return err
-	}
-	return agent.ServeAgent(r, w, "/", env)
-}
-
-func serveCollector([]string) error {
-	r, w, err := agent.TakeStdio()
-	if err != nil {
-		return err
-	}
-	return agent.ServeCollector(r, w)
 }

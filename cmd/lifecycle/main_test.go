@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The tests that need a process of their own run this binary again as one of its parts.
+// A test that needs a process of its own runs this binary again as the command.
 func TestMain(m *testing.M) {
 	if os.Getenv("TEST_LIFECYCLE") != "" {
 		main()
@@ -26,8 +26,6 @@ func TestCommandLine(t *testing.T) {
 		{"0.15", []string{"lifecycle"}, 3, "name a phase"},
 		{"0.15", []string{"lifecycle", "fly"}, 3, "failed to recognize phase: fly"},
 		{"0.15", []string{"lifecycle", "-version"}, 0, "0.0.0\n"},
-		{"0.15", []string{"lifecycle", "agent", "x"}, 3, "lifecycle agent: takes no arguments"},
-		{"0.15", []string{"/cnb/slipway/collector", "-v"}, 3, "lifecycle collector: takes no arguments"},
 		{"", []string{"/cnb/lifecycle/detector"}, 11, "please set 'CNB_PLATFORM_API'"},
 		{"0.6", []string{"/cnb/lifecycle/detector"}, 11, "platform API version '0.6' is incompatible"},
 		{"x", []string{"/cnb/lifecycle/detector"}, 11, "failed to parse platform API 'x'"},

@@ -82,7 +82,7 @@ func (a *app) dockerConfig() string {
 func (a *app) tools(state string) (t platform.Tools, err error) {
 	if d := a.getenv("SLIPWAY_TOOLS"); d != "" {
 		d, err = filepath.Abs(d)
-		t = platform.Tools{Lifecycle: filepath.Join(d, "lifecycle"), Launcher: filepath.Join(d, "launcher")}
+		t = platform.ToolsIn(d)
 	} else {
 		var self string
 		if self, err = os.Executable(); err != nil {

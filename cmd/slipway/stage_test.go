@@ -41,7 +41,7 @@ func newStage(t *testing.T) *stage {
 	s := &stage{dir: t.TempDir(), run: "slipway-test-" + strings.ToLower(rand.Text()[:8])}
 	t.Cleanup(func() { s.clean(t) })
 	for out, pkg := range map[string]string{
-		"tools/lifecycle": "../lifecycle", "tools/launcher": "../launcher", "sample/bin/main": "./testdata/sample",
+		"tools/agent": "../agent", "tools/lifecycle": "../lifecycle", "tools/launcher": "../launcher", "sample/bin/main": "./testdata/sample",
 	} {
 		cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", s.path(out), pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

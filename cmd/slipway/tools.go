@@ -16,20 +16,20 @@ import (
 	"github.com/slipway-build/slipway/internal/platform"
 )
 
-// embedded holds the tools that make build put there: tools/linux-<arch>/{lifecycle,launcher}.
+// embedded holds the tools that make build put there: tools/linux-<arch>/{agent,lifecycle,launcher}.
 //
 //go:embed tools
 var embedded embed.FS
 
 // tools puts the embedded binaries below the state directory, named by their content, so that containers
 // can mount them and two versions of slipway do not disturb each other. Without embedded tools (go run, go
-// test) the binaries in the directory lifecycle beside the executable are used.
+// test) the binaries in the directory tools beside the executable are used.
 func tools(state, self string) (platform.Tools, error) {
 	var t platform.Tools
 	for _, tool := range []struct {
 		name string
 		path *string
-	}{{"lifecycle", &t.Lifecycle}, {"launcher", &t.Launcher}} {
+	}{{"agent", &t.Agent}, {"lifecycle", &t.Lifecycle}, {"launcher", &t.Launcher}} {
 		at, err := tool1(state, self, tool.name)
 		if err != nil {
 			return t, err
@@ -95,7 +95,7 @@ func unpackedText(self, at string) (string, error) {
 func unpackTool(state, self, name string) (string, error) {
 	b, err := embedded.ReadFile("tools/linux-" + runtime.GOARCH + "/" + name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return filepath.Join(filepath.Dir(self), "lifecycle", name), nil
+		return filepath.Join(filepath.Dir(self), "tools", name), nil
 	}
 	if err != nil {
 		return "", err

@@ -16,7 +16,7 @@ import (
 	"github.com/slipway-build/slipway/internal/child"
 )
 
-// StartCollector starts binary (the lifecycle binary) as a collector beside this process, which must be root: a child
+// StartCollector starts binary (the command agent) as a collector beside this process, which must be root: a child
 // without environment, network and working directory, which ends with its Close or with this process. host serves its
 // calls. ctx bounds the start only: a cancelled build still has its directory to remove.
 func StartCollector(ctx context.Context, binary string, host Host) (*Collector, error) {

@@ -141,8 +141,9 @@ func (y *yard) fill() (err error) {
 		return err
 	}
 	root := filepath.Join("..", "..")
+	y.tools = platform.ToolsIn(filepath.Join(y.dir, "tools"))
 	y.tools.Version = "0.0.0-test"
-	if y.tools.Lifecycle, y.tools.Launcher, err = platformtest.Tools(root, y.dir); err != nil {
+	if err := platformtest.Tools(root, y.dir); err != nil {
 		return err
 	}
 	if y.binary, err = os.Executable(); err != nil {

@@ -25,7 +25,7 @@ import (
 // Where our own files are seen in the build container.
 const (
 	layersPath  = "/layers"
-	agentPath   = "/cnb/slipway/lifecycle"
+	agentPath   = "/cnb/slipway/agent"
 	scratchPath = "/slipway"
 	bundlePath  = "/etc/ssl/certs/ca-certificates.crt"
 )
@@ -50,7 +50,7 @@ func (c *collectorBox) Close() error {
 // it has to read. ctx bounds the start only: after a cancelled build it is the collector that cleans up.
 func (m *Machine) startCollector(ctx context.Context, readable []string, h agent.Host) (*collectorBox, error) {
 	if os.Geteuid() == 0 {
-		c, err := agent.StartCollector(ctx, m.Tools.Lifecycle, h)
+		c, err := agent.StartCollector(ctx, m.Tools.Agent, h)
 		if err != nil {
 			return nil, err
 		}
@@ -77,7 +77,7 @@ func (m *Machine) startCollector(ctx context.Context, readable []string, h agent
 	go func() {
 		defer close(ended)
 		failed = rt.Run(run, container.Spec{
-			Image: id, Argv: []string{"/lifecycle", "collector"}, Dir: "/",
+			Image: id, Argv: []string{"/agent", "collector"}, Dir: "/",
 			Mounts: mounts, Network: container.Network{Mode: "none"},
 			Capabilities: []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"},
 			ReadOnlyRoot: true,
@@ -115,10 +115,10 @@ func crashed(err error, output *lines) error {
 	return err
 }
 
-// collectorImage makes sure that the engine has an image of the lifecycle binary alone, named by the
+// collectorImage makes sure that the engine has an image of the agent binary alone, named by the
 // binary's digest, and returns its ID.
 func (m *Machine) collectorImage(ctx context.Context) (string, error) {
-	b, err := os.ReadFile(m.Tools.Lifecycle)
+	b, err := os.ReadFile(m.Tools.Agent)
 	if err != nil {
 		return "", err
 	}
@@ -129,7 +129,7 @@ func (m *Machine) collectorImage(ctx context.Context) (string, error) {
 	if have, err := m.Engine.Inspect(ctx, ref.Familiar()); err == nil {
 		return have.ID, nil
 	}
-	layer, err := m.singleFile(ctx, "lifecycle", b)
+	layer, err := m.singleFile(ctx, "agent", b)
 	if err != nil {
 		return "", err
 	}

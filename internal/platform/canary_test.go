@@ -123,7 +123,7 @@ func checkPowers(t *testing.T, log string) {
 			t.Errorf("the buildpack did not see %q", want)
 		}
 	}
-	for _, want := range []string{"OF_OPERATOR=plain", "\nhello\n", "/cnb/slipway/lifecycle"} { // it did look
+	for _, want := range []string{"OF_OPERATOR=plain", "\nhello\n", "/cnb/slipway/agent"} { // it did look
 		if !strings.Contains(log, want) {
 			t.Errorf("the buildpack looked for nothing: %q is not there", want)
 		}

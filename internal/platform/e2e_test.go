@@ -40,7 +40,9 @@ type yard struct {
 }
 
 func (y *yard) tools() platform.Tools {
-	return platform.Tools{Lifecycle: filepath.Join(y.dir, "tools", "lifecycle"), Launcher: filepath.Join(y.dir, "tools", "launcher"), Version: "0.0.0-test"}
+	t := platform.ToolsIn(filepath.Join(y.dir, "tools"))
+	t.Version = "0.0.0-test"
+	return t
 }
 
 func (y *yard) oci(name string) string { return "oci:" + filepath.Join(y.dir, "oci", name) }
@@ -144,7 +146,7 @@ func (y *yard) fill() error {
 	if err := os.Chmod(y.dir, 0o755); err != nil {
 		return err
 	}
-	if _, _, err := platformtest.Tools(filepath.Join("..", ".."), y.dir); err != nil {
+	if err := platformtest.Tools(filepath.Join("..", ".."), y.dir); err != nil {
 		return err
 	}
 	return os.CopyFS(filepath.Join(y.dir, "buildpacks"), os.DirFS(filepath.Join("..", "..", "fixtures", "buildpacks")))
@@ -152,7 +154,7 @@ func (y *yard) fill() error {
 
 // collector is the name of the collector's image, which a build as an ordinary user makes.
 func (y *yard) collector() string {
-	b, _ := os.ReadFile(y.tools().Lifecycle)
+	b, _ := os.ReadFile(y.tools().Agent)
 	return fmt.Sprintf("slipway/collector:%x", sha256.Sum256(b))
 }
 

@@ -18,7 +18,7 @@ func (j *job) reserveIDs() error {
 	if !ok || max(j.dirs.UID, j.dirs.GID) > maxShifted {
 		return nil
 	}
-	shown := []string{j.m.Tools.Lifecycle}
+	shown := []string{j.m.Tools.Agent}
 	for _, a := range j.added {
 		shown = append(shown, a.dir)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -44,17 +45,23 @@ type Machine struct {
 	Copy bool
 }
 
-// Tools are the static binaries that Slipway brings into containers and images. Lifecycle is agent and
-// collector, and the phases in a builder; Launcher starts the processes of a built image.
+// Tools are the static binaries that Slipway brings into containers and images. Agent works in a build's containers and
+// beside them; Lifecycle is the phases in a builder; Launcher starts the processes of a built image.
 type Tools struct {
+	Agent     string
 	Lifecycle string
 	Launcher  string
 	Version   string // of the lifecycle, a semantic version
 }
 
+// ToolsIn are the tools of a directory, under the names of their commands. Their version is for the caller to say.
+func ToolsIn(dir string) Tools {
+	return Tools{Agent: filepath.Join(dir, "agent"), Lifecycle: filepath.Join(dir, "lifecycle"), Launcher: filepath.Join(dir, "launcher")}
+}
+
 // Check says whether the tools are there.
 func (t Tools) Check() error {
-	for _, p := range []string{t.Lifecycle, t.Launcher} {
+	for _, p := range []string{t.Agent, t.Lifecycle, t.Launcher} {
 		if fi, err := os.Stat(p); err != nil || !fi.Mode().IsRegular() {
 			return fmt.Errorf("%s is missing: this slipway was built without its tools (run make build)", p)
 		}

@@ -313,7 +313,7 @@ func (j *job) prepareBox(ctx context.Context) error {
 		{Source: j.dirs.Host(j.dirs.Layers), Target: j.dirs.Layers, Own: true, Slave: j.stack != nil && !j.stack.refused},
 		{Source: j.dirs.Host(j.dirs.Platform), Target: j.dirs.Platform, Own: true, ReadOnly: true},
 		{Source: j.dirs.Host(scratchPath), Target: scratchPath, Own: true},
-		{Source: j.m.Tools.Lifecycle, Target: agentPath, ReadOnly: true},
+		{Source: j.m.Tools.Agent, Target: agentPath, ReadOnly: true},
 	}
 	if len(j.o.Trust.Bundle) > 0 {
 		bundle := filepath.Join(j.dir.path, "ca-certificates.crt")

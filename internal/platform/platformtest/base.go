@@ -29,16 +29,17 @@ const (
 	Group = 1235
 )
 
-// Tools builds the lifecycle and the launcher of the module whose directory is root, into dir/tools.
-func Tools(root, dir string) (lifecycle, launcher string, err error) {
-	if lifecycle, err = Tool(root, dir, "lifecycle"); err != nil {
-		return "", "", err
+// Tools builds all tools of the module whose directory is root, into dir/tools.
+func Tools(root, dir string) error {
+	for _, name := range []string{"agent", "lifecycle", "launcher"} {
+		if _, err := Tool(root, dir, name); err != nil {
+			return err
+		}
 	}
-	launcher, err = Tool(root, dir, "launcher")
-	return lifecycle, launcher, err
+	return nil
 }
 
-// Tool builds one of the two, into dir/tools.
+// Tool builds one of them, into dir/tools.
 func Tool(root, dir, name string) (string, error) {
 	at, err := filepath.Abs(filepath.Join(dir, "tools", name))
 	if err != nil {
