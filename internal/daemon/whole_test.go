@@ -168,7 +168,7 @@ func (l *lane) left(was litter) (left []string) {
 	add := func(kind, what string) { left = append(left, kind+" "+what) }
 	for _, id := range was.containers {
 		if dir := filepath.Join(l.state(), "oci", "containers", id); exists(dir) {
-			add("container", dir)
+			add("container", fmt.Sprintf("%s with %q", dir, names(dir)))
 		}
 		groups, _ := filepath.Glob("/sys/fs/cgroup/slipway/" + id)
 		more, _ := filepath.Glob("/sys/fs/cgroup/*/slipway/" + id)

@@ -15,13 +15,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/containerd/go-runc"
 
@@ -179,11 +179,13 @@ func (r *Runtime) Prepare(ctx context.Context, s container.Spec) (container.Prep
 	return p, nil
 }
 
-// record is what a container's directory says of it, for Sweep.
+// record is what a container's directory says of it, in recordFile, for Sweep.
 type record struct {
 	Owner  string            `json:"owner"`
 	Labels map[string]string `json:"labels,omitempty"`
 }
+
+const recordFile = "record.json"
 
 // Sweep is container.Sweeper's.
 func (r *Runtime) Sweep(ctx context.Context) ([]string, error) {
@@ -200,34 +202,73 @@ func (r *Runtime) Sweep(ctx context.Context) ([]string, error) {
 		}
 		removed = append(removed, id)
 	})
-	return removed, errors.Join(append(errs, err, r.sweepUnnamed(ctx))...)
+	return removed, errors.Join(append(errs, err, r.sweepOthers())...)
 }
 
-// unnamedFor is how long a container's directory may have no record: on its way in or out it has none for a moment.
-const unnamedFor = time.Hour
-
-// sweepUnnamed removes directories that a Slipway left which was killed before it had written the record, or after it
-// had removed it.
-func (r *Runtime) sweepUnnamed(ctx context.Context) error {
-	dirs, err := os.ReadDir(r.containers())
+// sweepOthers removes the directories of what was on its way in or out when its Slipway was killed. Nothing is mounted
+// there.
+func (r *Runtime) sweepOthers() error {
+	entries, err := os.ReadDir(r.dir)
 	if err != nil {
 		return err
 	}
 	var errs []error
-	gone, err := filepath.Glob(filepath.Join(r.dir, gonePrefix+"*"))
-	errs = append(errs, err)
-	for _, dir := range gone { // nothing is mounted there
-		errs = append(errs, os.RemoveAll(dir)) // whoever was at it finds nothing more to do
-	}
-	for _, d := range dirs {
-		fi, err := d.Info()
-		if err != nil || time.Since(fi.ModTime()) < unnamedFor || exists(filepath.Join(r.containers(), d.Name(), "record.json")) {
-			continue
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), gonePrefix) || r.deadOnArrival(e.Name()) {
+			errs = append(errs, os.RemoveAll(filepath.Join(r.dir, e.Name()))) // whoever was at it finds nothing more to do
 		}
-		errs = append(errs, r.remove(ctx, d.Name(), true))
 	}
 	return errors.Join(errs...)
 }
+
+// deadOnArrival says of a directory's name that it is of a container to be, whose Slipway is dead.
+func (r *Runtime) deadOnArrival(name string) bool {
+	name, coming := strings.CutPrefix(name, comingPrefix)
+	escaped, _, named := strings.Cut(name, "~")
+	text, err := url.PathUnescape(escaped)
+	if !coming || !named || err != nil {
+		return false
+	}
+	o, err := container.ParseOwner(text)
+	return err == nil && r.owner.Dead(o)
+}
+
+// comingPrefix begins the names of directories that will be a container's; the owner and something unique follow.
+const comingPrefix = "coming-"
+
+// makeDir makes a container's directory with its record. One is never without the other, whenever we are killed: who
+// sweeps knows whose it is.
+func (r *Runtime) makeDir(id string, rec record, mode fs.FileMode) error {
+	rec.Owner = r.owner.String()
+	b, err := json.Marshal(rec)
+	if err != nil {
+		return err
+	}
+	coming := filepath.Join(r.dir, comingPrefix+url.PathEscape(rec.Owner)+"~"+newID())
+	if err = os.Mkdir(coming, mode); err == nil {
+		err = os.WriteFile(filepath.Join(coming, recordFile), b, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(coming, filepath.Join(r.containers(), id)) // which fails where there is one: it is not empty
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(coming))
+	}
+	return nil
+}
+
+// discard takes away a container's directory, in which nothing is mounted. It goes from among the containers at once:
+// what is half removed is nobody's container any more.
+func (r *Runtime) discard(id string) error {
+	gone := filepath.Join(r.dir, gonePrefix+newID())
+	if err := os.Rename(filepath.Join(r.containers(), id), gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(gone)
+}
+
+// gonePrefix begins the names of directories that were a container's and are on their way out.
+const gonePrefix = "gone-"
 
 // Labelled lists the containers, of any state, that carry a label with that value.
 func (r *Runtime) Labelled(key, value string) ([]string, error) {
@@ -246,10 +287,10 @@ func (r *Runtime) each(use func(id string, rec record)) error {
 		return fmt.Errorf("list containers: %w", err)
 	}
 	for _, d := range dirs {
-		b, err := os.ReadFile(filepath.Join(r.containers(), d.Name(), "record.json"))
+		b, err := os.ReadFile(filepath.Join(r.containers(), d.Name(), recordFile))
 		var rec record
 		if err != nil || json.Unmarshal(b, &rec) != nil {
-			continue // on its way, or on its way out
+			continue // gone meanwhile
 		}
 		use(d.Name(), rec)
 	}

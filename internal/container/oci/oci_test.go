@@ -3,11 +3,13 @@ package oci_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -333,23 +335,24 @@ func TestSweep(t *testing.T) {
 	if err := p.Close(); err != nil {
 		t.Error(err)
 	}
-	// And what was left before it had a record.
-	unnamed := filepath.Join(o.Dir, "containers", "unnamed")
-	past := time.Now().Add(-2 * time.Hour)
-	if err := errors.Join(os.MkdirAll(filepath.Join(unnamed, "rootfs"), 0o700), os.Chtimes(unnamed, past, past)); err != nil {
+	// And what was on its way in or out.
+	var rec struct{ Owner string }
+	if err := json.Unmarshal(b, &rec); err != nil {
 		t.Fatal(err)
 	}
-	if err := (rootfs.Overlay{Lower: []string{"/usr", "/etc"}}).Mount(filepath.Join(unnamed, "rootfs")); err != nil {
-		t.Fatal(err)
-	}
-	if h := held(o.Dir)(t, "unnamed"); len(h) != 2 {
-		t.Errorf("there is %q, want a directory and a mount", h)
+	dead, living := "coming-"+url.PathEscape(rec.Owner)+"~1", "coming-"+url.PathEscape(container.Self().String())+"~2"
+	for _, name := range []string{dead, living, "gone-3"} {
+		if err := os.MkdirAll(filepath.Join(o.Dir, name, "upper"), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := rt.Sweep(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if h := held(o.Dir)(t, "unnamed"); len(h) != 0 {
-		t.Errorf("left: %q", h)
+	for name, want := range map[string]bool{dead: false, living: true, "gone-3": false} {
+		if _, err := os.Stat(filepath.Join(o.Dir, name)); (err == nil) != want {
+			t.Errorf("%s: %v, to stay: %v", name, err, want)
+		}
 	}
 }
 

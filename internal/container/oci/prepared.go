@@ -75,7 +75,7 @@ func (r *Runtime) prepare(ctx context.Context, s container.Spec) (_ *Prepared, e
 	if p.id == "" {
 		p.id = newID()
 	}
-	if err := os.Mkdir(p.path(""), 0o711); err != nil {
+	if err := r.makeDir(p.id, record{Labels: s.Labels}, 0o711); err != nil {
 		unlock()
 		if errors.Is(err, fs.ErrExist) {
 			err = fmt.Errorf("there is a container named %s already", p.id)
@@ -117,13 +117,6 @@ func (r *Runtime) check(s container.Spec) error {
 
 // build fills the container's directory: the mounted root, the network namespace, the files, config.json.
 func (p *Prepared) build(ctx context.Context, image *rootfs.Image) error {
-	b, err := json.Marshal(record{Owner: p.r.owner.String(), Labels: p.spec.Labels})
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(p.path("record.json"), b, 0o600); err != nil {
-		return err
-	}
 	for _, m := range p.spec.Mounts {
 		if m.Volume {
 			if err := os.MkdirAll(filepath.Join(p.r.volumes(), m.Source), 0o755); err != nil {
@@ -148,7 +141,8 @@ func (p *Prepared) build(ctx context.Context, image *rootfs.Image) error {
 	if err != nil {
 		return err
 	}
-	if b, err = json.Marshal(spec); err != nil {
+	b, err := json.Marshal(spec)
+	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(p.path("config.json"), b, 0o600); err != nil {
@@ -290,12 +284,7 @@ func (r *Runtime) remove(ctx context.Context, id string, left bool) error {
 	if err := releaseIDs(dir); err != nil {
 		return err
 	}
-	// It goes from among the containers at once: what is half removed is nobody's container any more.
-	gone := filepath.Join(r.dir, gonePrefix+newID())
-	if err := os.Rename(dir, gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return os.RemoveAll(gone)
+	return r.discard(id)
 }
 
 // forget takes away what runc keeps of a container whose processes are gone, and says whether it could: a directory,
@@ -316,6 +305,3 @@ func (r *Runtime) forget(id string) bool {
 	}
 	return os.RemoveAll(filepath.Join(r.state(), id)) == nil
 }
-
-// gonePrefix begins the names of directories that were a container's and are on their way out.
-const gonePrefix = "gone-"

@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -20,6 +19,7 @@ var _ container.Reserver = (*Runtime)(nil)
 // finds it.
 type reservation struct {
 	*users
+	r    *Runtime
 	dir  string
 	once sync.Once
 	gone error
@@ -46,18 +46,12 @@ func (r *Runtime) Reserve(paths ...string) (container.IDs, error) {
 
 // reserve takes ids, after having tried them on an overlay where containers lie, unless a container had one already.
 func (r *Runtime) reserve() (_ *reservation, err error) {
-	u := &reservation{dir: filepath.Join(r.containers(), newID())}
-	b, err := json.Marshal(record{Owner: r.owner.String()})
-	if err != nil {
+	id := newID()
+	u := &reservation{r: r, dir: filepath.Join(r.containers(), id)}
+	if err := r.makeDir(id, record{}, 0o700); err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(u.dir, 0o700); err != nil {
-		return nil, err
-	}
-	err = os.WriteFile(filepath.Join(u.dir, "record.json"), b, 0o600)
-	if err == nil {
-		u.users, err = r.makeUsers(u.dir)
-	}
+	u.users, err = r.makeUsers(u.dir)
 	if err == nil && !r.mapped.Load() && !r.triedBefore() {
 		if err = u.try(); err == nil {
 			r.rememberTry()
@@ -114,7 +108,7 @@ func (u *reservation) Close() error {
 			u.gone = u.close()
 		}
 		if u.gone == nil {
-			u.gone = os.RemoveAll(u.dir)
+			u.gone = u.r.discard(filepath.Base(u.dir))
 		}
 	})
 	return u.gone
