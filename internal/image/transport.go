@@ -43,7 +43,9 @@ func newTransport(ca []byte, env []string) http.RoundTripper {
 		WriteBufferSize:       1 << 17,
 		ReadBufferSize:        1 << 17,
 	}
-	return &greeter{base: &trusting{plain: plain, proxy: proxyFor, secure: sync.OnceValues(func() (http.RoundTripper, error) {
+	wary := plain.Clone()
+	wary.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
+	return &greeter{base: &trusting{plain: plain, wary: wary, proxy: proxyFor, secure: sync.OnceValues(func() (http.RoundTripper, error) {
 		t, err := plain.Clone(), error(nil)
 		t.TLSClientConfig, err = tlsConfig(ca)
 		return t, err
@@ -67,9 +69,11 @@ type greeting struct {
 	until  time.Time
 }
 
+func isGreeting(r *http.Request) bool { return r.Method == http.MethodGet && r.URL.Path == "/v2/" }
+
 // RoundTrip is http.RoundTripper's.
 func (g *greeter) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Method != http.MethodGet || r.URL.Path != "/v2/" || r.Header.Get("Authorization") != "" {
+	if !isGreeting(r) || r.Header.Get("Authorization") != "" {
 		return g.base.RoundTrip(r)
 	}
 	host := r.URL.Scheme + "://" + r.URL.Host
@@ -94,14 +98,23 @@ func (g *greeting) response(r *http.Request) *http.Response {
 // on this machine has none.
 type trusting struct {
 	plain  http.RoundTripper
+	wary   http.RoundTripper // trusts nobody
 	proxy  func(*url.URL) (*url.URL, error)
 	secure func() (http.RoundTripper, error)
 }
 
 // RoundTrip is http.RoundTripper's.
 func (t *trusting) RoundTrip(r *http.Request) (*http.Response, error) {
-	if p, err := t.proxy(r.URL); r.URL.Scheme == "http" && p == nil && err == nil {
+	p, err := t.proxy(r.URL)
+	direct := p == nil && err == nil
+	switch {
+	case direct && r.URL.Scheme == "http":
 		return t.plain.RoundTrip(r)
+	case direct && isGreeting(r) && isLoopback(bareHost(r.URL.Host)): // asked whether it speaks TLS at all
+		resp, err := t.wary.RoundTrip(r)
+		if _, does := errors.AsType[*tls.CertificateVerificationError](err); !does {
+			return resp, err
+		}
 	}
 	secure, err := t.secure()
 	if err != nil {
