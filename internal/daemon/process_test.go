@@ -27,7 +27,7 @@ import (
 const serveVariable = "SLIPWAY_TEST_SERVE"
 
 // An order is what such a service is started with.
-type order struct{ Yard, Lifecycle, Launcher, Data, Listen string }
+type order struct{ Yard, Tools, Data, Listen string }
 
 // serveProcess is that process: it prints the token of the first start, or an empty line, once it serves. SIGUSR1 has it
 // do its upkeep, SIGTERM ends it. What goes wrong is told on stderr.
@@ -35,7 +35,7 @@ func serveProcess(text string) int {
 	var o order
 	err := json.Unmarshal([]byte(text), &o)
 	y := &yard{dir: o.Yard}
-	y.tools.Lifecycle, y.tools.Launcher, y.tools.Version = o.Lifecycle, o.Launcher, "0.0.0-test"
+	y.tools = testTools(o.Tools)
 	var s *server
 	if err == nil {
 		s, err = y.start(o.Data, func(c *daemon.Config) { c.Listen = o.Listen })
@@ -121,7 +121,7 @@ func freeAddress(t testing.TB) string {
 func (l *lane) launch(t testing.TB, point string) (serves bool) {
 	t.Helper()
 	began := time.Now()
-	text := string(must(json.Marshal(order{l.dir, l.tools.Lifecycle, l.tools.Launcher, l.data, l.address()}))(t))
+	text := string(must(json.Marshal(order{l.dir, filepath.Dir(l.tools.Agent), l.data, l.address()}))(t))
 	cmd := exec.Command(l.binary)
 	cmd.Env = append(os.Environ(), serveVariable+"="+text, killpoint.Variable+"="+point)
 	l.stderr.Reset()

@@ -59,7 +59,14 @@ func TestSoak(t *testing.T) {
 	}
 	l.stop(t)
 	slices.Sort(l.ready)
-	t.Logf("%d starts, ready after %s in the middle, at most %s; %d builds ended", len(l.ready), l.ready[len(l.ready)/2], l.ready[len(l.ready)-1], len(l.ended))
+	ends := map[string]int{}
+	for _, state := range l.ended {
+		ends[state]++
+	}
+	t.Logf("%d starts, ready after %s in the middle, at most %s; builds ended: %v", len(l.ready), l.ready[len(l.ready)/2], l.ready[len(l.ready)-1], ends)
+	if ends["succeeded"] == 0 {
+		t.Error("no build succeeded: nothing was tried")
+	}
 }
 
 // A client uses an app by itself, and remembers what it was told.

@@ -136,13 +136,18 @@ func newYard() (y *yard, err error) {
 	return y, nil
 }
 
+func testTools(dir string) platform.Tools {
+	t := platform.ToolsIn(dir)
+	t.Version = "0.0.0-test"
+	return t
+}
+
 func (y *yard) fill() (err error) {
 	if err := os.Chmod(y.dir, 0o755); err != nil {
 		return err
 	}
 	root := filepath.Join("..", "..")
-	y.tools = platform.ToolsIn(filepath.Join(y.dir, "tools"))
-	y.tools.Version = "0.0.0-test"
+	y.tools = testTools(filepath.Join(y.dir, "tools"))
 	if err := platformtest.Tools(root, y.dir); err != nil {
 		return err
 	}
