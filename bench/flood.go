@@ -33,14 +33,15 @@ func (g *gauge) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// flooded has a service build what prints a gigabyte, and the same where nobody listens.
+// flooded has a service build what prints a gigabyte, the same where nobody listens, and where it goes through a pipe
+// into nothing: what a program's output costs that somebody reads at all.
 func flooded(ctx context.Context, y *yard) (figures []figure, err error) {
 	s, err := y.serve(ctx, 2)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
-	var loud, quiet []time.Duration
+	var loud, quiet, piped []time.Duration
 	var g gauge
 	for range min(y.rounds, 3) {
 		t, err := s.timed(ctx, flood+" >/dev/null\n", io.Discard)
@@ -48,6 +49,10 @@ func flooded(ctx context.Context, y *yard) (figures []figure, err error) {
 			return nil, err
 		}
 		quiet = append(quiet, t)
+		if t, err = s.timed(ctx, flood+" | cat >/dev/null\n", io.Discard); err != nil {
+			return nil, err
+		}
+		piped = append(piped, t)
 		g = gauge{}
 		if t, err = s.timed(ctx, flood+"\n", &g); err != nil {
 			return nil, err
@@ -59,8 +64,10 @@ func flooded(ctx context.Context, y *yard) (figures []figure, err error) {
 	}
 	return append([]figure{
 		{what: "a build that formats 1 GB for /dev/null", Value: median(quiet).Seconds(), Unit: "s"},
+		{what: "a build that pipes it to cat, for /dev/null", Value: median(piped).Seconds(), Unit: "s"},
 		{what: "a build that prints it", Value: median(loud).Seconds(), Unit: "s"},
 		{what: "to that for /dev/null", Value: ratio(loud, quiet), Unit: "x", AtMost: 1.2},
+		{what: "to that through a pipe", Value: ratio(loud, piped), Unit: "x"},
 		{what: "its log", Value: float64(g.n) / (1 << 20), Unit: "MiB", AtMost: floodLimit>>20 + 1},
 	}, s.resident("serve process, resident, in the end")...), nil
 }
