@@ -62,7 +62,7 @@ func (y *yard) start(data string, change func(*daemon.Config)) (*server, error) 
 	}
 	if s.token, err = s.daemon.First(ctx); err == nil && raced {
 		hook := filepath.Join(data, "git", "run", "hooks", "pre-receive")
-		err = errors.Join(os.Remove(hook), os.Symlink(y.binary, hook))
+		err = errors.Join(os.Remove(hook), os.WriteFile(hook, []byte("#!"+y.binary+"\n"), 0o700))
 	}
 	if err != nil {
 		end()

@@ -17,7 +17,7 @@ import (
 	"sync"
 )
 
-// hookName is the hook, and the name under which our executable is started as one.
+// hookName is the hook, and the name of the script by which our executable is started as one.
 const hookName = "pre-receive"
 
 // The environment by which a hook finds the push that it belongs to.
@@ -28,7 +28,7 @@ const (
 
 // IsHook tells whether this process was started by a git of ours, to be its hook. main asks before anything else.
 func IsHook(args, env []string) bool {
-	return len(args) > 0 && filepath.Base(args[0]) == hookName && lookup(env, envSocket) != ""
+	return len(args) > 1 && filepath.Base(args[1]) == hookName && lookup(env, envSocket) != "" // args[0] is us, the script's interpreter
 }
 
 func lookup(env []string, name string) string {

@@ -113,6 +113,17 @@ func TestRefusal(t *testing.T) {
 	must(t, w.waitMoved())
 }
 
+// TestHookGone: a git that finds a hook of a process that was killed takes nothing.
+func TestHookGone(t *testing.T) {
+	w, d := newWorld(t, Limits{}), newTree(t)
+	w.handler.Fault = func(error) {}
+	must(t, os.WriteFile(w.repos.hook(), []byte("#!/proc/2147483647/exe\n"), 0o700))
+	d.wantPush(false, []string{w.url(token), "main"}, "(internal error)")
+	if at := w.at(mainRef); at != Zero {
+		t.Errorf("main is at %s", at)
+	}
+}
+
 // TestOurFault tells the client that it is ours, and nothing of what went wrong.
 func TestOurFault(t *testing.T) {
 	w, d := newWorld(t, Limits{}), newTree(t)

@@ -198,7 +198,7 @@ func TestObey(t *testing.T) {
 	if status != 1 || !strings.Contains(out.String(), "went away") {
 		t.Errorf("a hook without a service: %d, %q", status, out.String())
 	}
-	if IsHook([]string{"/x/slipway"}, []string{envSocket + "=x"}) || IsHook([]string{"/x/pre-receive"}, nil) {
+	if IsHook([]string{"/x/slipway", "build"}, []string{envSocket + "=x"}) || IsHook([]string{"/x/slipway", "/x/pre-receive"}, nil) {
 		t.Error("takes any process for a hook")
 	}
 }

@@ -48,8 +48,10 @@ func OpenRepos(dir, git string) (*Repos, error) {
 		}
 	}
 	r := &Repos{dir: dir, git: git}
-	// The link leads to the file that runs, also after an upgrade has put another in its place.
-	if err := os.Symlink(fmt.Sprintf("/proc/%d/exe", os.Getpid()), r.hook()); err != nil {
+	// What it names is the file that runs, also after an upgrade has put another in its place. It is no link to that: when
+	// this process is killed its /proc goes before its gits do, and one that looks for its hook then and finds a link to
+	// nothing has none, and takes the push. A script whose interpreter is gone is a hook that fails.
+	if err := os.WriteFile(r.hook(), fmt.Appendf(nil, "#!/proc/%d/exe\n", os.Getpid()), 0o700); err != nil {
 		return nil, fmt.Errorf("open repositories: %w", err)
 	}
 	if err := r.guarded(); err != nil {
