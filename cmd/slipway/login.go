@@ -190,7 +190,7 @@ func (a *app) showAccount(w io.Writer, at string, account client.Account) {
 	}
 	if t := account.Using; t != nil {
 		row("Token", orText(t.Description, t.ID))
-		row("May", scopeText(*t))
+		row("May", scopeText(t.Scope, t.App))
 		row("Until", untilText(t.ExpiresAt, time.Now()))
 	}
 }

@@ -27,6 +27,7 @@ func serveKeys(c *daemon.Config) []serveKey {
 		{"data", "`DIRECTORY` of the service's own, which holds everything", &c.Data},
 		{"listen", "`ADDRESS` of the API, git and the registry", &c.Listen},
 		{"url", "`URL` by which clients reach that (default: http:// and the address)", &c.URL},
+		{"ssh", "`ADDRESS` of git by SSH, such as :2222; empty: none", &c.SSH},
 		{"ops", "`ADDRESS` of /metrics and /debug/pprof; empty: none", &c.Ops},
 		{"builder", "`IMAGE` of apps that name no builder", &c.Builder},
 		{"registry", "where images go, `HOST[/PATH]`; empty: the service's own registry", &c.Registry},
@@ -205,6 +206,9 @@ func (a *app) serve(ctx context.Context, c daemon.Config) (err error) {
 		fmt.Fprintf(a.stdout, "This is the first start. The admin token, which is shown only once:\n\n  %s\n\nTo use it: slipway login %s\n\n", token, d.URL())
 	}
 	say("serving " + d.URL() + ", data in " + c.Data)
+	if address, key := d.SSH(); address != "" {
+		say("git by SSH on " + address + ", known by the key " + key)
+	}
 	if d.Ops() != "" {
 		say("metrics and profiles on http://" + d.Ops())
 	}

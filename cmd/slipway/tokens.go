@@ -54,7 +54,7 @@ func (a *app) listTokens(ctx context.Context) error {
 			if t.LastUsedAt != nil {
 				used = ageText(*t.LastUsedAt, time.Now())
 			}
-			lines = append(lines, []string{t.ID, orText(t.Description, "-"), scopeText(t), untilText(t.ExpiresAt, time.Now()), used})
+			lines = append(lines, []string{t.ID, orText(t.Description, "-"), scopeText(t.Scope, t.App), untilText(t.ExpiresAt, time.Now()), used})
 		}
 		if !a.quiet {
 			table(w, "ID DESCRIPTION MAY UNTIL USED", lines)
@@ -62,15 +62,15 @@ func (a *app) listTokens(ctx context.Context) error {
 	})
 }
 
-// scopeText is what a token may, and with which apps.
-func scopeText(t client.Token) string {
-	verbs := make([]string, 0, len(t.Scope))
-	for _, v := range t.Scope {
+// scopeText is what a token or a key may, and with which apps.
+func scopeText(scope []build.Verb, app *client.Name) string {
+	verbs := make([]string, 0, len(scope))
+	for _, v := range scope {
 		verbs = append(verbs, string(v))
 	}
 	text := strings.Join(verbs, ",")
-	if t.App != nil {
-		text += " of " + t.App.Name
+	if app != nil {
+		text += " of " + app.Name
 	}
 	return text
 }
@@ -84,18 +84,13 @@ func (a *app) createTokenCommand() *cobra.Command {
 		Example: `  slipway tokens create --description ci --scope read,deploy --app my-app --expires-in 720h
   slipway tokens create --scope read -q > token.txt`,
 		Args: wants(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			for _, s := range scope {
-				v, err := build.ParseVerb(s)
-				if err != nil {
-					return usagef("--scope %s: want of read, deploy, config, manage", s)
-				}
-				r.Scope = append(r.Scope, v)
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if r.Scope, err = parseScope(scope); err != nil {
+				return err
 			}
-			if life < 0 || life > 0 && life < time.Second {
-				return usagef("--expires-in %s: want a second or more", life)
+			if r.ExpiresIn, err = lifeSeconds(life); err != nil {
+				return err
 			}
-			r.ExpiresIn = int64(life / time.Second)
 			r.App = a.appName
 			return a.createToken(cmd.Context(), r)
 		},
@@ -120,7 +115,7 @@ func (a *app) createToken(ctx context.Context, r client.TokenRequest) error {
 		return err
 	}
 	return a.print(t, func(w io.Writer) {
-		a.showToken(w, t.Text, "May "+scopeText(t.Token)+", "+untilText(t.ExpiresAt, time.Now()))
+		a.showToken(w, t.Text, "May "+scopeText(t.Scope, t.App)+", "+untilText(t.ExpiresAt, time.Now()))
 	})
 }
 

@@ -327,7 +327,8 @@ type Token struct {
 	User        ID
 	Description string
 	Verbs       []Verb
-	App         ID // empty: all apps of the user
+	App         ID     // empty: all apps of the user
+	PublicKey   string // as authorized_keys has it, without comment: the token is an SSH key; else it is a text
 	CreatedAt   time.Time
 	ExpiresAt   time.Time // zero: never
 	LastUsedAt  time.Time // to the minute

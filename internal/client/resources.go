@@ -44,6 +44,21 @@ func (c *Client) RevokeToken(ctx context.Context, id string) error {
 	return c.change(ctx, http.MethodDelete, nil, nil, "account", "tokens", id)
 }
 
+// Keys lists the user's SSH keys.
+func (c *Client) Keys(ctx context.Context) iter.Seq2[Key, error] {
+	return pages[Key](ctx, c, Range{}, "account", "keys")
+}
+
+// AddKey adds an SSH key.
+func (c *Client) AddKey(ctx context.Context, r KeyRequest) (Key, error) {
+	return result[Key](ctx, c, http.MethodPost, r, "account", "keys")
+}
+
+// RemoveKey forgets an SSH key, by id or fingerprint.
+func (c *Client) RemoveKey(ctx context.Context, id string) (Key, error) {
+	return result[Key](ctx, c, http.MethodDelete, nil, "account", "keys", id)
+}
+
 // Users lists all users.
 func (c *Client) Users(ctx context.Context) iter.Seq2[User, error] {
 	return pages[User](ctx, c, Range{}, "users")

@@ -39,6 +39,29 @@ type Token struct {
 	LastUsedAt  *time.Time   `json:"last_used_at,omitempty"`
 }
 
+// A Key is an SSH key, and what it may.
+type Key struct {
+	ID          string       `json:"id"`
+	Comment     string       `json:"comment"`
+	Fingerprint string       `json:"fingerprint"`
+	PublicKey   string       `json:"public_key"`
+	Scope       []build.Verb `json:"scope"`
+	App         *Name        `json:"app"`
+	CreatedAt   time.Time    `json:"created_at,omitzero"`
+	ExpiresAt   *time.Time   `json:"expires_at"`
+	LastUsedAt  *time.Time   `json:"last_used_at,omitempty"`
+}
+
+// A KeyRequest asks for a key to be taken. Empty: Comment is that of the line, Scope read and deploy, App all apps,
+// ExpiresIn, in seconds, when the token that asks does.
+type KeyRequest struct {
+	PublicKey string       `json:"public_key"`
+	Comment   string       `json:"comment,omitempty"`
+	Scope     []build.Verb `json:"scope,omitempty"`
+	App       string       `json:"app,omitempty"`
+	ExpiresIn int64        `json:"expires_in,omitempty"`
+}
+
 // A NewToken is a token as it is made, with its text, which nobody is told again.
 type NewToken struct {
 	Token

@@ -30,6 +30,7 @@ type Config struct {
 	Data     string `toml:"data" json:"data" comment:"the one directory that holds everything"`
 	Listen   string `toml:"listen" json:"listen" comment:"address of the API, git and the registry"`
 	URL      string `toml:"url" json:"url" comment:"how clients reach that; empty: http:// and the address"`
+	SSH      string `toml:"ssh" json:"ssh" comment:"address of git by SSH, such as :2222; empty: none"`
 	Ops      string `toml:"ops" json:"ops" comment:"address of /metrics and /debug/pprof; empty: none"`
 	Builder  string `toml:"builder" json:"builder" comment:"image of apps that name no builder"`
 	Registry string `toml:"registry" json:"registry" comment:"where images go, host or host/path; empty: the registry of this service itself"`
@@ -192,6 +193,9 @@ func (c *Config) Check() (err error) {
 	}
 	if ip := net.ParseIP(host); c.URL == "" && (host == "" || ip != nil && ip.IsUnspecified()) {
 		return fmt.Errorf("url: say how clients reach the service, which listens on every address of this machine (%s)", c.Listen)
+	}
+	if _, _, err := net.SplitHostPort(c.SSH); c.SSH != "" && err != nil {
+		return fmt.Errorf("ssh: %q is no address such as :2222", c.SSH)
 	}
 	if _, _, err := net.SplitHostPort(c.Ops); c.Ops != "" && err != nil {
 		return fmt.Errorf("ops: %q is no address such as 127.0.0.1:5781", c.Ops)

@@ -19,6 +19,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"errors"
@@ -33,6 +34,7 @@ import (
 	"time"
 
 	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/fetch"
@@ -75,8 +77,10 @@ type Daemon struct {
 	service *service.Service
 	worker  *work.Worker
 	git     *gitserver.Handler
+	ssh     *gitserver.SSH // of git
 
 	front, back   net.Listener // back is nil where operators are served nothing
+	gate          net.Listener // SSH's; nil where there is none
 	imagesHandler http.Handler
 	metrics       *metrics
 	traces        *sdk.TracerProvider // nil: nobody asked for traces
@@ -113,7 +117,9 @@ func Open(ctx context.Context, c Config, h Host) (d *Daemon, err error) {
 	if d.traces, err = tracing(ctx, h.Getenv, h.Version); err != nil {
 		return nil, err
 	}
-	d.join()
+	if err := d.join(); err != nil {
+		return nil, err
+	}
 	if err := d.service.Recover(ctx); err != nil {
 		return nil, err
 	}
@@ -200,7 +206,7 @@ func (d *Daemon) openEngine(ctx context.Context) (err error) {
 }
 
 // join makes those who work together know each other.
-func (d *Daemon) join() {
+func (d *Daemon) join() error {
 	d.service = service.New(service.Config{
 		Builder: d.config.Builder, Registry: d.repository(""), Lease: lease, Limits: d.config.Limits.limits(),
 		Credential: d.credential, Release: d.runRelease,
@@ -226,6 +232,24 @@ func (d *Daemon) join() {
 		Repos: d.repos, Receiver: &receiver{d}, Fault: d.host.Fault,
 		Limits: gitserver.Limits{Pack: int64(d.config.Upload.Push), Source: int64(d.config.Limits.Source)},
 	}
+	key, err := d.hostKey()
+	if err != nil {
+		return err
+	}
+	d.ssh = &gitserver.SSH{Handler: d.git, HostKey: key, Known: func(ctx context.Context, key gitserver.PublicKey) error {
+		return d.store.KnowsKey(ctx, string(key))
+	}}
+	return nil
+}
+
+// hostKey is by which SSH clients know the service. It follows from the service's own key, so that it stays as long as
+// that does, also in a backup.
+func (d *Daemon) hostKey() (ssh.Signer, error) {
+	seed, err := hkdf.Expand(sha256.New, d.seal, "ssh host key", ed25519.SeedSize)
+	if err != nil {
+		return nil, err
+	}
+	return ssh.NewSignerFromKey(ed25519.NewKeyFromSeed(seed))
 }
 
 // First makes the first user, and returns the token that is shown once; "" where there are users.
@@ -257,7 +281,7 @@ func (d *Daemon) recoverRefs(ctx context.Context) error {
 // Close lets go of everything. It is called after Run has returned.
 func (d *Daemon) Close() error {
 	var errs []error
-	for _, l := range []net.Listener{d.front, d.back} {
+	for _, l := range []net.Listener{d.front, d.back, d.gate} {
 		if l != nil {
 			_ = l.Close() // Run has closed it, where it ran
 		}

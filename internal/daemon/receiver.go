@@ -20,7 +20,7 @@ type receiver struct{ *Daemon }
 
 // Authorize implements gitserver.Receiver.
 func (r *receiver) Authorize(ctx context.Context, c gitserver.Credential, app string, verb build.Verb) (build.App, build.Actor, error) {
-	who, err := r.store.Authenticate(ctx, string(c))
+	who, err := r.authenticate(ctx, c)
 	if errors.Is(err, build.ErrNotFound) {
 		return build.App{}, who, gitserver.ErrCredential
 	}
@@ -32,6 +32,13 @@ func (r *receiver) Authorize(ctx context.Context, c gitserver.Credential, app st
 		err = fmt.Errorf("the token may not %s: %w", verb, build.ErrForbidden)
 	}
 	return a, who, err
+}
+
+func (r *receiver) authenticate(ctx context.Context, c gitserver.Credential) (build.Actor, error) {
+	if c.Key != "" {
+		return r.store.AuthenticateKey(ctx, string(c.Key))
+	}
+	return r.store.Authenticate(ctx, c.Token)
 }
 
 // Push implements gitserver.Receiver: the push waits for its build, and the ref moves when that succeeded.

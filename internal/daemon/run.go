@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/crypto/ssh"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-build/slipway/internal/build"
@@ -25,6 +26,12 @@ func (d *Daemon) listen(context.Context) (err error) {
 		return fmt.Errorf("listen: %w", err)
 	}
 	d.config.Listen = d.front.Addr().String() // where the port was 0
+	if d.config.SSH != "" {
+		if d.gate, err = net.Listen("tcp", d.config.SSH); err != nil {
+			return fmt.Errorf("ssh: %w", err)
+		}
+		d.config.SSH = d.gate.Addr().String()
+	}
 	if d.config.Ops == "" {
 		return nil
 	}
@@ -40,6 +47,15 @@ func (d *Daemon) URL() string { return d.base().String() }
 
 // Ops is the address of metrics and profiles; "" where there are none.
 func (d *Daemon) Ops() string { return d.config.Ops }
+
+// SSH is the address at which git is served by SSH, and the line by which clients know the service there (sshd(8),
+// "SSH_KNOWN_HOSTS FILE FORMAT", without the host); "" where there is none.
+func (d *Daemon) SSH() (address, hostKey string) {
+	if d.gate == nil {
+		return "", ""
+	}
+	return d.config.SSH, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(d.ssh.HostKey.PublicKey())))
+}
 
 // Run serves until ctx ends; it is called once. Then no build is begun any more; those that run go on for the drain time, with whoever
 // watches them, and it returns when nothing runs.
@@ -64,6 +80,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 			}
 			return nil
 		})
+	}
+	if d.gate != nil {
+		g.Go(func() error { return d.ssh.Serve(all, d.gate) })
 	}
 	g.Go(func() error { return d.service.Run(all) })
 	g.Go(func() error { return d.upkeep(all) })
@@ -103,6 +122,9 @@ func (d *Daemon) leave(servers []*http.Server) error {
 	ctx, done := context.WithTimeout(context.Background(), leaveTime)
 	defer done()
 	err := d.git.Stop(ctx)
+	if d.gate != nil {
+		_ = d.gate.Close() // who is connected is cut off when Run ends
+	}
 	for _, s := range servers {
 		if s.Shutdown(ctx) != nil {
 			err = errors.Join(err, s.Close()) // a follower of a waiting build would stay for ever

@@ -43,7 +43,7 @@ func (y *yard) host(fault func(error)) daemon.Host {
 // config is that of the tests: on free ports, several builds at once, low limits.
 func config(data string, change func(*daemon.Config)) daemon.Config {
 	c := daemon.Default(data)
-	c.Listen, c.Ops, c.Builder, c.Runtime, c.PullPolicy = "127.0.0.1:0", "", builderName, runtime(), "never"
+	c.Listen, c.SSH, c.Ops, c.Builder, c.Runtime, c.PullPolicy = "127.0.0.1:0", "127.0.0.1:0", "", builderName, runtime(), "never"
 	c.Fetch = daemon.FetchConfig{Allow: []string{"127.0.0.1"}, HTTP: true}
 	c.Worker = daemon.Worker{Slots: 3, Drain: daemon.Duration(time.Minute)}
 	if change != nil {

@@ -27,8 +27,12 @@ type Receiver interface {
 	Moved(ctx context.Context, app build.App, u Update, err error)
 }
 
-// A Credential is what a client showed: the password of Basic authentication, whatever the user name, or a Bearer token.
-type Credential string
+// A Credential is what a client showed: a token, which over HTTP is the password of Basic authentication, whatever the
+// user name, or that of Bearer; or over SSH a key, which it has proved to have.
+type Credential struct {
+	Token string
+	Key   PublicKey
+}
 
 // ErrCredential tells of a credential that is not valid.
 var ErrCredential = errors.New("the credentials are not valid")
@@ -53,6 +57,42 @@ type Handler struct {
 	stopped  bool
 	sessions map[*context.CancelCauseFunc]struct{}
 	idle     sync.WaitGroup
+}
+
+// serve is a session, whatever it comes over, from who asks to its end. The error is for the client: of what goes wrong
+// once act has begun, which answers by itself, it is not told.
+func (h *Handler) serve(ctx context.Context, c Credential, name string, verb build.Verb, act func(context.Context, build.App, build.Actor) (killed bool, err error)) error {
+	ctx, end, err := h.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if c == (Credential{}) {
+		return ErrCredential
+	}
+	app, actor, err := h.Receiver.Authorize(ctx, c, name, verb)
+	if err == nil {
+		err = h.ensure(ctx, app)
+	}
+	if err != nil {
+		return err
+	}
+	leave := h.Repos.gates.use(app.ID, func() { h.fault(sweep(h.Repos.path(app.ID), false)) })
+	killed := false
+	defer func() { leave(killed) }()
+	if killed, err = act(ctx, app, actor); err != nil && !errors.Is(context.Cause(ctx), ErrStopped) {
+		h.fault(fmt.Errorf("git of app %s: %w", app.Name, err))
+	}
+	return nil
+}
+
+// ensure makes the repository of an app that has none yet.
+func (h *Handler) ensure(ctx context.Context, app build.App) error {
+	_, err := h.Repos.at(app.ID)
+	if errors.Is(err, build.ErrNotFound) {
+		return h.Repos.Create(ctx, app.ID, app.Branch)
+	}
+	return err
 }
 
 // begin counts a session and gives it a context that ends with Stop, not with the client.
@@ -129,7 +169,7 @@ func status(err error) (int, string) {
 	case errors.Is(err, build.ErrNotFound):
 		return http.StatusNotFound, "There is no such app, or it is not yours."
 	case errors.Is(err, build.ErrForbidden):
-		return http.StatusForbidden, "This token may not do that: a push needs the verb deploy, a fetch the verb read."
+		return http.StatusForbidden, "This token or key may not do that: a push needs the verb deploy, a fetch the verb read."
 	case errors.Is(err, ErrStopped):
 		return http.StatusServiceUnavailable, "The service is stopping. Try again in a minute."
 	case errors.Is(err, errBusy):

@@ -67,33 +67,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		refuse(w, http.StatusForbidden, "This server speaks git's smart protocol only. Use a newer git.")
 		return
 	}
-	ctx, end, err := h.begin(req.Context())
+	err := h.serve(req.Context(), credential(req), r.app, verb, func(ctx context.Context, app build.App, actor build.Actor) (killed bool, err error) {
+		switch {
+		case r.advertise:
+			return false, h.advertise(ctx, w, req, app, r.service)
+		case r.service == receivePack:
+			return h.servePush(ctx, w, req, app, actor)
+		}
+		return false, h.serveFetch(ctx, w, req, app)
+	})
 	if err != nil {
 		h.deny(w, err)
-		return
-	}
-	defer end()
-	app, actor, err := h.authorize(ctx, req, r.app, verb)
-	if err == nil {
-		err = h.ensure(ctx, app)
-	}
-	if err != nil {
-		h.deny(w, err)
-		return
-	}
-	leave := h.Repos.gates.use(app.ID, func() { h.fault(sweep(h.Repos.path(app.ID), false)) })
-	killed := false
-	defer func() { leave(killed) }()
-	switch {
-	case r.advertise:
-		err = h.advertise(ctx, w, req, app, r.service)
-	case r.service == receivePack:
-		killed, err = h.servePush(ctx, w, req, app, actor)
-	default:
-		err = h.serveFetch(ctx, w, req, app)
-	}
-	if err != nil && !errors.Is(context.Cause(ctx), ErrStopped) {
-		h.fault(fmt.Errorf("%s of app %s: %w", r.service, app.Name, err))
 	}
 }
 
@@ -116,31 +100,19 @@ func (h *Handler) deny(w http.ResponseWriter, err error) {
 	refuse(w, code, line)
 }
 
-func (h *Handler) authorize(ctx context.Context, req *http.Request, app string, verb build.Verb) (build.App, build.Actor, error) {
+func credential(req *http.Request) Credential {
 	_, token, ok := req.BasicAuth()
 	if !ok {
-		token, ok = strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
+		token, _ = strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
 	}
-	if !ok || token == "" {
-		return build.App{}, build.Actor{}, ErrCredential
-	}
-	return h.Receiver.Authorize(ctx, Credential(token), app, verb)
-}
-
-// ensure makes the repository of an app that has none yet.
-func (h *Handler) ensure(ctx context.Context, app build.App) error {
-	_, err := h.Repos.at(app.ID)
-	if errors.Is(err, build.ErrNotFound) {
-		return h.Repos.Create(ctx, app.ID, app.Branch)
-	}
-	return err
+	return Credential{Token: token}
 }
 
 // version is what may be passed on of the header Git-Protocol.
 var version = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9=:.]{1,64}$`) })
 
-func protocol(req *http.Request) []string {
-	if v := req.Header.Get("Git-Protocol"); version().MatchString(v) {
+func protocolEnv(v string) []string {
+	if version().MatchString(v) {
 		return []string{"GIT_PROTOCOL=" + v}
 	}
 	return nil
@@ -148,9 +120,7 @@ func protocol(req *http.Request) []string {
 
 // advertise answers with the refs of the repository and what the service can do.
 func (h *Handler) advertise(ctx context.Context, w http.ResponseWriter, req *http.Request, app build.App, service string) error {
-	cmd := h.Repos.command(ctx, h.Repos.path(app.ID), strings.TrimPrefix(service, "git-"), "--stateless-rpc", "--advertise-refs", ".")
-	cmd.Env = append(cmd.Env, protocol(req)...)
-	out := newClient(w, h.Limits.withDefaults().Idle)
+	out := httpClient(w, h.Limits.withDefaults().Idle)
 	stop := context.AfterFunc(req.Context(), func() { out.leave() })
 	defer stop()
 	w.Header().Set("Content-Type", "application/x-"+service+"-advertisement")
@@ -158,6 +128,12 @@ func (h *Handler) advertise(ctx context.Context, w http.ResponseWriter, req *htt
 	packet(&head, []byte("# service="+service+"\n")) // a Buffer takes all
 	head.WriteString(flush)
 	out.Write(head.Bytes())
+	return h.advertiseTo(ctx, out, app, service, req.Header.Get("Git-Protocol"))
+}
+
+func (h *Handler) advertiseTo(ctx context.Context, out *client, app build.App, service, protocol string) error {
+	cmd := h.Repos.command(ctx, h.Repos.path(app.ID), strings.TrimPrefix(service, "git-"), "--stateless-rpc", "--advertise-refs", ".")
+	cmd.Env = append(cmd.Env, protocolEnv(protocol)...)
 	if err := stream(cmd, nil, out); !out.left() {
 		return err
 	}
@@ -172,7 +148,7 @@ func (h *Handler) serveFetch(ctx context.Context, w http.ResponseWriter, req *ht
 	ctx, cancel := context.WithTimeout(ctx, fetchFor)
 	defer cancel()
 	limits := h.Limits.withDefaults()
-	out := newClient(w, limits.Idle)
+	out := httpClient(w, limits.Idle)
 	defer context.AfterFunc(req.Context(), cancel)()
 	body, err := body(w, req, limits.Idle)
 	if err != nil {
@@ -185,7 +161,7 @@ func (h *Handler) serveFetch(ctx context.Context, w http.ResponseWriter, req *ht
 		return nil
 	}
 	cmd := h.Repos.command(ctx, h.Repos.path(app.ID), "upload-pack", "--stateless-rpc", ".")
-	cmd.Env = append(cmd.Env, protocol(req)...)
+	cmd.Env = append(cmd.Env, protocolEnv(req.Header.Get("Git-Protocol"))...)
 	w.Header().Set("Content-Type", "application/x-"+uploadPack+"-result")
 	err = stream(cmd, bytes.NewReader(question), out)
 	if out.left() || req.Context().Err() != nil {
@@ -212,6 +188,8 @@ func (h *Handler) servePush(ctx context.Context, w http.ResponseWriter, req *htt
 	limits := h.Limits.withDefaults()
 	rc := http.NewResponseController(w)
 	_ = rc.EnableFullDuplex() // a refusal is sent while the client still sends; HTTP/2 can without being asked
+	// A body that is not read to its end keeps the server from reading the next request.
+	defer func() { _, _ = io.CopyN(io.Discard, req.Body, 4<<10) }()
 	in, err := body(w, req, limits.Idle)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, "The request cannot be read.")
@@ -224,7 +202,7 @@ func (h *Handler) servePush(ctx context.Context, w http.ResponseWriter, req *htt
 		return false, nil
 	}
 	w.Header().Set("Content-Type", "application/x-"+receivePack+"-result")
-	out := newClient(w, limits.Idle)
+	out := httpClient(w, limits.Idle)
 	if len(commands.commands) == 0 { // git asks so before it sends something large
 		out.Write(nil)
 		return false, nil
@@ -270,15 +248,29 @@ func (p *patient) Read(b []byte) (int, error) {
 // A client takes what is written to it until it goes away; from then on what is written is dropped, so that whoever
 // writes goes on. Every write is sent at once.
 type client struct {
-	w    http.ResponseWriter
-	rc   *http.ResponseController
-	idle time.Duration
+	send func(p []byte) error
 	once sync.Once
 	gone chan struct{} // closed when the client went away
 }
 
-func newClient(w http.ResponseWriter, idle time.Duration) *client {
-	return &client{w: w, rc: http.NewResponseController(w), idle: idle, gone: make(chan struct{})}
+// newClient is a client to which send sends; that does not block for good.
+func newClient(send func(p []byte) error) *client {
+	return &client{send: send, gone: make(chan struct{})}
+}
+
+func httpClient(w http.ResponseWriter, idle time.Duration) *client {
+	rc := http.NewResponseController(w)
+	return newClient(func(p []byte) error {
+		_ = rc.SetWriteDeadline(time.Now().Add(idle)) // not every server can
+		_, err := w.Write(p)
+		if err == nil {
+			err = rc.Flush()
+		}
+		if errors.Is(err, http.ErrNotSupported) {
+			err = nil
+		}
+		return err
+	})
 }
 
 func (c *client) leave() { c.once.Do(func() { close(c.gone) }) }
@@ -297,12 +289,7 @@ func (c *client) Write(p []byte) (int, error) {
 	if c.left() {
 		return len(p), nil
 	}
-	_ = c.rc.SetWriteDeadline(time.Now().Add(c.idle)) // not every server can
-	_, err := c.w.Write(p)
-	if err == nil {
-		err = c.rc.Flush()
-	}
-	if err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if c.send(p) != nil {
 		c.leave()
 	}
 	return len(p), nil

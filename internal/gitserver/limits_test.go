@@ -108,7 +108,7 @@ func TestAuthorization(t *testing.T) {
 	must(t, w.repos.Create(t.Context(), w.app.ID, "main"))
 	d.wantPush(false, []string{w.url("wrong"), "main"}, "remote: A token is needed as the password", "Authentication failed")
 	d.wantPush(false, []string{w.url("foreign"), "main"}, "remote: There is no such app, or it is not yours.", "not found")
-	d.wantPush(false, []string{w.url("reader"), "main"}, "remote: This token may not do that", "403")
+	d.wantPush(false, []string{w.url("reader"), "main"}, "remote: This token or key may not do that", "403")
 	d.wantPush(false, []string{w.server.URL + "/demo.git", "main"}, "could not read Username")
 	d.wantPush(false, []string{strings.Replace(w.url(token), "demo", "other", 1), "main"}, "not found")
 	d.wantPush(true, []string{w.url(token), "main"})

@@ -124,7 +124,7 @@ func TestTwoAtOnce(t *testing.T) {
 	g := d.start(nil, "push", w.url(token), "main")
 	waitFor(t, firstSaid, "the first push is there")
 	other.wantPush(false, []string{w.url(token), "main"}, "-----> Waiting: place 1", "main has moved since",
-		"is at "+first.Short()+" now", "! [rejected]        main -> main (fetch first)", "hint: Updates were rejected because the remote contains work")
+		"is at "+first.Short()+" now", "main -> main (fetch first)", "Somebody else pushed. Fetch first (git pull --rebase), then push again.")
 	if out, err := g.end(); err != nil {
 		t.Errorf("the first push: %v\n%s", err, out)
 	}
@@ -227,7 +227,7 @@ func TestStop(t *testing.T) {
 	}
 	wantTexts(t, out, "The build service is being stopped", "(the service is stopping)")
 	w.wantClean()
-	d.wantPush(false, []string{w.url(token), "main"}, "remote: The service is stopping")
+	d.wantPush(false, []string{w.url(token), "main"}, "The service is stopping. Try again in a minute.")
 }
 
 // TestStalledClient is one that stops reading. The build goes on, and so does the push.

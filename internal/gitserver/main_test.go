@@ -25,7 +25,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(envVictim) != "" {
 		os.Exit(victim())
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if k, err := keys(); err == nil {
+		os.RemoveAll(k.dir)
+	}
+	os.Exit(code)
 }
 
 const token = "t0ken"
@@ -42,13 +46,20 @@ type service struct {
 }
 
 func (s *service) Authorize(_ context.Context, c Credential, app string, verb build.Verb) (build.App, build.Actor, error) {
+	if c.Key != "" {
+		k, err := keys()
+		if err != nil {
+			return build.App{}, build.Actor{}, err
+		}
+		c.Token = k.public[c.Key]
+	}
 	user := build.User{ID: s.app.Owner, Name: "owner"}
 	switch {
-	case c == "reader" && verb != build.VerbRead:
+	case c.Token == "reader" && verb != build.VerbRead:
 		return build.App{}, build.Actor{}, build.ErrForbidden
-	case c == "foreign" || c == token && app != string(s.app.Name):
+	case c.Token == "foreign" || c.Token == token && app != string(s.app.Name):
 		return build.App{}, build.Actor{}, build.ErrNotFound
-	case c != token && c != "reader":
+	case c.Token != token && c.Token != "reader":
 		return build.App{}, build.Actor{}, ErrCredential
 	}
 	return s.app, build.Actor{User: user}, nil
@@ -94,6 +105,7 @@ type world struct {
 	handler *Handler
 	server  *httptest.Server
 	dir     string // of the repositories
+	address string // where pushes go by SSH; "" over HTTP
 }
 
 func newWorld(t testing.TB, limits Limits) *world {
@@ -119,6 +131,9 @@ func newWorld(t testing.TB, limits Limits) *world {
 		server.Close()
 		w.wantClean()
 	})
+	if strings.HasPrefix(t.Name(), "TestOverSSH/") {
+		w.address = w.serveSSH()
+	}
 	return w
 }
 
@@ -129,8 +144,11 @@ func self(t testing.TB) string {
 	return exe
 }
 
-// url is where to push with a token.
+// url is where to push with a token, or the key of that name.
 func (w *world) url(token string) string {
+	if w.address != "" {
+		return "ssh://" + token + "@" + w.address + "/demo.git"
+	}
 	return strings.Replace(w.server.URL, "http://", "http://anybody:"+token+"@", 1) + "/demo.git"
 }
 
@@ -196,7 +214,10 @@ func newTree(t testing.TB) *tree {
 
 func (d *tree) command(args ...string) *exec.Cmd {
 	cmd := exec.Command("git", append([]string{"-C", d.dir, "-c", "user.name=n", "-c", "user.email=e@example.com", "-c", "gc.auto=0", "-c", "advice.detachedHead=false"}, args...)...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + d.dir, "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0", "LC_ALL=C"}
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + d.dir, "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0", "LC_ALL=C",
+		"GIT_SSH_COMMAND=ssh -F " + filepath.Join(theKeys(d.t).dir, "config"),
+	}
 	return cmd
 }
 

@@ -30,6 +30,7 @@ type session struct {
 	in     io.Reader       // what follows the head
 	out    io.Writer       // never fails and never blocks for good: see client
 	gone   <-chan struct{} // closed when the client went away
+	open   bool            // in does not end where the push does, but when the client has its answer
 	limits Limits
 
 	verdict  atomic.Pointer[Refusal] // why the push is not taken; the first reason counts
@@ -128,8 +129,15 @@ func (h *Handler) receive(ctx context.Context, s *session) error {
 	fed, hooked := make(chan struct{}), make(chan error, 1)
 	go func() {
 		defer close(fed)
+		if s.open {
+			in := &pausing{r: s.in, limit: s.limits.Check, late: func() { s.hurry(0, cancel) }}
+			defer in.stop()
+			s.in = in
+		}
 		s.feed(g.stdin)
-		s.hurry(cancel)
+		if !s.open {
+			s.hurry(s.limits.Check, cancel)
+		}
 	}()
 	go func() { hooked <- h.admit(ctx, g.door, s) }()
 
@@ -228,13 +236,40 @@ func (s *session) feed(stdin io.WriteCloser) {
 	s.drain()
 }
 
-// hurry ends a git that checks too long what it was given: a few bytes can be made to unpack to very many.
-func (s *session) hurry(cancel context.CancelCauseFunc) {
+// hurry ends a git that checks for longer than that what it was given: a few bytes can be made to unpack to very many.
+func (s *session) hurry(patience time.Duration, cancel context.CancelCauseFunc) {
 	select {
 	case <-s.checked:
-	case <-time.After(s.limits.Check):
+		return
+	default:
+	}
+	select {
+	case <-s.checked:
+	case <-time.After(patience):
 		s.refuse(&Refusal{Reason: "the push takes too long", Lines: []string{fmt.Sprintf("To check what was pushed took longer than %s.", s.limits.Check)}})
 		cancel(errEnded)
+	}
+}
+
+// pausing calls late when nothing has come for as long as the limit: all of a push is there then, or its client sleeps.
+type pausing struct {
+	r     io.Reader
+	limit time.Duration
+	late  func()
+	timer *time.Timer
+}
+
+func (p *pausing) Read(b []byte) (int, error) {
+	if p.timer == nil {
+		p.timer = time.AfterFunc(p.limit, p.late)
+	}
+	p.timer.Reset(p.limit)
+	return p.r.Read(b)
+}
+
+func (p *pausing) stop() {
+	if p.timer != nil {
+		p.timer.Stop()
 	}
 }
 

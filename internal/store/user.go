@@ -113,10 +113,10 @@ func (s *Store) CreateToken(ctx context.Context, t build.Token) (build.Token, st
 	return t, text, nil
 }
 
-const tokenColumns = `t.id, t.user_id, t.description, t.verbs, t.app_id, t.created_at, t.expires_at, t.last_used_at, t.revoked_at`
+const tokenColumns = `t.id, t.user_id, t.description, t.verbs, t.app_id, t.public_key, t.created_at, t.expires_at, t.last_used_at, t.revoked_at`
 
 func tokenDest(t *build.Token, verbs *string) []any {
-	return []any{&t.ID, &t.User, &t.Description, verbs, &t.App, instant{&t.CreatedAt}, instant{&t.ExpiresAt}, instant{&t.LastUsedAt}, instant{&t.RevokedAt}}
+	return []any{&t.ID, &t.User, &t.Description, verbs, &t.App, &t.PublicKey, instant{&t.CreatedAt}, instant{&t.ExpiresAt}, instant{&t.LastUsedAt}, instant{&t.RevokedAt}}
 }
 
 func scanToken(r row) (t build.Token, err error) {
@@ -127,9 +127,14 @@ func scanToken(r row) (t build.Token, err error) {
 	return t, err
 }
 
-// Tokens lists the tokens of a user, oldest first.
+// actorColumns are those of the user who has a token.
+const actorColumns = `u.id, u.name, u.admin, u.created_at`
+
+func userDest(u *build.User) []any { return []any{&u.ID, &u.Name, &u.Admin, instant{&u.CreatedAt}} }
+
+// Tokens lists the tokens of a user that are texts, oldest first.
 func (s *Store) Tokens(ctx context.Context, user build.ID) ([]build.Token, error) {
-	return collect(ctx, s.r, scanToken, `SELECT `+tokenColumns+` FROM tokens t WHERE t.user_id = ? ORDER BY t.created_at, t.id`, user)
+	return collect(ctx, s.r, scanToken, `SELECT `+tokenColumns+` FROM tokens t WHERE t.user_id = ? AND t.public_key = '' ORDER BY t.created_at, t.id`, user)
 }
 
 // RevokeToken ends a token of a user for ever.
@@ -152,8 +157,8 @@ func (s *Store) Authenticate(ctx context.Context, text string) (build.Actor, err
 	var a build.Actor
 	var hash []byte
 	var verbs string
-	dest := append(tokenDest(&a.Token, &verbs), &hash, &a.User.ID, &a.User.Name, &a.User.Admin, instant{&a.User.CreatedAt})
-	err := s.r.QueryRowContext(ctx, `SELECT `+tokenColumns+`, t.hash, u.id, u.name, u.admin, u.created_at FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.id = ?`, id).Scan(dest...)
+	dest := append(append(tokenDest(&a.Token, &verbs), &hash), userDest(&a.User)...)
+	err := s.r.QueryRowContext(ctx, `SELECT `+tokenColumns+`, t.hash, `+actorColumns+` FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.id = ?`, id).Scan(dest...)
 	if err != nil {
 		return none, wrap(err)
 	}
@@ -165,13 +170,20 @@ func (s *Store) Authenticate(ctx context.Context, text string) (build.Actor, err
 	if subtle.ConstantTimeCompare(sum[:], hash) != 1 || !a.Token.Valid(now) {
 		return none, build.ErrNotFound
 	}
-	if minute := now.Truncate(time.Minute); a.Token.LastUsedAt.Before(minute) {
-		if _, err := s.exec(ctx, `UPDATE tokens SET last_used_at = ? WHERE id = ?`, micros(minute), id); err != nil {
-			return none, err
-		}
-		a.Token.LastUsedAt = minute
+	return a, s.noteUse(ctx, &a.Token)
+}
+
+// noteUse remembers to the minute that a token was used.
+func (s *Store) noteUse(ctx context.Context, t *build.Token) error {
+	minute := s.now().UTC().Truncate(time.Minute)
+	if !t.LastUsedAt.Before(minute) {
+		return nil
 	}
-	return a, nil
+	if _, err := s.exec(ctx, `UPDATE tokens SET last_used_at = ? WHERE id = ?`, micros(minute), t.ID); err != nil {
+		return err
+	}
+	t.LastUsedAt = minute
+	return nil
 }
 
 // First makes the first user, an administrator, and a token for everything, in a database that has no user yet.

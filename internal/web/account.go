@@ -92,30 +92,9 @@ type newToken struct {
 const maxLife = 100 * 365 * 24 * time.Hour
 
 func (s *server) createToken(ctx context.Context, c *call, in tokenRequest) (out newToken, err error) {
-	own := c.actor.Token
-	t := build.Token{User: c.actor.User.ID, Description: in.Description, ExpiresAt: own.ExpiresAt}
-	if err := line("description", in.Description, 200); err != nil {
+	t, err := s.tokenFor(ctx, c, in)
+	if err != nil {
 		return out, err
-	}
-	if t.Verbs, err = scope(c.actor, in.Scope); err != nil {
-		return out, err
-	}
-	if in.App != "" {
-		a, err := s.Store.App(ctx, c.actor, in.App)
-		if err != nil {
-			return out, err
-		}
-		t.App = a.ID
-	}
-	if in.ExpiresIn < 0 || in.ExpiresIn > int64(maxLife/time.Second) {
-		return out, invalid("expires_in", "it is a number of seconds, at most a hundred years")
-	}
-	if in.ExpiresIn > 0 {
-		end := time.Now().Add(time.Duration(in.ExpiresIn) * time.Second)
-		if !own.ExpiresAt.IsZero() && end.After(own.ExpiresAt) {
-			return out, invalid("expires_in", "the token would outlive the one that asks for it, which ends at "+own.ExpiresAt.UTC().Format(time.RFC3339))
-		}
-		t.ExpiresAt = end
 	}
 	t, text, err := s.Store.CreateToken(ctx, t)
 	if err != nil {
@@ -124,6 +103,36 @@ func (s *server) createToken(ctx context.Context, c *call, in tokenRequest) (out
 	out.Text = text
 	out.token, err = s.tokenOf(ctx, t)
 	return out, err
+}
+
+// tokenFor is what somebody asks for, who may not be given more than they have.
+func (s *server) tokenFor(ctx context.Context, c *call, in tokenRequest) (t build.Token, err error) {
+	own := c.actor.Token
+	t = build.Token{User: c.actor.User.ID, Description: in.Description, ExpiresAt: own.ExpiresAt}
+	if err := line("description", in.Description, 200); err != nil {
+		return t, err
+	}
+	if t.Verbs, err = scope(c.actor, in.Scope); err != nil {
+		return t, err
+	}
+	if in.App != "" {
+		a, err := s.Store.App(ctx, c.actor, in.App)
+		if err != nil {
+			return t, err
+		}
+		t.App = a.ID
+	}
+	if in.ExpiresIn < 0 || in.ExpiresIn > int64(maxLife/time.Second) {
+		return t, invalid("expires_in", "it is a number of seconds, at most a hundred years")
+	}
+	if in.ExpiresIn > 0 {
+		end := time.Now().Add(time.Duration(in.ExpiresIn) * time.Second)
+		if !own.ExpiresAt.IsZero() && end.After(own.ExpiresAt) {
+			return t, invalid("expires_in", "it would outlive the token that asks for it, which ends at "+own.ExpiresAt.UTC().Format(time.RFC3339))
+		}
+		t.ExpiresAt = end
+	}
+	return t, nil
 }
 
 // scope reads what a token may do: nothing that the one who asks may not.
