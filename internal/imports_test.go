@@ -67,6 +67,7 @@ func allowed() map[string][]string {
 		// The service. build has its nouns and laws and imports nothing of ours.
 		"internal/build":     {},
 		"internal/secret":    {},
+		"internal/webhook":   {},
 		"internal/store":     {"internal/build", "internal/secret"},
 		"internal/logs":      {"internal/build"},
 		"internal/gitserver": {"internal/build", "internal/child", "internal/killpoint"},
