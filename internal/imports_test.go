@@ -71,12 +71,12 @@ func allowed() map[string][]string {
 		"internal/store":     {"internal/build", "internal/secret"},
 		"internal/logs":      {"internal/build"},
 		"internal/gitserver": {"internal/build", "internal/child", "internal/killpoint"},
-		"internal/service":   {"internal/build", "internal/container", "internal/killpoint", "internal/logs", "internal/store", "internal/work"},
+		"internal/service":   {"internal/build", "internal/container", "internal/killpoint", "internal/logs", "internal/store", "internal/webhook", "internal/work"},
 		"internal/work":      {"builder", "builder/cnb", "internal/build", "internal/container", "internal/image", "internal/killpoint", "internal/layerstore", "internal/platform", "internal/transcript"},
 		"internal/registry":  {"internal/killpoint"},
 		"internal/killpoint": {},
 		"internal/fetch":     {"internal/child"},
-		"internal/web":       {"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/killpoint", "internal/logs", "internal/service", "internal/store"},
+		"internal/web":       {"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/killpoint", "internal/logs", "internal/service", "internal/store", "internal/webhook"},
 		"internal/client":    {"internal/build", "internal/logs"},
 
 		// daemon joins all of them, and has no law of its own.

@@ -48,6 +48,7 @@ const (
 	LogsClosed  Point = "logs-closed"  // a start has ended the logs of that
 	RefRepaired Point = "ref-repaired" // a start has moved the ref of a push that could not, which is not recorded
 
+	HookRecorded     Point = "hook-recorded"     // a delivery and its build are recorded, and the forge was not told
 	CancelRecorded   Point = "cancel-recorded"   // nobody who follows the build was told
 	CommandStarts    Point = "command-starts"    // a release is pending
 	CommandRan       Point = "command-ran"       // how it ended is not recorded
@@ -67,7 +68,7 @@ func All() []Point {
 		SourceKept, BuildRecorded, LogMade, Claimed, LogBegun, BeatRecorded, BlobStored, ManifestPut, ImagePushed, Deciding,
 		RefStands, CommitKept, Settled, Finished, LogClosed, TagMoved, TagRecorded, LettingGo, LetGo, RefMoved, RefRecorded,
 		Reaped, LogsClosed, RefRepaired,
-		CancelRecorded, CommandStarts, CommandRan, CommandRecorded, RollbackRecorded, AppRecorded, AppChanged, AppDeleted,
+		HookRecorded, CancelRecorded, CommandStarts, CommandRan, CommandRecorded, RollbackRecorded, AppRecorded, AppChanged, AppDeleted,
 		UploadStored, SourcesPruned, ManifestsDropped,
 	}
 }

@@ -184,6 +184,12 @@ func (s *Service) submit(ctx context.Context, b build.Build, session *Session) (
 		s.mu.Unlock()
 	}
 	killpoint.Here(killpoint.BuildRecorded)
+	s.accepted(b, superseded)
+	return b, nil
+}
+
+// accepted does what belongs to a build that was just recorded.
+func (s *Service) accepted(b build.Build, superseded []build.Build) {
 	if err := s.logs.Ensure(b.ID); err != nil {
 		s.fault(fmt.Errorf("log of build %s: %w", b.ID, err)) // it is made with the first claim then
 	}
@@ -192,7 +198,6 @@ func (s *Service) submit(ctx context.Context, b build.Build, session *Session) (
 		s.left(old, "This build was "+old.CancelReason+".")
 	}
 	s.queued()
-	return b, nil
 }
 
 // Cancel ends a waiting build, and has the worker of a running one stop it, which its next heartbeat hears of.

@@ -32,36 +32,41 @@ func scanBuild(r row) (b build.Build, err error) {
 // CreateBuild queues a build of an app; ID, Number, State and CreatedAt are set here. When it returns, the build is
 // durable. A build by webhook supersedes those of the same app and ref that still wait: they are returned, cancelled.
 func (s *Store) CreateBuild(ctx context.Context, b build.Build) (made build.Build, superseded []build.Build, err error) {
-	b.ID, b.State, b.CreatedAt = build.NewID(), build.Queued, s.now().UTC()
 	err = s.change(ctx, func(tx *sql.Tx) error {
-		err := tx.QueryRowContext(ctx, `UPDATE apps SET build_seq = build_seq + 1, queued = queued + 1 WHERE id = ? RETURNING build_seq`, b.App).Scan(&b.Number)
-		if err != nil {
-			return wrap(err)
-		}
-		if b.Trigger.Kind == build.TriggerWebhook {
-			old, err := collect(ctx, tx, scanBuild, `SELECT `+buildColumns+` FROM builds
-				WHERE app_id = ? AND state = 'queued' AND trigger_kind = ? AND ref = ? ORDER BY number`, b.App, b.Trigger.Kind, b.Trigger.Ref)
-			if err != nil {
-				return err
-			}
-			for _, o := range old {
-				reason := fmt.Sprintf("superseded by build %d of the same branch", b.Number)
-				if err := s.end(ctx, tx, &o, build.Cancelled, nil, reason); err != nil {
-					return err
-				}
-				superseded = append(superseded, o)
-			}
-		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO builds (id, app_id, number, user_id, trigger, trigger_kind, ref, session, source, state, created_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, b.ID, b.App, b.Number, b.User, build.JSON(b.Trigger), b.Trigger.Kind, b.Trigger.Ref,
-			b.Trigger.Session, build.JSON(b.Source), b.State, micros(b.CreatedAt))
-		if err != nil {
-			return wrap(err)
-		}
-		return nil
+		made, superseded, err = s.createBuild(ctx, tx, b)
+		return err
 	})
 	if err != nil {
 		return build.Build{}, nil, fmt.Errorf("queue a build: %w", err)
+	}
+	return made, superseded, nil
+}
+
+// waitingOf finds the builds by webhook that a newer one of their ref supersedes.
+const waitingOf = `SELECT ` + buildColumns + ` FROM builds WHERE app_id = ? AND ref = ? AND trigger_kind = 'webhook' AND state = 'queued' ORDER BY number`
+
+func (s *Store) createBuild(ctx context.Context, tx *sql.Tx, b build.Build) (made build.Build, superseded []build.Build, err error) {
+	b.ID, b.State, b.CreatedAt = build.NewID(), build.Queued, s.now().UTC()
+	err = tx.QueryRowContext(ctx, `UPDATE apps SET build_seq = build_seq + 1, queued = queued + 1 WHERE id = ? RETURNING build_seq`, b.App).Scan(&b.Number)
+	if err != nil {
+		return b, nil, wrap(err)
+	}
+	if b.Trigger.Kind == build.TriggerWebhook {
+		if superseded, err = collect(ctx, tx, scanBuild, waitingOf, b.App, b.Trigger.Ref); err != nil {
+			return b, nil, err
+		}
+		for i := range superseded {
+			reason := fmt.Sprintf("superseded by build %d of the same branch", b.Number)
+			if err := s.end(ctx, tx, &superseded[i], build.Cancelled, nil, reason); err != nil {
+				return b, nil, err
+			}
+		}
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO builds (id, app_id, number, user_id, trigger, trigger_kind, ref, session, source, state, created_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, b.ID, b.App, b.Number, b.User, build.JSON(b.Trigger), b.Trigger.Kind, b.Trigger.Ref,
+		b.Trigger.Session, build.JSON(b.Source), b.State, micros(b.CreatedAt))
+	if err != nil {
+		return b, nil, wrap(err)
 	}
 	return b, superseded, nil
 }

@@ -29,6 +29,8 @@ type Store struct {
 	w, r *sql.DB // w has one connection
 	box  *secret.Box
 	now  func() time.Time
+
+	group group // of deliveries that are recorded together
 }
 
 // Open opens the database in a file, made if it is not there, and brings its tables up to date. Secrets are sealed

@@ -32,6 +32,8 @@ func TestAccess(t *testing.T) {
 	h.do("PATCH", "/apps/shop/config-vars", h.alice, `{"A":"kept"}`).want(200)
 	h.do("PUT", "/apps/shop/bindings/db", h.alice, `{"type":"postgresql"}`).want(200)
 	token := h.do("POST", "/account/tokens", h.alice, `{"scope":["read"]}`).want(201)
+	hook := h.newHook("shop", `{"repository":"https://git.test/acme/shop.git","secret":"a-kept-secret-of-it"}`)
+	hook.deliver("1", hubPush("refs/heads/other", shaA, shaB)).want(200)
 	source := h.do("POST", "/sources", h.alice, "").want(201)
 	_, upload, _ := strings.Cut(source.str("source_blob.get_url"), "/sources/")
 
@@ -56,7 +58,7 @@ func TestAccess(t *testing.T) {
 	before := h.snapshot()
 	asked := 0
 	for _, r := range (&server{Options: h.Options}).routes() {
-		ids := map[string]string{"app": app.str("id"), "build": "1", "release": "1", "digest": digest, "host": "example.org", "name": "db", "id": token.str("id")}
+		ids := map[string]string{"app": app.str("id"), "build": "1", "release": "1", "digest": digest, "host": "example.org", "name": "db", "id": token.str("id"), "hook": hook.id, "delivery": "1"}
 		switch r.need {
 		case signedFollow:
 			ids["id"] = b.str("id")
@@ -82,6 +84,13 @@ func TestAccess(t *testing.T) {
 		switch r.need {
 		case nobody:
 			h.do(r.method, path, "", "").want(200)
+			continue
+		case hooked:
+			for _, token := range []string{"x", hook.id, hook.token + "x", hook.token[:len(hook.token)-1], strings.ToUpper(hook.token), app.str("id")} {
+				ids["token"] = token
+				refused("a hook that is not there", pathOf(r.path, ids), h.alice, 404)
+			}
+			h.do(r.method, "/hooks/"+hook.token, h.alice, hubPush("refs/heads/main", shaA, shaB), "Content-Type: application/json", "X-GitHub-Event: push").refused(401, "unsigned", "not signed")
 			continue
 		case signedPut, signedFollow:
 			for _, sig := range []string{"", "?sig=", "?sig=x", "?sig=99999999999.", "?sig=99999999999.AAAA", "?sig=." + strings.Repeat("A", 43)} {
@@ -125,7 +134,7 @@ func TestAccess(t *testing.T) {
 func (h *house) snapshot() string {
 	h.t.Helper()
 	var all strings.Builder
-	for _, path := range []string{"/apps", "/apps/shop/builds", "/apps/shop/releases", "/apps/shop/config-vars", "/apps/shop/bindings", "/apps/shop/git-credentials", "/apps/shop/registry-credentials"} {
+	for _, path := range []string{"/apps", "/apps/shop/builds", "/apps/shop/releases", "/apps/shop/config-vars", "/apps/shop/bindings", "/apps/shop/git-credentials", "/apps/shop/registry-credentials", "/apps/shop/hooks"} {
 		var v any
 		h.do("GET", path, h.alice, "").want(200).into(&v)
 		all.WriteString(withoutStreams(v) + "\n")

@@ -282,7 +282,7 @@ func (s *server) sourceOf(ctx context.Context, c *call, in sourceRequest) (src b
 		return src, invalid(field+"url", err.Error())
 	}
 	src.URL = in.URL
-	return src, noPassword(in.URL, "put the archive with POST /sources instead")
+	return src, noPassword(field+"url", in.URL, "put the archive with POST /sources instead")
 }
 
 // gitSource checks the names of a git repository and, where the service can, finds the commit.
@@ -291,7 +291,7 @@ func (s *server) gitSource(ctx context.Context, c *call, src *build.Source, text
 	if err != nil {
 		return invalid("source_blob.url", err.Error())
 	}
-	if err := noPassword(text, "keep it with PUT /apps/{app}/git-credentials/{host}"); err != nil {
+	if err := noPassword("source_blob.url", text, "keep it with PUT /apps/{app}/git-credentials/{host}"); err != nil {
 		return err
 	}
 	ref, err := fetch.ParseRef(src.Ref)
@@ -314,12 +314,12 @@ func (s *server) gitSource(ctx context.Context, c *call, src *build.Source, text
 }
 
 // noPassword refuses a password in a URL: the record of a build is no place for secrets.
-func noPassword(text, instead string) error {
+func noPassword(field, text, instead string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.User == nil || u.Scheme == "ssh" {
 		return nil // user@host:path is no URL, and has no password
 	}
-	return invalid("source_blob.url", "a password or token in it would be kept with the build: "+instead)
+	return invalid(field, "a password or token in it would be kept with the record: "+instead)
 }
 
 func (s *server) cancelBuild(ctx context.Context, c *call) (v buildView, err error) {

@@ -23,7 +23,10 @@ type call struct {
 	w     *answer
 	id    string // Request-Id
 	actor build.Actor
-	app   build.App // of a route below /apps/{app}
+	app   build.App // of a route below /apps/{app}, or of the hook
+
+	hook    build.Hook // of a hook's URL
+	secrets []string   // with which a forge may sign what it sends there
 
 	status int                 // of success; a list that goes on says 206
 	names  map[build.ID]string // of users, as they were looked up
@@ -124,13 +127,22 @@ func (c *call) fail(err error) {
 	}
 	p, ours := problemOf(err, c.id)
 	if ours && c.Context().Err() == nil {
-		c.s.Fault(fmt.Errorf("%s %s, request %s: %w", c.Method, oneLine(c.URL.Path), c.id, err))
+		c.s.Fault(fmt.Errorf("%s %s, request %s: %w", c.Method, c.where(), c.id, err))
 	}
 	if p.status == http.StatusUnauthorized {
 		c.w.Header().Set("WWW-Authenticate", `Bearer realm="slipway"`)
 	}
 	c.status = p.status
 	_ = c.answer(p)
+}
+
+// where is the path without what may be secret in it.
+func (c *call) where() string {
+	path := oneLine(c.URL.Path)
+	if rest, ok := strings.CutPrefix(path, "/hooks/"); ok && rest != "" {
+		return "/hooks/..."
+	}
+	return path
 }
 
 var requestID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`) })

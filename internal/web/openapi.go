@@ -63,7 +63,7 @@ func (r route) operation(types schemas) object {
 		"responses":   r.responses(types),
 	}
 	switch r.need {
-	case nobody, signedPut, signedFollow:
+	case nobody, signedPut, signedFollow, hooked:
 		op["security"] = []any{}
 	default:
 		op["security"] = []any{object{"bearer": []any{}}, object{"basic": []any{}}}
@@ -114,6 +114,9 @@ func (r route) responses(types schemas) object {
 	all := object{
 		strconv.Itoa(r.status): object{"description": http.StatusText(r.status), "content": content},
 		"default":              object{"description": "Why not.", "content": object{"application/json": object{"schema": object{"$ref": "#/components/schemas/Problem"}}}},
+	}
+	for _, status := range r.also {
+		all[strconv.Itoa(status)] = object{"description": http.StatusText(status), "content": content}
 	}
 	if r.list() {
 		all["206"] = object{"description": "A part; Next-Range is what to send for the next.", "content": content}

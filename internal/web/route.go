@@ -29,6 +29,8 @@ const (
 
 	signedPut    = need(toPut) // a signature of the id in the path
 	signedFollow = need(toFollow)
+
+	hooked need = "the URL of a hook, and a forge's signature with its secret"
 )
 
 // An endpoint serves a route. in and out are the types of its JSON bodies, nil where it has none; they come from the
@@ -37,6 +39,7 @@ type endpoint struct {
 	serve    func(ctx context.Context, c *call) error
 	in, out  reflect.Type
 	status   int
+	also     []int    // other statuses of success, with the same answer
 	media    []string // of an answer that is no JSON
 	takes    string   // media type of a body that is no JSON
 	params   []param  // beside those of the path
@@ -127,7 +130,7 @@ func (s *server) mux(routes []route) (*http.ServeMux, error) {
 
 func (r route) check() error {
 	switch r.need {
-	case nobody, bearer, read, deploy, config, manage, manageAll, admin, signedPut, signedFollow:
+	case nobody, bearer, read, deploy, config, manage, manageAll, admin, signedPut, signedFollow, hooked:
 	default:
 		return fmt.Errorf("web: route %s %s does not say what a caller needs: %q", r.method, r.path, r.need)
 	}
@@ -155,6 +158,12 @@ func (s *server) admit(ctx context.Context, c *call, r route) (err error) {
 			return forbidden("this URL was changed, or its time is over: ask for a new one")
 		}
 		return nil
+	case hooked: // what it signs is the handler's to look at, who has the body
+		c.hook, c.app, c.secrets, err = s.Store.OpenHook(ctx, c.PathValue("token"))
+		if errors.Is(err, build.ErrNotFound) {
+			err = &problem{http.StatusNotFound, "not_found", "there is no such hook: look at the URL that the forge has"}
+		}
+		return err
 	}
 	if c.actor, err = s.authenticate(ctx, c.Request); err != nil {
 		return err

@@ -6,6 +6,7 @@ import "net/http"
 func (s *server) routes() []route {
 	const app = "/apps/{app}"
 	const oneBuild = app + "/builds/{build}"
+	const oneHook = app + "/hooks/{hook}"
 	status := http.StatusOK
 	made := http.StatusCreated
 	return []route{
@@ -57,6 +58,17 @@ func (s *server) routes() []route {
 		{"GET", app + "/releases/{release}/log", read, "The log of a release's command: a page of it, or followed to its end.", logOf(s.releaseLog)},
 		{"GET", "/streams/releases/{id}", signedFollow, "The log of a release's command, followed to its end, without a token.", logOf(s.releaseStream)},
 		{"GET", app + "/oci-images/{digest}", read, "What is known of an image of the app.", give(status, s.ociImage)},
+
+		{"GET", app + "/hooks", read, "The hooks, without their URLs and secrets.", give(status, s.hooks)},
+		{"POST", app + "/hooks", config, "Make a hook: its URL and secret are for a forge, and are told this once. The scope deploy is needed too, as below.", take(made, s.createHook)},
+		{"GET", oneHook, read, "A hook.", give(status, s.hook)},
+		{"PATCH", oneHook, config, "Change what a hook builds.", take(status, s.changeHook)},
+		{"DELETE", oneHook, config, "Delete a hook with its journal.", give(status, s.deleteHook)},
+		{"POST", oneHook + "/rotate", config, "Give a hook another secret, and another URL where that is wanted.", take(status, s.rotateHook)},
+		{"GET", oneHook + "/deliveries", read, "The journal: what forges have sent, and what became of it.", give(status, s.deliveries)},
+		{"GET", oneHook + "/deliveries/{delivery}", read, "A delivery, by number or id.", give(status, s.delivery)},
+		{"POST", oneHook + "/deliveries/{delivery}/redeliver", deploy, "Decide about a delivery again, with the rule that there is now.", give(status, s.redeliver)},
+		{"POST", "/hooks/{token}", hooked, "Take what a forge sends: a push, as GitHub, GitLab, Gitea, Forgejo and Bitbucket tell of it.", s.receiver()},
 
 		{"GET", "/status", bearer, "How the service is doing.", give(status, s.status)},
 		{"GET", "/healthz", nobody, "The process answers.", raw(s.healthz, "text/plain")},

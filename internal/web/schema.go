@@ -25,6 +25,8 @@ func words(t reflect.Type) []any {
 		return []any{build.TriggerPush, build.TriggerAPI, build.TriggerRetry, build.TriggerWebhook, build.TriggerButton}
 	case reflect.TypeFor[build.ReleaseState]():
 		return []any{build.ReleasePending, build.ReleaseSucceeded, build.ReleaseFailed}
+	case reflect.TypeFor[build.DeliveryResult]():
+		return []any{build.DeliveryAccepted, build.DeliveryDuplicate, build.DeliveryIgnored, build.DeliveryRefused}
 	case reflect.TypeFor[build.Blame]():
 		return []any{build.BlameApp, build.BlamePlatform}
 	}

@@ -67,6 +67,7 @@ type server struct {
 	signer  signer
 	base    *url.URL // nil: what the client asked for
 	handler http.Handler
+	bodies  chan struct{} // large ones of hooks that are read
 }
 
 // New makes the API.
@@ -80,7 +81,7 @@ func New(o Options) (http.Handler, error) {
 	if o.Stall == 0 {
 		o.Stall = time.Minute
 	}
-	s := &server{Options: o, signer: signer{o.Key}}
+	s := &server{Options: o, signer: signer{o.Key}, bodies: make(chan struct{}, bodiesAtOnce)}
 	if o.BaseURL != "" {
 		u, err := url.Parse(o.BaseURL)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || strings.HasSuffix(u.Path, "/") {

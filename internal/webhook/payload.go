@@ -14,7 +14,7 @@ const (
 	maxRefs    = 100
 	maxPaths   = 10_000 // of all commits of a change
 	maxPath    = 1024   // bytes
-	maxMessage = 16 << 10
+	maxMessage = 8 << 10
 )
 
 // bounded refuses JSON that is nested deeper than any forge's.

@@ -114,6 +114,12 @@ func TooLarge() *Refusal {
 	return &Refusal{http.StatusRequestEntityTooLarge, CodeTooLarge, fmt.Sprintf("the body has more than %d bytes, the limit", MaxBody)}
 }
 
+// Claims are what a header says of a request that nobody has read: forge, name and delivery.
+func Claims(h http.Header) Event {
+	_, e, _ := identify(Request{Header: h})
+	return e
+}
+
 // Open verifies a request with the secrets of its hook, of which each alone is enough, and reads it. The error is a
 // *Refusal; the Event then says only what the header claims: forge, name and delivery.
 func Open(r Request, secrets []string) (Event, error) {
