@@ -97,7 +97,8 @@ func copiedYard(t testing.TB) *yard {
 		}
 	})
 	y := &yard{dir: dir, tools: from.tools, binary: from.binary}
-	if err := errors.Join(copyDir(from.fresh(), y.state()), os.Chmod(dir, 0o755)); err != nil {
+	ca := must(os.ReadFile(from.ca()))(t)
+	if err := errors.Join(copyDir(from.fresh(), y.state()), os.WriteFile(y.ca(), ca, 0o644), os.Chmod(dir, 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	return y
