@@ -50,8 +50,10 @@ func TestCanaries(t *testing.T) {
 	token := canary{"the token in the push URL", s.token}
 	foreign, mine, bound := secret("another app's config var"), secret("the app's own config var"), secret("a binding")
 	registry, git := secret("a registry password"), secret("a git password")
-	inURL := secret("a password in a URL that is refused")
-	all := []canary{token, foreign, mine, bound, registry, git, inURL}
+	inURL, hook := secret("a password in a URL that is refused"), secret("a hook's secret")
+	var hooked struct{ URL string }
+	a.api("POST", "/hooks", map[string]string{"repository": "https://127.0.0.1:1/x/y.git", "secret": hook.value}).want(201).into(&hooked)
+	all := []canary{token, foreign, mine, bound, registry, git, inURL, hook, {"a hook's URL", hooked.URL[strings.LastIndexByte(hooked.URL, '/')+1:]}}
 
 	other.api("PATCH", "/config-vars", map[string]string{"OTHER_VAR": foreign.value}).want(200)
 	a.api("PATCH", "/config-vars", map[string]string{"OWN_VAR": mine.value}).want(200)
@@ -75,6 +77,8 @@ func TestCanaries(t *testing.T) {
 		a.api("PUT", "/git-credentials/a%20b", map[string]string{"username": "u", "password": inURL.value}),
 		a.api("PUT", "/bindings/db", map[string]any{"files": map[string]string{"password": inURL.value}}),
 		a.ask(t, "GET", "/account", nil, "Authorization: Bearer "+inURL.value),
+		a.api("POST", "/hooks", map[string]string{"repository": "https://u:" + inURL.value + "@127.0.0.1:1/x.git"}),
+		a.ask(t, "POST", hooked.URL, "{}", "Content-Type: application/json", "X-Gitlab-Event: Push Hook", "X-Gitlab-Token: "+inURL.value),
 	}
 	for _, r := range refused {
 		if r.status < 400 || r.status >= 500 {

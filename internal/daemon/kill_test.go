@@ -32,6 +32,8 @@ type killed struct {
 	name string // of an app that the trigger made or deleted
 	put  string // where it put a source
 	get  string
+
+	forge *forge
 }
 
 // killCases has one for every point, in an order in which each begins with what the one before left.
@@ -62,6 +64,7 @@ func killCases() []killCase {
 		{point: killpoint.Reaped, first: killpoint.Claimed, trigger: push, build: "failed"},
 		{point: killpoint.LogsClosed, first: killpoint.LogBegun, trigger: build, build: "succeeded"},
 		{point: killpoint.RefRepaired, first: killpoint.Finished, trigger: push, build: "succeeded", moved: true},
+		{point: killpoint.HookRecorded, trigger: (*killed).hook, build: "succeeded", after: (*killed).wantHook},
 		{point: killpoint.CancelRecorded, trigger: (*killed).cancel, build: "cancelled"},
 		{point: killpoint.CommandStarts, trigger: (*killed).pushCommand, build: "succeeded", moved: true, released: "failed"},
 		{point: killpoint.CommandRan, trigger: (*killed).pushCommand, build: "succeeded", moved: true, released: "failed"},
