@@ -33,7 +33,7 @@ type Received struct {
 // What has been delivered before, each answered by an index.
 const (
 	sameDelivery = `SELECT ` + deliveryColumns + ` FROM deliveries WHERE hook_id = ? AND delivery = ? AND ref = ? AND result <> 'refused'`
-	sameText     = `SELECT ` + deliveryColumns + ` FROM deliveries WHERE hook_id = ? AND replay = ? AND ref = ? AND replay <> '' AND result <> 'refused' ORDER BY number LIMIT 1`
+	sameText     = `SELECT ` + deliveryColumns + ` FROM deliveries INDEXED BY deliveries_replay WHERE hook_id = ? AND replay = ? AND ref = ? AND result <> 'refused'`
 	newestHooked = `SELECT ` + buildColumns + ` FROM builds WHERE app_id = ? AND ref = ? AND trigger_kind = 'webhook' ORDER BY number DESC LIMIT 1`
 )
 

@@ -38,7 +38,7 @@ CREATE TABLE deliveries (
     PRIMARY KEY (hook_id, number)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX deliveries_once ON deliveries (hook_id, delivery, ref) WHERE result <> 'refused';
-CREATE INDEX deliveries_replay ON deliveries (hook_id, replay, ref) WHERE replay <> '' AND result <> 'refused';
+CREATE INDEX deliveries_replay ON deliveries (hook_id, replay, ref) WHERE result <> 'refused';
 CREATE INDEX deliveries_refused ON deliveries (hook_id, number) WHERE result = 'refused';
 
 -- What the newest build of a ref by webhook is, and which of them wait.
