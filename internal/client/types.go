@@ -262,3 +262,61 @@ type Status struct {
 	Ready   bool   `json:"ready"`
 	Workers int    `json:"workers"`
 }
+
+// A Hook is where a forge tells of pushes to a repository, which are then built.
+type Hook struct {
+	ID            string     `json:"id"`
+	App           Name       `json:"app"`
+	User          Person     `json:"user"`
+	Repository    string     `json:"repository"`
+	Branches      []string   `json:"branches"`
+	Tags          []string   `json:"tags"`
+	Paths         []string   `json:"paths"`
+	Submodules    bool       `json:"submodules"`
+	CreatedAt     time.Time  `json:"created_at"`
+	UpdatedAt     time.Time  `json:"updated_at"`
+	PreviousUntil *time.Time `json:"previous_secret_until"`
+}
+
+// A NewHook is a hook with what nobody is told again: its secret and, where it is new, its URL.
+type NewHook struct {
+	Hook
+	URL    string `json:"url,omitempty"`
+	Secret string `json:"secret"`
+}
+
+// A HookChange makes or changes a hook: what is nil stays as it is. Secret is for a new one; "": the service makes it.
+type HookChange struct {
+	Repository *string   `json:"repository,omitempty"`
+	Branches   *[]string `json:"branches,omitempty"`
+	Tags       *[]string `json:"tags,omitempty"`
+	Paths      *[]string `json:"paths,omitempty"`
+	Submodules *bool     `json:"submodules,omitempty"`
+	Secret     string    `json:"secret,omitempty"`
+}
+
+// A HookRotation gives a hook another secret. Keep is how many seconds the old one is taken too, nil as the service has it.
+type HookRotation struct {
+	Secret string `json:"secret,omitempty"`
+	Keep   *int64 `json:"keep,omitempty"`
+	URL    bool   `json:"url,omitempty"`
+}
+
+// A Delivery is what a forge sent to a hook about one ref, and what became of it.
+type Delivery struct {
+	ID         string               `json:"id"`
+	Number     int64                `json:"number"`
+	Forge      string               `json:"forge"`
+	Event      string               `json:"event"`
+	Delivery   string               `json:"delivery"`
+	Ref        string               `json:"ref,omitempty"`
+	Commit     string               `json:"commit,omitempty"`
+	Before     string               `json:"before,omitempty"`
+	Result     build.DeliveryResult `json:"result"`
+	Code       string               `json:"code,omitempty"`
+	Reason     string               `json:"reason,omitempty"`
+	Build      *BuildName           `json:"build"`
+	Times      int                  `json:"times"`
+	ReceivedAt time.Time            `json:"received_at"`
+	LastAt     time.Time            `json:"last_received_at"`
+}
