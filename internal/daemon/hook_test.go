@@ -36,10 +36,15 @@ func (a *app) newForge(t testing.TB, from string) *forge {
 	return f
 }
 
-// request is what Gitea sends of a push.
+// request is what Gitea sends of a push to main.
 func (f *forge) request(t testing.TB, delivery, before, after string) *http.Request {
 	t.Helper()
-	body := fmt.Sprintf(`{"ref":"refs/heads/main","before":%q,"after":%q,"repository":{"full_name":%q,"clone_url":"https://127.0.0.1:1/evil.git"}}`, before, after, f.name)
+	return f.push(t, delivery, "refs/heads/main", before, after)
+}
+
+func (f *forge) push(t testing.TB, delivery, ref, before, after string) *http.Request {
+	t.Helper()
+	body := fmt.Sprintf(`{"ref":%q,"before":%q,"after":%q,"repository":{"full_name":%q,"clone_url":"https://127.0.0.1:1/evil.git"}}`, ref, before, after, f.name)
 	m := hmac.New(sha256.New, []byte(f.secret))
 	m.Write([]byte(body))
 	req := must(http.NewRequest("POST", f.url, strings.NewReader(body)))(t)
