@@ -53,7 +53,9 @@ type Delivery struct {
 	Code   string // of why it was ignored or refused, for programs
 	Reason string // one line
 	Build  ID     // that it made, or that was made of the same before
-	Times  int    // it was received
+	// BuildNumber is that build's.
+	BuildNumber int64
+	Times       int // it was received
 	// Kept is what the service needs to decide about an ignored one again; JSON.
 	Kept       string
 	ReceivedAt time.Time

@@ -100,18 +100,24 @@ func (l *log) begin() (torn bool, err error) {
 	return torn, nil
 }
 
-// end records how a log stands that nobody writes any more, on disk and for its followers.
-func (l *log) end(state build.State) error {
+// end records how a log stands that nobody writes any more, for its followers and, if that is durable, on disk.
+func (l *log) end(state build.State, durable bool) error {
 	word := stateWaiting
 	if state.Terminal() {
 		word = string(state)
 	}
-	err := l.file.Sync()
+	sync := func() error {
+		if durable {
+			return l.file.Sync()
+		}
+		return nil
+	}
+	err := sync()
 	if err == nil {
 		err = l.mark(word, l.size)
 	}
 	if err == nil {
-		err = l.file.Sync()
+		err = sync()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -23,19 +23,23 @@ type Options struct {
 	Limit  int64   // how long the log may become, but for its last 64 KiB and our own lines; 0: DefaultLimit
 	// Warn, if not nil, is told once when the log cannot be written: the build goes on. It must not use the Writer.
 	Warn func(error)
+	// Volatile has Close not wait for the disk: for a log without anything in it but a line of ours, whose end Recover
+	// records again where a power failure has lost it.
+	Volatile bool
 }
 
 // A Writer writes the log of one attempt of a build. It is safe for concurrent use; each Write is one piece. Writing
 // never fails the build: what cannot be written, as on a full disk, is left out, Options.Warn is told, and when the
 // disk can be written again, the log says how much is missing.
 type Writer struct {
-	dir   *Dir
-	log   *log
-	warn  func(error)
-	limit int64
-	dirty chan struct{} // holds one: there is something to sync
-	stop  chan struct{} // closed by Close
-	sync  sync.WaitGroup
+	dir      *Dir
+	log      *log
+	warn     func(error)
+	limit    int64
+	volatile bool
+	dirty    chan struct{} // holds one: there is something to sync
+	stop     chan struct{} // closed by Close
+	sync     sync.WaitGroup
 
 	mu     sync.Mutex
 	closed bool
@@ -57,7 +61,7 @@ func (d *Dir) Create(id build.ID, o Options) (*Writer, error) {
 	}
 	w := &Writer{
 		dir: d, log: l, warn: o.Warn, limit: o.Limit, last: l.lastByte(),
-		dirty: make(chan struct{}, 1), stop: make(chan struct{}),
+		dirty: make(chan struct{}, 1), stop: make(chan struct{}), volatile: o.Volatile,
 	}
 	if w.limit == 0 {
 		w.limit = DefaultLimit
@@ -239,8 +243,8 @@ func (w *Writer) Close(state build.State) error {
 	w.mu.Unlock() // syncAll may want it
 	w.sync.Wait()
 	w.mu.Lock()
-	err := w.log.end(state)
-	if err == nil {
+	err := w.log.end(state, !w.volatile)
+	if err == nil && !w.volatile {
 		err = w.dir.syncNames()
 	}
 	if err = errors.Join(err, w.dir.leave(w.log)); err != nil {

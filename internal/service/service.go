@@ -230,7 +230,7 @@ func (s *Service) left(b build.Build, line string) {
 	var err error
 	if a == nil {
 		a = &attempt{}
-		a.log, err = s.logs.Create(b.ID, logs.Options{})
+		a.log, err = s.logs.Create(b.ID, logs.Options{Volatile: b.Attempt == 0})
 	}
 	if err == nil {
 		_, _ = a.log.Write([]byte(line + "\n"))

@@ -63,9 +63,11 @@ func (s *Store) App(ctx context.Context, who build.Actor, idOrName string) (buil
 	return a, nil
 }
 
+const appOfID = `SELECT ` + appColumns + ` FROM apps WHERE id = ?`
+
 // AppByID is the service's own look at an app.
 func (s *Store) AppByID(ctx context.Context, id build.ID) (build.App, error) {
-	a, err := scanApp(s.r.QueryRowContext(ctx, `SELECT `+appColumns+` FROM apps WHERE id = ?`, id))
+	a, err := scanApp(s.reads[appOfID].QueryRowContext(ctx, id))
 	if err != nil {
 		return a, fmt.Errorf("app %s: %w", id, wrap(err))
 	}

@@ -42,12 +42,20 @@ func (s *Store) CreateBuild(ctx context.Context, b build.Build) (made build.Buil
 	return made, superseded, nil
 }
 
-// waitingOf finds the builds by webhook that a newer one of their ref supersedes.
-const waitingOf = `SELECT ` + buildColumns + ` FROM builds WHERE app_id = ? AND ref = ? AND trigger_kind = 'webhook' AND state = 'queued' ORDER BY number`
+// What makes a build and ends it. waitingOf finds the builds by webhook that a newer one of their ref supersedes.
+const (
+	nextNumber = `UPDATE apps SET build_seq = build_seq + 1, queued = queued + 1 WHERE id = ? RETURNING build_seq`
+	addBuild   = `INSERT INTO builds (id, app_id, number, user_id, trigger, trigger_kind, ref, session, source, state, created_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	endBuild     = `UPDATE builds SET state = ?, failure = ?, result = ?, cancel_reason = ?, lease = 0, ended_at = ? WHERE id = ?`
+	oneWaitsLess = `UPDATE apps SET queued = queued - 1 WHERE id = ?`
+	oneRunsLess  = `UPDATE apps SET running = running - 1 WHERE id = ?`
+	waitingOf    = `SELECT ` + buildColumns + ` FROM builds WHERE app_id = ? AND ref = ? AND trigger_kind = 'webhook' AND state = 'queued' ORDER BY number`
+)
 
-func (s *Store) createBuild(ctx context.Context, tx *sql.Tx, b build.Build) (made build.Build, superseded []build.Build, err error) {
+func (s *Store) createBuild(ctx context.Context, tx changer, b build.Build) (made build.Build, superseded []build.Build, err error) {
 	b.ID, b.State, b.CreatedAt = build.NewID(), build.Queued, s.now().UTC()
-	err = tx.QueryRowContext(ctx, `UPDATE apps SET build_seq = build_seq + 1, queued = queued + 1 WHERE id = ? RETURNING build_seq`, b.App).Scan(&b.Number)
+	err = tx.QueryRowContext(ctx, nextNumber, b.App).Scan(&b.Number)
 	if err != nil {
 		return b, nil, wrap(err)
 	}
@@ -62,8 +70,7 @@ func (s *Store) createBuild(ctx context.Context, tx *sql.Tx, b build.Build) (mad
 			}
 		}
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO builds (id, app_id, number, user_id, trigger, trigger_kind, ref, session, source, state, created_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, b.ID, b.App, b.Number, b.User, build.JSON(b.Trigger), b.Trigger.Kind, b.Trigger.Ref,
+	_, err = tx.ExecContext(ctx, addBuild, b.ID, b.App, b.Number, b.User, build.JSON(b.Trigger), b.Trigger.Kind, b.Trigger.Ref,
 		b.Trigger.Session, build.JSON(b.Source), b.State, micros(b.CreatedAt))
 	if err != nil {
 		return b, nil, wrap(err)
@@ -131,13 +138,13 @@ func (s *Store) Counts(ctx context.Context) (c Counts, err error) {
 }
 
 // end makes a build terminal, in a transaction. Reason is why it was cancelled.
-func (s *Store) end(ctx context.Context, tx *sql.Tx, b *build.Build, state build.State, f *build.Failure, reason string) error {
+func (s *Store) end(ctx context.Context, tx changer, b *build.Build, state build.State, f *build.Failure, reason string) error {
 	if !b.State.To(state) || !state.Terminal() {
 		return fmt.Errorf("build %s is %s and cannot be %s: %w", b.ID, b.State, state, build.ErrConflict)
 	}
-	counter := "queued"
+	counted := oneWaitsLess
 	if b.State == build.Running {
-		counter = "running"
+		counted = oneRunsLess
 	}
 	if reason != "" {
 		b.CancelReason = reason
@@ -151,11 +158,11 @@ func (s *Store) end(ctx context.Context, tx *sql.Tx, b *build.Build, state build
 	if b.Result != nil {
 		result = build.JSON(b.Result)
 	}
-	if _, err := tx.ExecContext(ctx, `UPDATE builds SET state = ?, failure = ?, result = ?, cancel_reason = ?, lease = 0, ended_at = ? WHERE id = ?`,
+	if _, err := tx.ExecContext(ctx, endBuild,
 		state, failure, result, b.CancelReason, micros(b.EndedAt), b.ID); err != nil {
 		return wrap(err)
 	}
-	if _, err := tx.ExecContext(ctx, `UPDATE apps SET `+counter+` = `+counter+` - 1 WHERE id = ?`, b.App); err != nil {
+	if _, err := tx.ExecContext(ctx, counted, b.App); err != nil {
 		return wrap(err)
 	}
 	return nil

@@ -9,10 +9,10 @@ import (
 	"github.com/slipway-build/slipway/internal/build"
 )
 
-const deliveryColumns = `hook_id, number, id, forge, event, delivery, replay, ref, commit_id, before_id, result, code, reason, build_id, times, kept, received_at, last_at`
+const deliveryColumns = `hook_id, number, id, forge, event, delivery, replay, ref, commit_id, before_id, result, code, reason, build_id, build_no, times, kept, received_at, last_at`
 
 func scanDelivery(r row) (d build.Delivery, err error) {
-	err = r.Scan(&d.Hook, &d.Number, &d.ID, &d.Forge, &d.Event, &d.Key, &d.Replay, &d.Ref, &d.Commit, &d.Before, &d.Result, &d.Code, &d.Reason, &d.Build,
+	err = r.Scan(&d.Hook, &d.Number, &d.ID, &d.Forge, &d.Event, &d.Key, &d.Replay, &d.Ref, &d.Commit, &d.Before, &d.Result, &d.Code, &d.Reason, &d.Build, &d.BuildNumber,
 		&d.Times, &d.Kept, instant{&d.ReceivedAt}, instant{&d.LastAt})
 	return d, err
 }
@@ -30,10 +30,13 @@ type Received struct {
 	Superseded []build.Build
 }
 
-// What has been delivered before, each answered by an index.
+// What is asked and said of every delivery; what looks for something is answered by an index.
 const (
 	sameDelivery = `SELECT ` + deliveryColumns + ` FROM deliveries WHERE hook_id = ? AND delivery = ? AND ref = ? AND result <> 'refused'`
 	sameText     = `SELECT ` + deliveryColumns + ` FROM deliveries INDEXED BY deliveries_replay WHERE hook_id = ? AND replay = ? AND ref = ? AND result <> 'refused'`
+	cameAgain    = `UPDATE deliveries SET times = ?, last_at = ? WHERE hook_id = ? AND number = ?`
+	nextDelivery = `UPDATE hooks SET delivery_seq = delivery_seq + 1 WHERE id = ? RETURNING delivery_seq`
+	addDelivery  = `INSERT INTO deliveries (` + deliveryColumns + `) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	newestHooked = `SELECT ` + buildColumns + ` FROM builds WHERE app_id = ? AND ref = ? AND trigger_kind = 'webhook' ORDER BY number DESC LIMIT 1`
 )
 
@@ -41,7 +44,7 @@ const (
 // it returns they are on disk. What was delivered before, and what the ref's newest build by webhook is of already,
 // makes no build: it gets that one's. Requests that come at the same time share a transaction.
 func (s *Store) Receive(ctx context.Context, hook build.ID, all []Arrival) (out []Received, err error) {
-	err = s.together(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.together(ctx, func(ctx context.Context, tx changer) error {
 		out = make([]Received, len(all))
 		for i, a := range all {
 			a.Delivery.Hook = hook
@@ -57,7 +60,7 @@ func (s *Store) Receive(ctx context.Context, hook build.ID, all []Arrival) (out 
 	return out, nil
 }
 
-func (s *Store) receive(ctx context.Context, tx *sql.Tx, a Arrival) (r Received, err error) {
+func (s *Store) receive(ctx context.Context, tx changer, a Arrival) (r Received, err error) {
 	now := s.now().UTC()
 	d := a.Delivery
 	d.Times, d.LastAt = 1, now
@@ -69,7 +72,7 @@ func (s *Store) receive(ctx context.Context, tx *sql.Tx, a Arrival) (r Received,
 		before.Times, before.LastAt = before.Times+1, now
 	}
 	if found && before.Build != "" { // whatever it says now
-		_, err := tx.ExecContext(ctx, `UPDATE deliveries SET times = ?, last_at = ? WHERE hook_id = ? AND number = ?`, before.Times, micros(now), before.Hook, before.Number)
+		_, err := tx.ExecContext(ctx, cameAgain, before.Times, micros(now), before.Hook, before.Number)
 		if before.Result = build.DeliveryDuplicate; err != nil {
 			err = wrap(err)
 		}
@@ -92,7 +95,7 @@ func (s *Store) receive(ctx context.Context, tx *sql.Tx, a Arrival) (r Received,
 }
 
 // deliveredBefore finds the line of the journal that an arrival belongs to.
-func deliveredBefore(ctx context.Context, tx *sql.Tx, d build.Delivery) (before build.Delivery, found bool, err error) {
+func deliveredBefore(ctx context.Context, tx changer, d build.Delivery) (before build.Delivery, found bool, err error) {
 	if d.Result == build.DeliveryRefused {
 		return before, false, nil
 	}
@@ -110,10 +113,10 @@ func deliveredBefore(ctx context.Context, tx *sql.Tx, d build.Delivery) (before 
 }
 
 // buildOnce queues a build, unless the newest one of its ref is of the same commit.
-func (s *Store) buildOnce(ctx context.Context, tx *sql.Tx, b build.Build, d *build.Delivery) (r Received, err error) {
+func (s *Store) buildOnce(ctx context.Context, tx changer, b build.Build, d *build.Delivery) (r Received, err error) {
 	newest, err := scanBuild(tx.QueryRowContext(ctx, newestHooked, b.App, b.Trigger.Ref))
 	if err == nil && newest.Source.Commit == b.Source.Commit && newest.Source.URL == b.Source.URL {
-		d.Result, d.Build, d.Code = build.DeliveryDuplicate, newest.ID, "same-commit"
+		d.Result, d.Build, d.BuildNumber, d.Code = build.DeliveryDuplicate, newest.ID, newest.Number, "same-commit"
 		d.Reason = fmt.Sprintf("build %d is of the same commit of %s, and nothing newer was delivered since", newest.Number, b.Trigger.Ref)
 		return r, nil
 	}
@@ -124,13 +127,13 @@ func (s *Store) buildOnce(ctx context.Context, tx *sql.Tx, b build.Build, d *bui
 	if err != nil {
 		return r, err
 	}
-	d.Result, d.Build, d.Code, d.Reason, d.Kept = build.DeliveryAccepted, made.ID, "", "", ""
+	d.Result, d.Build, d.BuildNumber, d.Code, d.Reason, d.Kept = build.DeliveryAccepted, made.ID, made.Number, "", "", ""
 	return Received{Made: &made, Superseded: superseded}, nil
 }
 
-func replaceDelivery(ctx context.Context, tx *sql.Tx, d build.Delivery) error {
-	_, err := tx.ExecContext(ctx, `UPDATE deliveries SET result = ?, code = ?, reason = ?, build_id = ?, times = ?, kept = ?, last_at = ? WHERE hook_id = ? AND number = ?`,
-		d.Result, d.Code, d.Reason, d.Build, d.Times, d.Kept, micros(d.LastAt), d.Hook, d.Number)
+func replaceDelivery(ctx context.Context, tx changer, d build.Delivery) error {
+	_, err := tx.ExecContext(ctx, `UPDATE deliveries SET result = ?, code = ?, reason = ?, build_id = ?, build_no = ?, times = ?, kept = ?, last_at = ? WHERE hook_id = ? AND number = ?`,
+		d.Result, d.Code, d.Reason, d.Build, d.BuildNumber, d.Times, d.Kept, micros(d.LastAt), d.Hook, d.Number)
 	if err != nil {
 		return wrap(err)
 	}
@@ -138,12 +141,12 @@ func replaceDelivery(ctx context.Context, tx *sql.Tx, d build.Delivery) error {
 }
 
 // insertDelivery numbers a delivery, and drops the oldest ones now and then.
-func insertDelivery(ctx context.Context, tx *sql.Tx, d *build.Delivery) error {
-	if err := tx.QueryRowContext(ctx, `UPDATE hooks SET delivery_seq = delivery_seq + 1 WHERE id = ? RETURNING delivery_seq`, d.Hook).Scan(&d.Number); err != nil {
+func insertDelivery(ctx context.Context, tx changer, d *build.Delivery) error {
+	if err := tx.QueryRowContext(ctx, nextDelivery, d.Hook).Scan(&d.Number); err != nil {
 		return wrap(err)
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO deliveries (`+deliveryColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		d.Hook, d.Number, d.ID, d.Forge, d.Event, d.Key, d.Replay, d.Ref, d.Commit, d.Before, d.Result, d.Code, d.Reason, d.Build,
+	_, err := tx.ExecContext(ctx, addDelivery,
+		d.Hook, d.Number, d.ID, d.Forge, d.Event, d.Key, d.Replay, d.Ref, d.Commit, d.Before, d.Result, d.Code, d.Reason, d.Build, d.BuildNumber,
 		d.Times, d.Kept, micros(d.ReceivedAt), micros(d.LastAt))
 	if err != nil {
 		return wrap(err)

@@ -8,6 +8,54 @@ import (
 	"sync"
 )
 
+// A changer is a transaction, as those see it who change something in it.
+type changer interface {
+	querier
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// What surrounds each change of a group.
+const (
+	savepoint = `SAVEPOINT one`
+	undo      = `ROLLBACK TO one`
+	release   = `RELEASE one`
+)
+
+// often is what a delivery needs to have done, all of it or most: that is compiled once and not every time.
+func often() []string {
+	return []string{savepoint, release, sameDelivery, sameText, cameAgain, nextDelivery, addDelivery, newestHooked, waitingOf, nextNumber, addBuild, endBuild, oneWaitsLess}
+}
+
+// compiled is a transaction of the writer, which knows some statements already.
+type compiled struct {
+	*sql.Tx
+	often map[string]*sql.Stmt
+}
+
+// ExecContext is changer's.
+func (c compiled) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if s := c.often[query]; s != nil {
+		return c.StmtContext(ctx, s).ExecContext(ctx, args...)
+	}
+	return c.Tx.ExecContext(ctx, query, args...)
+}
+
+// QueryContext is querier's.
+func (c compiled) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if s := c.often[query]; s != nil {
+		return c.StmtContext(ctx, s).QueryContext(ctx, args...)
+	}
+	return c.Tx.QueryContext(ctx, query, args...)
+}
+
+// QueryRowContext is querier's.
+func (c compiled) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if s := c.often[query]; s != nil {
+		return c.StmtContext(ctx, s).QueryRowContext(ctx, args...)
+	}
+	return c.Tx.QueryRowContext(ctx, query, args...)
+}
+
 // maxGroup bounds how many changes one transaction has: who comes first waits for all.
 const maxGroup = 128
 
@@ -21,14 +69,14 @@ type group struct {
 }
 
 type member struct {
-	do   func(ctx context.Context, tx *sql.Tx) error
+	do   func(ctx context.Context, tx changer) error
 	lead chan struct{} // it is this one's turn to do the work of all who wait
 	done chan error
 }
 
 // together runs do in a transaction that it may share: when do fails, nothing of it happened. It returns when that is on
 // disk, also where ctx ends before: what is recorded must be known. do has no other change of the store's in it.
-func (s *Store) together(ctx context.Context, do func(ctx context.Context, tx *sql.Tx) error) error {
+func (s *Store) together(ctx context.Context, do func(ctx context.Context, tx changer) error) error {
 	m := &member{do: do, lead: make(chan struct{}, 1), done: make(chan error, 1)}
 	g := &s.group
 	g.mu.Lock()
@@ -77,7 +125,7 @@ func (s *Store) leadGroup(ctx context.Context) {
 	failed := make([]error, len(all))
 	for i, m := range all {
 		var broken error
-		if failed[i], broken = inSavepoint(ctx, tx, m.do); broken != nil {
+		if failed[i], broken = inSavepoint(ctx, compiled{tx, s.often}, m.do); broken != nil {
 			fill(errs, broken)
 			return
 		}
@@ -96,7 +144,7 @@ func fill(errs []error, err error) {
 }
 
 // inSavepoint runs one change. broken tells that the transaction cannot go on.
-func inSavepoint(ctx context.Context, tx *sql.Tx, do func(context.Context, *sql.Tx) error) (failed, broken error) {
+func inSavepoint(ctx context.Context, tx changer, do func(context.Context, changer) error) (failed, broken error) {
 	run := func(text string) {
 		if broken == nil {
 			if _, err := tx.ExecContext(ctx, text); err != nil {
@@ -104,12 +152,12 @@ func inSavepoint(ctx context.Context, tx *sql.Tx, do func(context.Context, *sql.
 			}
 		}
 	}
-	if run(`SAVEPOINT one`); broken != nil {
+	if run(savepoint); broken != nil {
 		return nil, broken
 	}
 	if failed = do(ctx, tx); failed != nil {
-		run(`ROLLBACK TO one`)
+		run(undo)
 	}
-	run(`RELEASE one`)
+	run(release)
 	return failed, broken
 }

@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/slipway-build/slipway/internal/build"
@@ -71,7 +72,37 @@ func (s *Store) sealHook(h build.Hook, v hookSecrets) ([]byte, error) {
 	return s.box.Seal(boundTo(h.App, secretHook, string(h.ID)), []byte(build.JSON(v)))
 }
 
+// openedSecrets are sealed secrets that were opened, by the SHA-256 of what they were sealed as: a hook is asked for its
+// secrets many times a second, and opening takes longer than all else.
+type openedSecrets struct {
+	mu  sync.Mutex
+	all map[[sha256.Size]byte]hookSecrets
+}
+
+// maxOpened bounds them; beyond, all are forgotten.
+const maxOpened = 1000
+
+func (o *openedSecrets) find(key [sha256.Size]byte) (v hookSecrets, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	v, ok = o.all[key]
+	return v, ok
+}
+
+func (o *openedSecrets) keep(key [sha256.Size]byte, v hookSecrets) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.all == nil || len(o.all) >= maxOpened {
+		o.all = map[[sha256.Size]byte]hookSecrets{}
+	}
+	o.all[key] = v
+}
+
 func (s *Store) openHook(h build.Hook, sealed []byte) (v hookSecrets, err error) {
+	key := sha256.Sum256(append([]byte(h.App+h.ID), sealed...)) // another hook's do not open
+	if v, ok := s.opened.find(key); ok {
+		return v, nil
+	}
 	plain, err := s.box.Open(boundTo(h.App, secretHook, string(h.ID)), sealed)
 	if err == nil {
 		err = json.Unmarshal(plain, &v)
@@ -79,6 +110,7 @@ func (s *Store) openHook(h build.Hook, sealed []byte) (v hookSecrets, err error)
 	if err != nil {
 		return v, fmt.Errorf("secrets of hook %s: %w", h.ID, err)
 	}
+	s.opened.keep(key, v)
 	return v, nil
 }
 
@@ -127,13 +159,15 @@ func (s *Store) Hook(ctx context.Context, app build.ID, id string) (build.Hook, 
 	return h, nil
 }
 
+const hookOfToken = `SELECT ` + hookColumns + `, secrets FROM hooks WHERE hash = ?`
+
 // OpenHook finds the hook that a token is of, with its app and the secrets that are good: the one there is, and where it
 // was changed a while ago the one before it. Whatever is wrong with a token is ErrNotFound.
 func (s *Store) OpenHook(ctx context.Context, token string) (h build.Hook, app build.App, secrets []string, err error) {
 	hash := sha256.Sum256([]byte(token))
 	var text string
 	var sealed []byte
-	err = s.r.QueryRowContext(ctx, `SELECT `+hookColumns+`, secrets FROM hooks WHERE hash = ?`, hash[:]).Scan(append(hookDest(&h, &text), &sealed)...)
+	err = s.reads[hookOfToken].QueryRowContext(ctx, hash[:]).Scan(append(hookDest(&h, &text), &sealed)...)
 	if err != nil {
 		return h, app, nil, fmt.Errorf("hook: %w", wrap(err))
 	}

@@ -212,7 +212,7 @@ func TestTogether(t *testing.T) {
 					t.Errorf("%+v", r)
 				}
 			case 1:
-				err := y.together(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+				err := y.together(t.Context(), func(ctx context.Context, tx changer) error {
 					_, err := tx.ExecContext(ctx, `UPDATE apps SET name = ?`, "gone")
 					return errors.Join(err, bad)
 				})
@@ -241,7 +241,7 @@ func TestTogether(t *testing.T) {
 	}
 	func() {
 		defer func() { _ = recover() }()
-		_ = y.together(t.Context(), func(context.Context, *sql.Tx) error { panic("no") })
+		_ = y.together(t.Context(), func(context.Context, changer) error { panic("no") })
 		t.Error("it did not panic")
 	}()
 	y.receive1(t, h, arrives(h, "after", "refs/heads/after", "A"))

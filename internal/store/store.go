@@ -30,7 +30,10 @@ type Store struct {
 	box  *secret.Box
 	now  func() time.Time
 
-	group group // of deliveries that are recorded together
+	group  group                // of deliveries that are recorded together
+	often  map[string]*sql.Stmt // of the writer, by their text
+	reads  map[string]*sql.Stmt // of the readers
+	opened openedSecrets
 }
 
 // Open opens the database in a file, made if it is not there, and brings its tables up to date. Secrets are sealed
@@ -55,12 +58,22 @@ func Open(ctx context.Context, file string, box *secret.Box) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{w: w, box: box, now: time.Now}
+	s := &Store{w: w, box: box, now: time.Now, often: map[string]*sql.Stmt{}, reads: map[string]*sql.Stmt{}}
 	if err := s.migrate(ctx, file); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
+	for _, query := range often() {
+		if s.often[query], err = w.PrepareContext(ctx, query); err != nil {
+			return nil, errors.Join(fmt.Errorf("open database %s: %w", file, err), w.Close())
+		}
+	}
 	if s.r, err = open("&_pragma=query_only(1)", 4); err != nil {
 		return nil, errors.Join(err, w.Close())
+	}
+	for _, query := range []string{hookOfToken, appOfID} {
+		if s.reads[query], err = s.r.PrepareContext(ctx, query); err != nil {
+			return nil, errors.Join(fmt.Errorf("open database %s: %w", file, err), s.Close())
+		}
 	}
 	return s, nil
 }

@@ -34,17 +34,15 @@ type deliveryView struct {
 	LastAt     *stamp               `json:"last_received_at"`
 }
 
-func (s *server) deliveryOf(ctx context.Context, d build.Delivery) (deliveryView, error) {
+func deliveryOf(d build.Delivery) deliveryView {
 	v := deliveryView{
 		ID: d.ID, Number: d.Number, Forge: d.Forge, Event: d.Event, Delivery: d.Key, Ref: text(d.Ref), Commit: text(d.Commit), Before: text(d.Before),
 		Result: d.Result, Code: text(d.Code), Reason: text(d.Reason), Times: d.Times, ReceivedAt: when(d.ReceivedAt), LastAt: when(d.LastAt),
 	}
-	if d.Build == "" {
-		return v, nil
+	if d.Build != "" {
+		v.Build = &buildRef{d.Build, d.BuildNumber}
 	}
-	b, err := s.Store.BuildByID(ctx, d.Build)
-	v.Build = &buildRef{b.ID, b.Number}
-	return v, err
+	return v
 }
 
 func (s *server) deliveries(ctx context.Context, c *call) ([]deliveryView, error) {
@@ -69,9 +67,7 @@ func (s *server) deliveries(ctx context.Context, c *call) ([]deliveryView, error
 	}
 	out := make([]deliveryView, len(all))
 	for i, d := range all {
-		if out[i], err = s.deliveryOf(ctx, d); err != nil {
-			return nil, err
-		}
+		out[i] = deliveryOf(d)
 	}
 	return out, nil
 }
@@ -94,7 +90,7 @@ func (s *server) delivery(ctx context.Context, c *call) (v deliveryView, err err
 	if err != nil {
 		return v, err
 	}
-	return s.deliveryOf(ctx, d)
+	return deliveryOf(d), nil
 }
 
 func (s *server) redeliver(ctx context.Context, c *call) (v deliveryView, err error) {
@@ -109,7 +105,7 @@ func (s *server) redeliver(ctx context.Context, c *call) (v deliveryView, err er
 	if err != nil {
 		return v, err
 	}
-	return s.deliveryOf(ctx, d)
+	return deliveryOf(d), nil
 }
 
 // A received is what a forge is told: for all refs together, and for each.
@@ -148,18 +144,15 @@ func (s *server) receiveHook(ctx context.Context, c *call) (out received, err er
 	if err != nil {
 		return out, err
 	}
-	return s.receivedOf(ctx, c, all)
+	return receivedOf(c, all), nil
 }
 
 // receivedOf sums up: what made a build before what was made before, and that before what makes none.
-func (s *server) receivedOf(ctx context.Context, c *call, all []build.Delivery) (out received, err error) {
+func receivedOf(c *call, all []build.Delivery) (out received) {
 	c.status = http.StatusOK
 	rank := map[build.DeliveryResult]int{build.DeliveryIgnored: 1, build.DeliveryDuplicate: 2, build.DeliveryAccepted: 3}
 	for _, d := range all {
-		v, err := s.deliveryOf(ctx, d)
-		if err != nil {
-			return out, err
-		}
+		v := deliveryOf(d)
 		if rank[d.Result] > rank[out.Result] {
 			out.Result, out.Reason, out.Build = d.Result, v.Reason, v.Build
 		}
@@ -168,7 +161,7 @@ func (s *server) receivedOf(ctx context.Context, c *call, all []build.Delivery) 
 	if out.Result == build.DeliveryAccepted {
 		c.status = http.StatusAccepted
 	}
-	return out, nil
+	return out
 }
 
 // A body that is not small has to wait until less than bodiesAtOnce of them are here, and must come in bodyTime.

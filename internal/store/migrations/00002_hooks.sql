@@ -31,6 +31,7 @@ CREATE TABLE deliveries (
     code        TEXT NOT NULL,
     reason      TEXT NOT NULL,
     build_id    TEXT NOT NULL,
+    build_no    INTEGER NOT NULL,
     times       INTEGER NOT NULL,
     kept        TEXT NOT NULL,
     received_at INTEGER NOT NULL,
