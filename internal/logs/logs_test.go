@@ -239,6 +239,30 @@ func TestAttempts(t *testing.T) {
 	}
 }
 
+// TestVolatile: the end of a log that did not wait for the disk is as good as another's, and where a power failure took
+// it, Recover records it again.
+func TestVolatile(t *testing.T) {
+	dir := t.TempDir()
+	d, id := openAt(t, dir), build.NewID()
+	w := create(t, d, id, Options{Volatile: true})
+	fmt.Fprintln(w, "cancelled")
+	end(t, w, build.Cancelled)
+	if info, err := openAt(t, dir).Stat(id); err != nil || info.State != build.Cancelled || content(t, d, id) != "cancelled\n" {
+		t.Errorf("%+v, %v", info, err)
+	}
+	lost := build.NewID() // of which nothing but the name is there
+	if err := d.Ensure(lost); err != nil {
+		t.Fatal(err)
+	}
+	again := openAt(t, dir)
+	if err := again.Recover(t.Context(), func(build.ID) build.State { return build.Cancelled }); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := again.Stat(lost); err != nil || info.State != build.Cancelled {
+		t.Errorf("%+v, %v", info, err)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	d, id := open(t), build.NewID()
 	for _, from := range []int64{-1, 1} {
