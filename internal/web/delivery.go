@@ -176,7 +176,7 @@ func (s *server) hookBody(ctx context.Context, c *call) ([]byte, error) {
 	if c.ContentLength > webhook.MaxBody {
 		return nil, webhook.TooLarge()
 	}
-	late := badRequest("the body did not come in time")
+	late := incomplete("the body did not come in time")
 	ctx, cancel := context.WithTimeoutCause(ctx, bodyTime, late)
 	defer cancel()
 	r := &punctual{ctx, http.MaxBytesReader(c.w, c.Body, webhook.MaxBody)}
@@ -199,9 +199,14 @@ func (s *server) hookBody(ctx context.Context, c *call) ([]byte, error) {
 		return nil, late
 	}
 	if err != nil {
-		return nil, bodyProblem(err)
+		return nil, incomplete(bodyProblem(err).Error())
 	}
 	return body, nil
+}
+
+// incomplete is the refusal of a body that is not here to its end: it is in the journal, as all others are.
+func incomplete(reason string) error {
+	return &webhook.Refusal{Status: http.StatusBadRequest, Code: "incomplete", Reason: reason}
 }
 
 // punctual reads until ctx ends.

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -166,6 +168,14 @@ func TestHookRefused(t *testing.T) {
 	post(body, push).refused(415, "media_type", "application/json")
 	post("no", asJSON, push, "X-Hub-Signature-256: sha256="+signed(k.secret, "no")).refused(400, "malformed", "no JSON")
 	post(strings.Repeat("x", webhook.MaxBody+1), asJSON, push).refused(413, "too_large", "26214400")
+	conn := must(net.Dial("tcp", strings.TrimPrefix(h.url, "http://")))(t)
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST /hooks/%s HTTP/1.1\r\nHost: x\r\n%s\r\n%s\r\nContent-Length: 100\r\n\r\ncut off", k.token, asJSON, push)
+	_ = conn.(*net.TCPConn).CloseWrite()
+	if answer := must(io.ReadAll(conn))(t); !strings.Contains(string(answer), "400 Bad Request") || !strings.Contains(string(answer), "ended too early") {
+		t.Errorf("a body that was cut off: %s", answer)
+	}
+	h.do("GET", k.path+"/deliveries/6", h.alice, "").want(200).is("result", "refused", "code", "incomplete")
 	h.do("POST", k.path+"/deliveries/2/redeliver", h.alice, "").refused(409, "conflict", "have the forge send it again")
 	h.do("GET", k.path+"/deliveries/5", h.alice, "").want(200).is("result", "refused", "code", "too-large", "forge", "github", "ref", nil)
 	k.deliver("poison", body).want(202)
