@@ -154,8 +154,10 @@ type Failure struct {
 	Phase     string `json:"phase,omitempty"`
 	Buildpack string `json:"buildpack,omitempty"` // id@version
 	Reason    string `json:"reason"`              // one line: what was wrong and where
-	Next      string `json:"next,omitempty"`      // one line: what to do
-	Exit      int    `json:"exit,omitempty"`      // the spec's exit code, where there is one
+	// Reasons are those below the reason, a line each: why each buildpack was not for the app.
+	Reasons []string `json:"reasons,omitempty"`
+	Next    string   `json:"next,omitempty"` // one line: what to do
+	Exit    int      `json:"exit,omitempty"` // the spec's exit code, where there is one
 }
 
 // TriggerKind says what asked for a build.
@@ -205,6 +207,7 @@ type Buildpack struct {
 	ID       string `json:"id"`
 	Version  string `json:"version"`
 	Homepage string `json:"homepage,omitempty"`
+	Image    string `json:"image,omitempty"` // name@digest, where it is not the builder's own
 }
 
 // A Process of a built image.

@@ -21,8 +21,9 @@ import (
 
 // An addedBuildpack is brought into one build: dir is mounted read-only where the builder has its buildpacks.
 type addedBuildpack struct {
-	ref cnb.Ref
-	dir string
+	ref  cnb.Ref
+	dir  string
+	from string // "name@digest" of the image that has it; "" for a directory
 }
 
 // Prefixes of buildpack arguments, as pack has them.
@@ -226,7 +227,7 @@ func (j *job) packageBuildpacks(ctx context.Context, img *image.Image) (entry, e
 			if err != nil {
 				return entry{}, fmt.Errorf("image %s: buildpack %s: %w", img.Ref, ref, err)
 			}
-			j.added = append(j.added, addedBuildpack{ref: ref, dir: dir})
+			j.added = append(j.added, addedBuildpack{ref: ref, dir: dir, from: img.Reference})
 		}
 	}
 	ref := cnb.Ref{ID: main.ID, Version: main.Version}

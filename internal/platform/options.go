@@ -206,4 +206,9 @@ type Result struct {
 	Pushed     int64                    `json:"bytesPushed,omitempty"` // of layers that a registry did not have
 	Timings    map[Phase]time.Duration  `json:"timings"`
 	Executed   map[string]time.Duration `json:"executed"` // "build slipway/go@0.1.0" -> time of its process
+
+	// Packages are the images, "name@digest", of buildpacks that are not the builder's own, by id@version.
+	Packages map[string]string  `json:"packages,omitempty"`
+	Group    []cnb.GroupElement `json:"-"` // Buildpacks, with all that is known of each
+	Launch   []cnb.Process      `json:"-"` // Processes, with what they start
 }

@@ -121,11 +121,12 @@ func result(r *platform.Result, j *Job) *build.Result {
 	if ref, err := image.ParseRef(j.Image); err == nil {
 		out.Repository = ref.Repository()
 	}
-	for _, b := range r.Buildpacks {
-		out.Buildpacks = append(out.Buildpacks, build.Buildpack{ID: string(b.ID), Version: b.Version})
+	for _, b := range r.Group {
+		out.Buildpacks = append(out.Buildpacks, build.Buildpack{ID: string(b.ID), Version: b.Version, Homepage: b.Homepage, Image: r.Packages[b.Ref.String()]})
 	}
-	for _, p := range r.Processes {
-		out.Processes = append(out.Processes, build.Process{Type: p, Default: p == r.Default})
+	for _, p := range r.Launch {
+		out.Processes = append(out.Processes, build.Process{
+			Type: string(p.Type), Command: strings.Join(slices.Concat(p.Command, p.Args), " "), Default: string(p.Type) == r.Default})
 	}
 	for _, p := range []platform.Phase{
 		platform.PhasePrepare, platform.PhaseAnalyze, platform.PhaseDetect, platform.PhaseRestore, platform.PhaseBuild, platform.PhaseExport,
