@@ -134,8 +134,11 @@ type NoGroupError struct {
 }
 
 func (e *NoGroupError) Error() string {
-	return "no group of buildpacks detected" + reasons(e.Buildpacks, e.Groups)
+	return "no group of buildpacks detected" + afterColon(e.Reasons())
 }
+
+// Reasons says for each buildpack that was not for the app why, and why groups failed whose buildpacks were.
+func (e *NoGroupError) Reasons() []string { return reasons(e.Buildpacks, e.Groups) }
 
 // A DetectError tells that no group detected and that at least one detect went wrong.
 type DetectError struct {
@@ -144,18 +147,22 @@ type DetectError struct {
 }
 
 func (e *DetectError) Error() string {
+	return "no group of buildpacks detected, and detect went wrong" + afterColon(e.Reasons())
+}
+
+// Reasons says for each buildpack whose detect went wrong why.
+func (e *DetectError) Reasons() []string {
 	var bad []Verdict
 	for _, v := range e.Buildpacks {
 		if v.Kind == EventDetectError {
 			bad = append(bad, v)
 		}
 	}
-	return "no group of buildpacks detected, and detect went wrong" + reasons(bad, nil)
+	return reasons(bad, nil)
 }
 
-// reasons makes one line of the verdicts; buildpacks that passed appear by their group's reason only.
-func reasons(vs []Verdict, groups []GroupVerdict) string {
-	var parts []string
+// reasons are those of the verdicts; buildpacks that passed appear by their group's reason only.
+func reasons(vs []Verdict, groups []GroupVerdict) (parts []string) {
 	for _, v := range vs {
 		if v.Kind != EventDetectPass && v.Reason != "" {
 			parts = append(parts, v.Buildpack.String()+": "+v.Reason)
@@ -168,6 +175,11 @@ func reasons(vs []Verdict, groups []GroupVerdict) string {
 			parts = append(parts, g.Reason)
 		}
 	}
+	return parts
+}
+
+// afterColon makes one line of reasons, if there are any.
+func afterColon(parts []string) string {
 	if len(parts) == 0 {
 		return ""
 	}

@@ -72,8 +72,18 @@ func (r *receiver) success(ctx context.Context, w io.Writer, app build.App, b bu
 		r.host.Fault(err)
 		return
 	}
-	heading(w, "Released v%d of %s", rel.Version, app.Name)
+	switch rel.State {
+	case build.ReleaseSucceeded:
+		heading(w, "Released v%d of %s", rel.Version, app.Name)
+	case build.ReleaseFailed: // it was that quick
+		heading(w, "Made v%d of %s, whose release command failed: %s", rel.Version, app.Name, transcript.Clean(rel.Failure, false))
+	default:
+		heading(w, "Made v%d of %s, whose release command runs now", rel.Version, app.Name)
+	}
 	below(w, "%s@%s", rel.Repository, rel.Digest)
+	if rel.State != build.ReleaseSucceeded {
+		below(w, "It is released once that succeeds: slipway releases logs %d -f --app %s", rel.Version, app.Name)
+	}
 }
 
 // refusal is a build that did not succeed, as the last lines of a push: where, why, what to do, where to read on.
@@ -91,6 +101,9 @@ func (d *Daemon) refusal(app build.App, b build.Build) error {
 			no.Lines = append(no.Lines, where)
 		}
 		no.Lines = append(no.Lines, "Reason: "+transcript.Clean(f.Reason, false))
+		for _, r := range f.Reasons {
+			no.Lines = append(no.Lines, "  "+transcript.Clean(r, false))
+		}
 		if f.Blame == build.BlamePlatform {
 			no.Lines = append(no.Lines, "This is not the app's fault.")
 		}

@@ -3,6 +3,7 @@ package work
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/slipway-build/slipway/builder"
@@ -62,17 +63,36 @@ func overLimit(f build.Failure, e *container.LimitError) Outcome {
 }
 
 func notDetected(err error, f *build.Failure) bool {
-	if _, ok := errors.AsType[*builder.NoGroupError](err); ok {
+	if e, ok := errors.AsType[*builder.NoGroupError](err); ok {
 		f.Blame, f.Code, f.Phase = build.BlameApp, "not-detected", builder.PhaseDetect
+		f.Reason, f.Reasons = "no group of buildpacks detected", lines(e.Reasons())
 		f.Next = "add the file that a buildpack looks for, or set the app's buildpacks"
 		return true
 	}
-	if _, ok := errors.AsType[*builder.DetectError](err); ok {
+	if e, ok := errors.AsType[*builder.DetectError](err); ok {
 		f.Blame, f.Code, f.Phase = build.BlameApp, "detect-failed", builder.PhaseDetect
+		f.Reason, f.Reasons = "no group of buildpacks detected, and detect went wrong", lines(e.Reasons())
 		f.Next = "look at what the buildpack printed above"
 		return true
 	}
 	return false
+}
+
+// maxReasons and maxBelow bound what stands below a reason: builders with a hundred buildpacks say all of it.
+const (
+	maxReasons = 200
+	maxBelow   = 300
+)
+
+// lines makes a line of each reason.
+func lines(reasons []string) (out []string) {
+	for i, r := range reasons {
+		if i == maxReasons {
+			return append(out, fmt.Sprintf("and %d more", len(reasons)-i))
+		}
+		out = append(out, cut(r, maxBelow))
+	}
+	return out
 }
 
 func buildpackFailed(err error, f *build.Failure) bool {
@@ -157,10 +177,13 @@ func badSource(err error, f *build.Failure) bool {
 // maxReason bounds a line that goes into a record and to a pushing git.
 const maxReason = 2000
 
-func oneLine(s string) string {
+func oneLine(s string) string { return cut(s, maxReason) }
+
+// cut makes one line of at most so many bytes.
+func cut(s string, most int) string {
 	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
-	if len(s) > maxReason {
-		s = strings.ToValidUTF8(s[:maxReason], "") + "..."
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "..."
 	}
 	return s
 }

@@ -70,6 +70,24 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+// TestReasons: what each buildpack says against an app is a line of its own, however many there are.
+func TestReasons(t *testing.T) {
+	e := &builder.NoGroupError{}
+	for i := range 250 {
+		e.Buildpacks = append(e.Buildpacks, builder.Verdict{
+			Buildpack: cnb.Ref{ID: cnb.ID(fmt.Sprintf("acme/b%d", i)), Version: "1.0"}, Kind: builder.EventDetectFail, Reason: "no file\nof mine" + strings.Repeat(".", 1000)})
+	}
+	f := verdict(t.Context(), e).Failure
+	if f.Reason != "no group of buildpacks detected" || len(f.Reasons) != maxReasons+1 || f.Reasons[maxReasons] != "and 50 more" {
+		t.Errorf("%q and %d reasons", f.Reason, len(f.Reasons))
+	}
+	for i, r := range f.Reasons[:maxReasons] {
+		if want := fmt.Sprintf("acme/b%d@1.0: no file; of mine...", i); !strings.HasPrefix(r, want) || len(r) > maxBelow+3 {
+			t.Errorf("reason %d is %q", i, r)
+		}
+	}
+}
+
 // TestVerdictOfTheStopped: whoever ended the build decides, whatever it came upon meanwhile.
 func TestVerdictOfTheStopped(t *testing.T) {
 	for _, c := range []struct {

@@ -220,6 +220,9 @@ func (s *screen) ending(o Outcome) {
 	default:
 		s.line("ERROR: " + f.Reason)
 	}
+	for _, r := range f.Reasons {
+		s.line("  " + r)
+	}
 	if f.Next != "" {
 		s.line("What to do: " + f.Next)
 	}
