@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/client"
 	"github.com/slipway-build/slipway/internal/logs"
 	"github.com/slipway-build/slipway/internal/transcript"
@@ -113,13 +114,16 @@ func (a *app) showEnd(out io.Writer, b client.Build) {
 	}
 	release := ""
 	if b.Release != nil {
-		release = fmt.Sprintf(": release v%d", b.Release.Version)
+		release = ": release " + releaseText(*b.Release)
 	}
 	fmt.Fprintf(out, "%s\n", a.paint(out).good.Render(fmt.Sprintf("Build %d of %s succeeded%s", b.Number, transcript.Clean(b.App.Name, false), release)))
 	if image != "" {
 		fmt.Fprintf(out, "  image  %s\n", image)
 	}
 	fmt.Fprintf(out, "  time   %s\n", tookText(b))
+	if b.Release != nil && b.Release.Status != build.ReleaseSucceeded {
+		fmt.Fprintf(out, "  see    slipway releases logs %d -f --app %s\n", b.Release.Version, transcript.Clean(b.App.Name, false))
+	}
 }
 
 // accepted is what follows a new build: its log, or with --detach the build alone.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/client"
 	"github.com/slipway-build/slipway/internal/transcript"
 )
@@ -116,6 +117,9 @@ func tookText(b client.Build) string {
 	if b.StartedAt == nil {
 		return "-"
 	}
+	if b.Elapsed != nil {
+		return transcript.Duration(time.Duration(*b.Elapsed) * time.Millisecond)
+	}
 	end := time.Now()
 	if b.EndedAt != nil {
 		end = *b.EndedAt
@@ -140,9 +144,14 @@ func (a *app) showBuild(w io.Writer, b client.Build) {
 	if b.StartedAt != nil {
 		row("Took", tookText(b))
 	}
-	if f := b.Failure; f != nil {
+	if b.State == build.Cancelled {
+		row("Because", b.Reason)
+	} else if f := b.Failure; f != nil {
 		row("Failed in", strings.TrimSpace(f.Phase+" "+f.Buildpack))
 		row("Because", f.Reason)
+		for _, r := range f.Reasons {
+			row("", r)
+		}
 		row("Next", f.Next)
 	}
 	if r := b.Result; r != nil {
@@ -151,13 +160,28 @@ func (a *app) showBuild(w io.Writer, b client.Build) {
 		row("Run image", r.RunImage)
 		var packs []string
 		for _, bp := range r.Buildpacks {
-			packs = append(packs, bp.ID+"@"+bp.Version)
+			pack := bp.ID + "@" + bp.Version
+			if bp.Image != "" {
+				pack += " of " + bp.Image
+			}
+			packs = append(packs, pack)
 		}
 		row("Buildpacks", strings.Join(packs, ", "))
 	}
 	if b.Release != nil {
-		row("Release", fmt.Sprintf("v%d", b.Release.Version))
+		row("Release", releaseText(*b.Release))
 	}
+}
+
+// releaseText names a release, and how it stands where it does not stand.
+func releaseText(r client.ReleaseName) string {
+	switch r.Status {
+	case build.ReleasePending:
+		return fmt.Sprintf("v%d, whose release command runs", r.Version)
+	case build.ReleaseFailed:
+		return fmt.Sprintf("v%d, whose release command failed", r.Version)
+	}
+	return fmt.Sprintf("v%d", r.Version)
 }
 
 // placeText says what a build waits for; "" where it is next.

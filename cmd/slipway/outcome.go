@@ -79,7 +79,7 @@ func outcomeText(b client.Build) string {
 		text += "failed"
 	}
 	f := b.Failure
-	if f == nil {
+	if f == nil || b.State == build.Cancelled {
 		return text
 	}
 	switch {

@@ -217,6 +217,7 @@ type Build struct {
 	CreatedAt time.Time      `json:"created_at"`
 	StartedAt *time.Time     `json:"started_at"`
 	EndedAt   *time.Time     `json:"ended_at"`
+	Elapsed   *int64         `json:"elapsed_ms"` // of the last attempt
 	UpdatedAt time.Time      `json:"updated_at"`
 }
 
@@ -228,8 +229,9 @@ type Place struct {
 
 // A ReleaseName names a release.
 type ReleaseName struct {
-	ID      string `json:"id"`
-	Version int64  `json:"version"`
+	ID      string             `json:"id"`
+	Version int64              `json:"version"`
+	Status  build.ReleaseState `json:"status"`
 }
 
 // A Release is an image of an app that was published.

@@ -70,6 +70,26 @@ func (t tagger) Tag(ctx context.Context, credentials []work.Credential, reposito
 	return g.Tag(ctx, ref, digest)
 }
 
+// Has tells whether a repository has a manifest.
+func (t tagger) Has(ctx context.Context, credentials []work.Credential, repository, digest string) (bool, error) {
+	if repo, ok := t.own(repository); ok {
+		return t.images.Has(ctx, repo, digest)
+	}
+	ref, err := image.ParseRef(repository + "@" + digest)
+	if err != nil {
+		return false, err
+	}
+	g, err := t.registryWith(credentials)
+	if err != nil {
+		return false, err
+	}
+	err = g.CheckRead(ctx, ref)
+	if e, ok := errors.AsType[*image.RegistryError](err); ok && e.Reason == image.ReasonNotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // jobUser is the name under which a build's own credential is used.
 const jobUser = "build"
 

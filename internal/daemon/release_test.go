@@ -37,6 +37,13 @@ func TestReleaseCommand(t *testing.T) {
 	a.api("PATCH", "/config-vars", map[string]string{"DATABASE": "a-secret-database"}).want(200)
 	a.commit("build.sh", "echo building\n", "release.sh", "echo migrating $DATABASE; test -n \"$DATABASE\"\n")
 	a.push(true, []string{"slipway", "main"})
+	var image struct {
+		Types map[string]string `json:"process_types"`
+	}
+	a.api("GET", "/oci-images/"+a.last().Result.Digest, nil).want(200).into(&image)
+	if image.Types["release"] != "bash release.sh" || image.Types["web"] != "cat index.txt" {
+		t.Errorf("the processes: %v", image.Types)
+	}
 	if r := a.releaseEnded(1); r.Status != "succeeded" {
 		t.Fatalf("release %+v", r)
 	}
@@ -46,7 +53,7 @@ func TestReleaseCommand(t *testing.T) {
 		t.Errorf("the log:\n%q", log)
 	}
 	second := a.commit("release.sh", "echo no such table; exit 3\n")
-	a.push(true, []string{"slipway", "main"})
+	a.push(true, []string{"slipway", "main"}, "-----> Made v2 of "+a.name+", whose release command ", "slipway releases logs 2 -f --app "+a.name)
 	r := a.releaseEnded(2)
 	if r.Status != "failed" || r.Current || r.Failure != "the release command ended with exit code 3" || !a.release(1).Current {
 		t.Errorf("release %+v", r)
@@ -54,6 +61,7 @@ func TestReleaseCommand(t *testing.T) {
 	if a.tag("latest") != first || a.remote("refs/heads/main") != second {
 		t.Error("the push does not stand, or latest moved")
 	}
+	a.api("POST", "/releases", map[string]string{"release": "v2"}).want(409)
 	if log := a.ask(t, "GET", r.Stream, nil).want(200).text; !strings.HasSuffix(log, "no such table\nERROR: the release command ended with exit code 3\n") {
 		t.Errorf("the log:\n%q", log)
 	}

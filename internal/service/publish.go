@@ -7,6 +7,7 @@ import (
 
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/killpoint"
+	"github.com/slipway-build/slipway/internal/work"
 )
 
 // latestTag is the tag of an app's repository that names its newest release.
@@ -62,8 +63,35 @@ func (s *Service) publish(ctx context.Context, r build.Release) error {
 	return err
 }
 
-// Rollback makes a new release of an earlier one's image, and gives it the app's name.
+// ErrNoImage tells that the image of a release is not there any more.
+var ErrNoImage = errors.New("its image is not there any more")
+
+// A finder is a Tagger that can tell whether a repository has a manifest.
+type finder interface {
+	Has(ctx context.Context, credentials []work.Credential, repository, digest string) (bool, error)
+}
+
+// find makes sure that a release has its image still, as far as can be told now: one whose registry is away has it.
+func (s *Service) find(ctx context.Context, r build.Release) error {
+	f, ok := s.tags.(finder)
+	if !ok {
+		return nil
+	}
+	credentials, err := s.Credentials(ctx, r.App)
+	if err != nil {
+		return err
+	}
+	if there, err := f.Has(ctx, credentials, r.Repository, r.Digest); err == nil && !there {
+		return ErrNoImage
+	}
+	return nil
+}
+
+// Rollback makes a new release of an earlier one's image, and gives it the app's name. ErrNoImage tells that it cannot.
 func (s *Service) Rollback(ctx context.Context, to build.Release, user build.ID) (build.Release, error) {
+	if err := s.find(ctx, to); err != nil {
+		return build.Release{}, fmt.Errorf("roll back to release %d: %w", to.Version, err)
+	}
 	v, err := s.store.CreateRelease(ctx, build.Release{
 		App: to.App, User: user, Description: fmt.Sprintf("Rollback to v%d", to.Version), Repository: to.Repository, Digest: to.Digest,
 		Processes: to.Processes, State: build.ReleaseSucceeded,

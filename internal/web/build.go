@@ -38,6 +38,7 @@ type buildView struct {
 	CreatedAt    *stamp            `json:"created_at"`
 	StartedAt    *stamp            `json:"started_at"`
 	EndedAt      *stamp            `json:"ended_at"`
+	Elapsed      *int64            `json:"elapsed_ms"` // of the last attempt, which times of whole seconds do not tell
 	UpdatedAt    *stamp            `json:"updated_at"`
 }
 
@@ -65,8 +66,9 @@ type place struct {
 }
 
 type releaseRef struct {
-	ID      build.ID `json:"id"`
-	Version int64    `json:"version"`
+	ID      build.ID           `json:"id"`
+	Version int64              `json:"version"`
+	Status  build.ReleaseState `json:"status"` // pending while its release command runs
 }
 
 // streamLife is how long an output_stream_url works.
@@ -99,6 +101,14 @@ func (s *server) buildOf(ctx context.Context, c *call, b build.Build) (v buildVi
 			v.UpdatedAt = when(t)
 		}
 	}
+	if !b.StartedAt.IsZero() {
+		end := b.EndedAt
+		if end.IsZero() {
+			end = time.Now()
+		}
+		ms := max(end.Sub(b.StartedAt).Milliseconds(), 0)
+		v.Elapsed = &ms
+	}
 	v.OutputStream = s.streamURL(c.Request, "builds", b.ID)
 	name, err := c.userName(ctx, b.User)
 	if err != nil {
@@ -108,7 +118,7 @@ func (s *server) buildOf(ctx context.Context, c *call, b build.Build) (v buildVi
 	if b.State == build.Succeeded {
 		r, err := s.Store.ReleaseOf(ctx, b.ID)
 		if err == nil {
-			v.Release = &releaseRef{r.ID, r.Version}
+			v.Release = &releaseRef{r.ID, r.Version, r.State}
 		} else if !errors.Is(err, build.ErrNotFound) {
 			return v, err
 		}
@@ -166,7 +176,11 @@ func (s *server) find(ctx context.Context, c *call) (build.Build, error) {
 	if _, err := build.ParseID(text); err != nil && (len(text) > 18 || strings.Trim(text, "0123456789") != "") {
 		return build.Build{}, &problem{http.StatusNotFound, "not_found", fmt.Sprintf("build %.80q: it has a number or an id", text)}
 	}
-	return s.Store.Build(ctx, c.app.ID, text)
+	b, err := s.Store.Build(ctx, c.app.ID, text)
+	if errors.Is(err, build.ErrNotFound) {
+		err = &problem{http.StatusNotFound, "not_found", fmt.Sprintf("app %s has no build %.80s", c.app.Name, text)}
+	}
+	return b, err
 }
 
 func (s *server) build(ctx context.Context, c *call) (v buildView, err error) {

@@ -26,7 +26,7 @@ func TestLife(t *testing.T) {
 	h.do("POST", "/apps/shop/builds/1/retry", h.alice, "").refused(409, "conflict", "running")
 	h.say(j, "-----> hello\n")
 	h.succeed(j, digest)
-	h.do("GET", "/apps/shop/builds/"+b.str("id"), h.alice, "").want(200).is("state", "succeeded", "status", "succeeded", "release.version", 1,
+	h.do("GET", "/apps/shop/builds/"+b.str("id"), h.alice, "").want(200).is("state", "succeeded", "status", "succeeded", "release.version", 1, "release.status", "succeeded",
 		"result.digest", digest, "failure", nil)
 
 	h.fail(h.claim())
@@ -45,7 +45,10 @@ func TestLife(t *testing.T) {
 	if got := h.tags.at["registry.test/shop:latest"]; got != digest {
 		t.Errorf("after the rollback the app's name is at %s", got)
 	}
-	h.do("POST", "/apps/shop/releases", h.alice, `{"release":"9"}`).refused(422, "invalid_params", "release")
+	h.do("POST", "/apps/shop/releases", h.alice, `{"release":"9"}`).refused(404, "not_found", "app shop has no release 9")
+	h.tags.gone = digest
+	h.do("POST", "/apps/shop/releases", h.alice, `{"release":"1"}`).refused(409, "conflict", "the image of release v1 is not kept any more")
+	h.tags.gone = ""
 	h.do("GET", "/apps/shop/releases/1", h.alice, "").want(200).is("current", false)
 	h.do("GET", "/apps/shop/oci-images/"+digest, h.alice, "").want(200).is("digest", digest, "process_types.web", "serve", "base_image", "run@sha256:1")
 	h.do("GET", "/apps/shop/oci-images/sha256:00", h.alice, "").refused(404, "not_found", "image")

@@ -90,6 +90,9 @@ func (s *server) releaseLog(ctx context.Context, c *call) error {
 		return err
 	}
 	rel, err := s.Store.Release(ctx, c.app.ID, c.PathValue("release"))
+	if errors.Is(err, build.ErrNotFound) {
+		err = noRelease(c, c.PathValue("release"))
+	}
 	if err != nil {
 		return err
 	}

@@ -29,8 +29,13 @@ import (
 
 // tags takes every name.
 type tags struct {
-	mu sync.Mutex
-	at map[string]string
+	mu   sync.Mutex
+	at   map[string]string
+	gone string // a digest that no repository has any more
+}
+
+func (t *tags) Has(_ context.Context, _ []work.Credential, _, digest string) (bool, error) {
+	return digest != t.gone, nil
 }
 
 func (t *tags) Tag(_ context.Context, _ []work.Credential, repository, tag, digest string) error {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/service"
 	"github.com/slipway-build/slipway/internal/store"
 )
 
@@ -99,6 +101,9 @@ func (s *server) releases(ctx context.Context, c *call) ([]release, error) {
 
 func (s *server) release(ctx context.Context, c *call) (v release, err error) {
 	r, err := s.Store.Release(ctx, c.app.ID, c.PathValue("release"))
+	if errors.Is(err, build.ErrNotFound) {
+		err = noRelease(c, c.PathValue("release"))
+	}
 	if err != nil {
 		return v, err
 	}
@@ -107,6 +112,10 @@ func (s *server) release(ctx context.Context, c *call) (v release, err error) {
 		return v, err
 	}
 	return s.releaseOf(ctx, c, r, current)
+}
+
+func noRelease(c *call, name string) error {
+	return &problem{http.StatusNotFound, "not_found", fmt.Sprintf("app %s has no release %.80s", c.app.Name, name)}
 }
 
 type rollbackRequest struct {
@@ -119,12 +128,21 @@ func (s *server) rollback(ctx context.Context, c *call, in rollbackRequest) (v r
 	}
 	to, err := s.Store.Release(ctx, c.app.ID, in.Release)
 	if errors.Is(err, build.ErrNotFound) {
-		return v, invalid("release", fmt.Sprintf("the app has no release %.80q", in.Release))
+		return v, noRelease(c, in.Release)
 	}
 	if err != nil {
 		return v, err
 	}
+	switch to.State {
+	case build.ReleasePending:
+		return v, conflict(fmt.Sprintf("release v%d is not there yet: its release command runs", to.Version))
+	case build.ReleaseFailed:
+		return v, conflict(fmt.Sprintf("release v%d never came to be: its release command failed", to.Version))
+	}
 	r, err := s.Service.Rollback(ctx, to, c.actor.User.ID)
+	if errors.Is(err, service.ErrNoImage) {
+		return v, conflict(fmt.Sprintf("the image of release v%d is not kept any more: push or build its source again", to.Version))
+	}
 	if err != nil {
 		return v, err
 	}
