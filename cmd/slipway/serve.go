@@ -75,7 +75,8 @@ func (a *app) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Run the build service: git push, API, registry and workers in one process",
 		Long: `Run the build service: git push, API, registry and workers in one process, with one
-data directory and no other service. The first start prints an admin token once.
+data directory and no other service. The first start prints an admin token once; if it
+is lost, ` + "`slipway serve admin-token`" + ` makes another.
 
 Settings come from a TOML file, then from the environment (--url is
 SLIPWAY_SERVE_URL), then from flags. ` + "`slipway serve config`" + ` shows what they come to,
@@ -112,7 +113,7 @@ what was left.`,
 	}
 	flags(cmd)
 	flags(show)
-	cmd.AddCommand(show, a.serveBackupCommand(), a.serveRestoreCommand(), a.serveUnitCommand())
+	cmd.AddCommand(show, a.serveBackupCommand(), a.serveRestoreCommand(), a.serveAdminTokenCommand(), a.serveUnitCommand())
 	return cmd
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-build/slipway/internal/daemon"
+	"github.com/slipway-build/slipway/internal/transcript"
 )
 
 // serveData is --data of the commands that work on a data directory, as serve itself would find it.
@@ -90,6 +91,37 @@ func (a *app) serveRestoreCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&data, "data", "", "`DIRECTORY` of the service")
+	return cmd
+}
+
+func (a *app) serveAdminTokenCommand() *cobra.Command {
+	var data, user string
+	cmd := &cobra.Command{
+		Use: "admin-token", Short: "Make a token of an administrator, on the service's own machine",
+		Long: `Make a token of an administrator, where the one that the first start printed is lost.
+It works on the data directory, as who may read that, whether the service runs or not.
+Other tokens stay as they are: slipway tokens revoke ends them.`,
+		Example: `  slipway serve admin-token
+  slipway serve admin-token --user ada@example.com --data /var/lib/slipway/service`,
+		Args: wants(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			at, err := a.serveData(cmd, data)
+			if err != nil {
+				return err
+			}
+			who, text, err := daemon.AdminToken(cmd.Context(), at, user)
+			if err != nil {
+				return err
+			}
+			if !a.quiet {
+				fmt.Fprintf(a.stderr, "A token of %s for everything. Keep it: it is not shown again.\n", transcript.Clean(who.Name, false))
+			}
+			fmt.Fprintln(a.stdout, text)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&data, "data", "", "`DIRECTORY` of the service")
+	cmd.Flags().StringVar(&user, "user", "", "`NAME` of the administrator (default admin)")
 	return cmd
 }
 

@@ -253,7 +253,7 @@ func (d *Daemon) hostKey() (ssh.Signer, error) {
 }
 
 // First makes the first user, and returns the token that is shown once; "" where there are users.
-func (d *Daemon) First(ctx context.Context) (string, error) { return d.store.First(ctx, "admin") }
+func (d *Daemon) First(ctx context.Context) (string, error) { return d.store.First(ctx, firstUser) }
 
 // recoverRefs moves the refs of builds that were recorded when an earlier process died.
 func (d *Daemon) recoverRefs(ctx context.Context) error {
