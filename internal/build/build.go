@@ -192,6 +192,9 @@ type Source struct {
 	// URL is a tarball (https://...) or a git repository (see Git) to fetch when the build runs.
 	URL string `json:"url,omitempty"`
 	Git bool   `json:"git,omitempty"`
+	// Query is the sealed query of URL, where signed URLs have their secret: URL has it only before the build is recorded,
+	// and where it is fetched.
+	Query []byte `json:"query,omitempty"`
 	// Packed tells that it is an archive as somebody made it, who may have put everything into one directory.
 	Packed      bool   `json:"packed,omitempty"`
 	Ref         string `json:"ref,omitempty"` // of a git repository, resolved to Commit when the build is made

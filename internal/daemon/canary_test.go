@@ -169,9 +169,6 @@ func search(t testing.TB, dir string, all []canary, data string) (files int) {
 			text += string(plain)
 		}
 		for _, c := range all {
-			if c.what == "a password in a URL that is refused" && strings.HasPrefix(filepath.Base(path), "slipway.db") {
-				continue // the signed URL of a build that was accepted is its record
-			}
 			clean(t, c, path, text)
 		}
 		return nil

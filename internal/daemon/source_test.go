@@ -108,7 +108,7 @@ func TestTarballURL(t *testing.T) {
 	a := common(t).newApp(t, nil)
 	text := archive(t, "app-0123abc/build.sh", "echo fetched\n", "app-0123abc/index.txt", "hello") // as GitHub packs it
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/app.tgz" {
+		if r.URL.Path != "/app.tgz" && r.URL.RequestURI() != "/signed.tgz?X-Signature=a%2Fb&Expires=9" {
 			http.NotFound(w, r)
 			return
 		}
@@ -118,6 +118,12 @@ func TestTarballURL(t *testing.T) {
 	sum := fmt.Sprintf("SHA256:%x", sha256.Sum256(text))
 	b := a.built(a.submit(map[string]any{"url": server.URL + "/app.tgz", "checksum": sum}))
 	if log := a.log(b.Number); !strings.Contains(log, "Fetching "+server.URL) || !strings.Contains(log, "fetched") {
+		t.Errorf("the log:\n%s", log)
+	}
+	// A signed URL is whole when it is fetched, by whoever builds it again too.
+	b = a.built(a.submit(map[string]any{"url": server.URL + "/signed.tgz?X-Signature=a%2Fb&Expires=9"}))
+	again := a.built(a.api("POST", fmt.Sprintf("/builds/%d/retry", b.Number), nil))
+	if log := a.log(again.Number); !strings.Contains(log, "Fetching "+server.URL+"/signed.tgz\n") {
 		t.Errorf("the log:\n%s", log)
 	}
 	for _, c := range []struct{ url, sum, says string }{

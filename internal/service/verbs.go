@@ -52,6 +52,10 @@ func (s *Service) job(ctx context.Context, b build.Build) (j *work.Job, secrets 
 	if j.Builder == "" {
 		j.Builder = s.config.Builder
 	}
+	if j.Source.URL, err = s.store.SourceURL(b); err != nil {
+		return nil, nil, err
+	}
+	j.Source.Query = nil
 	if last, err := s.store.Latest(ctx, app.ID); err == nil && last.Repository == j.Image {
 		j.Previous = last.Repository + "@" + last.Digest
 	} else if err != nil && !errors.Is(err, build.ErrNotFound) {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/slipway-build/slipway/internal/build"
@@ -55,6 +56,9 @@ const (
 
 func (s *Store) createBuild(ctx context.Context, tx changer, b build.Build) (made build.Build, superseded []build.Build, err error) {
 	b.ID, b.State, b.CreatedAt = build.NewID(), build.Queued, s.now().UTC()
+	if err := s.sealQuery(&b); err != nil {
+		return b, nil, err
+	}
 	err = tx.QueryRowContext(ctx, nextNumber, b.App).Scan(&b.Number)
 	if err != nil {
 		return b, nil, wrap(err)
@@ -76,6 +80,33 @@ func (s *Store) createBuild(ctx context.Context, tx changer, b build.Build) (mad
 		return b, nil, wrap(err)
 	}
 	return b, superseded, nil
+}
+
+// secretQuery is the kind of the queries of source URLs. They lie in their build's row.
+const secretQuery SecretKind = "query"
+
+// sealQuery takes the query out of the URL of a build's source. It is bound to the app, so that it opens for another
+// build of the same source too, but for nobody else's.
+func (s *Store) sealQuery(b *build.Build) (err error) {
+	at, query, ok := strings.Cut(b.Source.URL, "?")
+	if !ok {
+		return nil
+	}
+	b.Source.URL = at
+	b.Source.Query, err = s.box.Seal(boundTo(b.App, secretQuery, at), []byte(query))
+	return err
+}
+
+// SourceURL is the URL of a build's source with its query.
+func (s *Store) SourceURL(b build.Build) (string, error) {
+	if b.Source.Query == nil {
+		return b.Source.URL, nil
+	}
+	query, err := s.box.Open(boundTo(b.App, secretQuery, b.Source.URL), b.Source.Query)
+	if err != nil {
+		return "", fmt.Errorf("URL of the source of build %s: %w", b.ID, err)
+	}
+	return b.Source.URL + "?" + string(query), nil
 }
 
 // Build finds a build of an app by id or number; the caller found the app as its actor sees it.
