@@ -29,6 +29,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -85,6 +86,7 @@ type Daemon struct {
 	metrics       *metrics
 	traces        *sdk.TracerProvider // nil: nobody asked for traces
 	ready         atomic.Bool
+	detached      sync.Map      // detachedPush -> build.ID, until the ref has moved
 	draining      chan struct{} // closed when no build is begun any more
 }
 
@@ -267,8 +269,25 @@ func (d *Daemon) recoverRefs(ctx context.Context) error {
 			needed[r.Build] = true
 		}
 	}
-	if err := d.repos.Recover(ctx, func(_, kept build.ID) bool { return needed[kept] }); err != nil {
+	var detached []build.Build
+	err = d.repos.Recover(ctx, func(_, kept build.ID) bool {
+		b, ok := d.keptForDetached(ctx, kept)
+		if ok {
+			detached = append(detached, b)
+		}
+		return ok || needed[kept]
+	})
+	if err != nil {
 		return err
+	}
+	for _, b := range detached {
+		u, err := update(b.Trigger.Ref, b.Trigger.Old, b.Trigger.New)
+		if err == nil {
+			err = d.moveDetached(ctx, b.App, b.ID, u)
+		}
+		if err != nil {
+			d.host.Fault(fmt.Errorf("move the ref of build %s: %w", b.ID, err))
+		}
 	}
 	for _, r := range unfinished {
 		if !r.RefMoved {

@@ -61,6 +61,7 @@ func killCases() []killCase {
 		{point: killpoint.LetGo, trigger: push, build: "succeeded", moved: true},
 		{point: killpoint.RefMoved, trigger: push, build: "succeeded", moved: true},
 		{point: killpoint.RefRecorded, trigger: push, build: "succeeded", moved: true},
+		{point: killpoint.Detached, trigger: (*killed).pushDetached, build: "succeeded", moved: true},
 		{point: killpoint.Reaped, first: killpoint.Claimed, trigger: push, build: "failed"},
 		{point: killpoint.LogsClosed, first: killpoint.LogBegun, trigger: build, build: "succeeded"},
 		{point: killpoint.RefRepaired, first: killpoint.Finished, trigger: push, build: "succeeded", moved: true},
@@ -148,7 +149,7 @@ func (l *lane) killCommand(t *testing.T, a *app) {
 	l.start(t)
 	latest := a.tag("latest")
 	a.commit("build.sh", commandScript("exec sleep 1000"), "index.txt", name("text"))
-	a.push(true, []string{"-f", "slipway", "main"}, "Released v")
+	a.push(true, []string{"-f", "slipway", "main"}, ", whose release command runs now")
 	eventually(t, "the release command runs", func() bool {
 		return slices.ContainsFunc(l.litter(t).containers, func(id string) bool {
 			return slices.ContainsFunc(processesOf(id), func(pid string) bool {

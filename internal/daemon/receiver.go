@@ -76,11 +76,7 @@ func (r *receiver) Push(ctx context.Context, p *gitserver.Push) error {
 		Source:  build.Source{Stored: string(key), Commit: string(u.New)},
 	}
 	if o.detach {
-		if b, err = r.service.Submit(ctx, b); err == nil {
-			heading(p.Out, "Build %d is queued, and goes on without this push", b.Number)
-			r.whereLogs(p.Out, p.App, b)
-		}
-		return err
+		return r.detach(ctx, p, u, b)
 	}
 	return r.wait(ctx, p, u, b)
 }
@@ -281,6 +277,7 @@ func (r *receiver) lost(ctx context.Context, b build.Build, err error) error {
 
 // Moved implements gitserver.Receiver: what was recorded with the release is done, or is done now.
 func (r *receiver) Moved(ctx context.Context, app build.App, u gitserver.Update, err error) {
+	r.detachedMoved(ctx, app.ID, u, err)
 	unfinished, serr := r.store.Unfinished(ctx)
 	if serr != nil {
 		r.host.Fault(fmt.Errorf("after %s of %s moved: %w", u.Ref, app.Name, serr)) // the next start does it
@@ -300,12 +297,9 @@ func (r *receiver) Moved(ctx context.Context, app build.App, u gitserver.Update,
 
 // moveRef does a recorded update of a ref whose push cannot do it any more.
 func (d *Daemon) moveRef(ctx context.Context, rel build.Release) {
-	ref, rerr := gitserver.ParseRef(rel.Ref)
-	before, berr := gitserver.ParseHash(rel.Old)
-	after, aerr := gitserver.ParseHash(rel.New)
-	err := errors.Join(rerr, berr, aerr)
+	u, err := update(rel.Ref, rel.Old, rel.New)
 	if err == nil {
-		err = d.repos.MoveRef(ctx, rel.App, gitserver.Update{Ref: ref, Old: before, New: after})
+		err = d.repos.MoveRef(ctx, rel.App, u)
 	}
 	if err != nil {
 		d.host.Fault(fmt.Errorf("move %s of the app of release %s to %s: %w", rel.Ref, rel.ID, rel.New, err))
@@ -315,6 +309,15 @@ func (d *Daemon) moveRef(ctx context.Context, rel build.Release) {
 	}
 	killpoint.Here(killpoint.RefRepaired)
 	d.refMoved(ctx, rel)
+}
+
+// update reads a recorded update of a ref.
+func update(ref, old, new string) (u gitserver.Update, err error) {
+	var errs [3]error
+	u.Ref, errs[0] = gitserver.ParseRef(ref)
+	u.Old, errs[1] = gitserver.ParseHash(old)
+	u.New, errs[2] = gitserver.ParseHash(new)
+	return u, errors.Join(errs[:]...)
 }
 
 func (d *Daemon) refMoved(ctx context.Context, rel build.Release) {

@@ -123,7 +123,7 @@ func TestTarballURL(t *testing.T) {
 	// A signed URL is whole when it is fetched, by whoever builds it again too.
 	b = a.built(a.submit(map[string]any{"url": server.URL + "/signed.tgz?X-Signature=a%2Fb&Expires=9"}))
 	again := a.built(a.api("POST", fmt.Sprintf("/builds/%d/retry", b.Number), nil))
-	if log := a.log(again.Number); !strings.Contains(log, "Fetching "+server.URL+"/signed.tgz\n") {
+	if log := a.log(again.Number); !strings.Contains(log, "Fetching "+server.URL+"/signed.tgz?...\n") {
 		t.Errorf("the log:\n%s", log)
 	}
 	for _, c := range []struct{ url, sum, says string }{

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -15,9 +16,12 @@ import (
 // push pushes a commit. Its git is told that it failed, or is not told the end.
 func (k *killed) push() { k.pushScript("echo pushed\n") }
 
-func (k *killed) pushScript(script string) {
+// pushDetached pushes and does not wait.
+func (k *killed) pushDetached() { k.pushScript("echo detached\n", "-o", "detach") }
+
+func (k *killed) pushScript(script string, options ...string) {
 	k.app.commit("build.sh", script, "index.txt", name("text"))
-	out, err := k.app.try("push", "-f", "slipway", "main")
+	out, err := k.app.try(slices.Concat([]string{"push", "-f"}, options, []string{"slipway", "main"})...)
 	if err == nil && !strings.Contains(out, "main -> main") {
 		k.t.Errorf("git push: %s", out)
 	}

@@ -43,6 +43,7 @@ const (
 	LetGo         Point = "push-passed"  // the hook was told: git may have moved the refs, or not
 	RefMoved      Point = "ref-moved"    // and that is not recorded
 	RefRecorded   Point = "ref-recorded" // what was kept for it is not let go yet
+	Detached      Point = "detached"     // the build of a push that does not wait is recorded, its ref has not moved
 
 	Reaped      Point = "reaped"       // a start took builds back from the process before
 	LogsClosed  Point = "logs-closed"  // a start has ended the logs of that
@@ -66,7 +67,7 @@ const (
 func All() []Point {
 	return []Point{
 		SourceKept, BuildRecorded, LogMade, Claimed, LogBegun, BeatRecorded, BlobStored, ManifestPut, ImagePushed, Deciding,
-		RefStands, CommitKept, Settled, Finished, LogClosed, TagMoved, TagRecorded, LettingGo, LetGo, RefMoved, RefRecorded,
+		RefStands, CommitKept, Settled, Finished, LogClosed, TagMoved, TagRecorded, LettingGo, LetGo, RefMoved, RefRecorded, Detached,
 		Reaped, LogsClosed, RefRepaired,
 		HookRecorded, CancelRecorded, CommandStarts, CommandRan, CommandRecorded, RollbackRecorded, AppRecorded, AppChanged, AppDeleted,
 		UploadStored, SourcesPruned, ManifestsDropped,

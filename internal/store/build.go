@@ -30,7 +30,7 @@ func scanBuild(r row) (b build.Build, err error) {
 	return b, err
 }
 
-// CreateBuild queues a build of an app; ID, Number, State and CreatedAt are set here. When it returns, the build is
+// CreateBuild queues a build of an app; Number, State and CreatedAt are set here, and ID where it is empty. When it returns, the build is
 // durable. A build by webhook supersedes those of the same app and ref that still wait: they are returned, cancelled.
 func (s *Store) CreateBuild(ctx context.Context, b build.Build) (made build.Build, superseded []build.Build, err error) {
 	err = s.change(ctx, func(tx *sql.Tx) error {
@@ -55,7 +55,10 @@ const (
 )
 
 func (s *Store) createBuild(ctx context.Context, tx changer, b build.Build) (made build.Build, superseded []build.Build, err error) {
-	b.ID, b.State, b.CreatedAt = build.NewID(), build.Queued, s.now().UTC()
+	if b.ID == "" {
+		b.ID = build.NewID()
+	}
+	b.State, b.CreatedAt = build.Queued, s.now().UTC()
 	if err := s.sealQuery(&b); err != nil {
 		return b, nil, err
 	}
