@@ -195,6 +195,9 @@ func (a *app) keyCommands() []*cobra.Command {
 			if len(files) > 0 {
 				return usagef("--env-file is for config vars: say of which --app")
 			}
+			if len(args) > 0 && strings.Contains(args[0], "=") {
+				return usagef("%s is no setting of this machine; to set it as a config var of an app's builds, say of which --app", args[0])
+			}
 			return wants("KEY", "VALUE...")(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {

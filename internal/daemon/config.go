@@ -115,8 +115,24 @@ func (d *Duration) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// MarshalText writes it.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+// MarshalText writes it in the units that are exact: 90d, 10m, 1h30m.
+func (d Duration) MarshalText() ([]byte, error) {
+	days, rest := time.Duration(d)/(24*time.Hour), time.Duration(d)%(24*time.Hour)
+	text := ""
+	if days > 0 {
+		text = fmt.Sprintf("%dd", days)
+	}
+	if rest != 0 || days == 0 {
+		s := rest.String()
+		for _, zero := range []string{"m0s", "h0m"} {
+			if strings.HasSuffix(s, zero) {
+				s = s[:len(s)-2]
+			}
+		}
+		text += s
+	}
+	return []byte(text), nil
+}
 
 // Size is a number of bytes that is written as "512m" or "2GiB".
 type Size int64

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -87,7 +88,7 @@ func (m *metrics) ended(b build.Build) {
 	blame := ""
 	if b.Failure != nil {
 		blame = string(b.Failure.Blame)
-		if b.Failure.Buildpack != "" && b.Failure.Blame == build.BlameApp {
+		if b.Failure.Buildpack != "" && b.Failure.Blame == build.BlameApp && !ourLimit(b.Failure.Code) {
 			m.runs.WithLabelValues(m.label(b.Failure.Buildpack), "failed").Inc()
 		}
 	}
@@ -111,6 +112,11 @@ func (m *metrics) ended(b build.Build) {
 	m.layers.WithLabelValues("new").Add(float64(b.Result.Layers - b.Result.Reused))
 	m.layers.WithLabelValues("reused").Add(float64(b.Result.Reused))
 	m.pushed.Add(float64(b.Result.Pushed))
+}
+
+// ourLimit tells failures by which no buildpack is worse: the app reached a limit while it ran.
+func ourLimit(code string) bool {
+	return slices.Contains([]string{"timeout", "memory", "disk", "pids"}, code)
 }
 
 // label is a buildpack's own, or that of all beyond the limit.
