@@ -107,6 +107,17 @@ func TestNotDetected(t *testing.T) {
 	}
 }
 
+// TestNoSuchBuildpack: a buildpack that is not there is the app's choice, and nothing to try again.
+func TestNoSuchBuildpack(t *testing.T) {
+	t.Parallel()
+	a := common(t).newApp(t, map[string]any{"buildpacks": []string{"acme/none"}})
+	a.commit("build.sh", "echo built\n")
+	a.push(false, []string{"slipway", "main"}, "ERROR: buildpack acme/none: it is not in builder "+builderName, " !     What to do: choose a buildpack that the builder has", "(build failed)")
+	if b := a.last(); b.Failure == nil || b.Failure.Code != "buildpack-unusable" || b.Failure.Blame != "app" {
+		t.Errorf("the record: %+v", b.Failure)
+	}
+}
+
 // TestShallowPush pushes from a clone that has no history.
 func TestShallowPush(t *testing.T) {
 	t.Parallel()

@@ -51,6 +51,15 @@ func Named(arg string) string {
 	return prefixNamed + arg
 }
 
+// A BuildpackError is an argument that leads to no buildpack.
+type BuildpackError struct {
+	Buildpack string // the argument
+	Err       error
+}
+
+func (e *BuildpackError) Error() string { return fmt.Sprintf("buildpack %s: %v", e.Buildpack, e.Err) }
+func (e *BuildpackError) Unwrap() error { return e.Err }
+
 // maxPackaged is how many buildpacks one package may bring: each is a mount of the build container.
 const maxPackaged = 500
 
@@ -61,7 +70,7 @@ func (j *job) addBuildpacks(ctx context.Context) error {
 		for _, arg := range args {
 			e, err := j.buildpack(ctx, arg)
 			if err != nil {
-				return fmt.Errorf("buildpack %s: %w", strings.TrimPrefix(arg, prefixNamed), err)
+				return &BuildpackError{strings.TrimPrefix(arg, prefixNamed), err}
 			}
 			lists[i] = append(lists[i], e)
 		}
@@ -95,7 +104,7 @@ func (j *job) buildpack(ctx context.Context, arg string) (entry, error) {
 			return j.imageBuildpack(ctx, name)
 		}
 		if ok {
-			return j.namedBuildpack(ctx, name)
+			return j.namedBuildpack(ctx, name, "it is not")
 		}
 	}
 	path := strings.TrimPrefix(arg, "file://")
@@ -108,21 +117,21 @@ func (j *job) buildpack(ctx context.Context, arg string) (entry, error) {
 	case strings.HasPrefix(arg, "file://") || strings.HasPrefix(arg, ".") || filepath.IsAbs(arg):
 		return entry{}, errors.New("there is no such directory or file")
 	}
-	return j.namedBuildpack(ctx, arg)
+	return j.namedBuildpack(ctx, arg, "it is neither a path nor")
 }
 
-// namedBuildpack resolves what is no path: an id in the builder, an image.
-func (j *job) namedBuildpack(ctx context.Context, arg string) (entry, error) {
+// namedBuildpack resolves what is no path: an id in the builder, an image. not begins the sentence of what it is not.
+func (j *job) namedBuildpack(ctx context.Context, arg, not string) (entry, error) {
 	e, idErr := j.builderBuildpack(arg)
 	if idErr == nil {
 		return e, nil
 	}
 	if _, err := image.ParseRef(arg); err != nil || !strings.ContainsAny(arg, ":.@") {
-		return entry{}, fmt.Errorf("it is neither a path nor %w", idErr)
+		return entry{}, fmt.Errorf("%s %w", not, idErr)
 	}
 	e, err := j.imageBuildpack(ctx, arg)
 	if err != nil {
-		return entry{}, fmt.Errorf("it is neither a path nor %w; %w", idErr, err)
+		return entry{}, fmt.Errorf("%s %w; %w", not, idErr, err)
 	}
 	return e, nil
 }

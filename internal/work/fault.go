@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/cnb"
@@ -133,7 +134,12 @@ func badChoice(err error, f *build.Failure) bool {
 	api, isAPI := errors.AsType[*builder.APIError](err)
 	missing, isMissing := errors.AsType[*builder.NotFoundError](err)
 	var ref cnb.Ref
+	named, isNamed := errors.AsType[*platform.BuildpackError](err)
+	_, isRegistry := errors.AsType[*image.RegistryError](err)
+	_, isMachine := errors.AsType[syscall.Errno](err)
 	switch {
+	case isNamed && !isRegistry && !isMachine: // a registry has its own say, and our disk is ours
+		f.Phase, f.Buildpack = string(platform.PhasePrepare), cut(named.Buildpack, maxBelow)
 	case isAPI:
 		ref = api.Buildpack
 	case isMissing:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -43,6 +44,12 @@ func TestVerdict(t *testing.T) {
 			build.Failure{Blame: build.BlameApp, Code: "source", Phase: "prepare", Reason: "prepare: source: no archive"}},
 		{errors.New("a\nb"), build.Failed, build.Failure{Blame: build.BlamePlatform, Code: "platform", Reason: "a; b"}},
 		{errors.New(strings.Repeat("é", 5000)), build.Failed, build.Failure{Reason: strings.Repeat("é", 1000) + "..."}},
+		{&platform.BuildpackError{Buildpack: "acme/none", Err: errors.New("it is not in builder b")}, build.Failed,
+			build.Failure{Blame: build.BlameApp, Code: "buildpack-unusable", Phase: "prepare", Buildpack: "acme/none"}},
+		{&platform.BuildpackError{Buildpack: "x.test/b:1", Err: &image.RegistryError{Host: "x.test", Reason: image.ReasonDown}}, build.Failed,
+			build.Failure{Blame: build.BlamePlatform, Code: "registry-" + string(image.ReasonDown)}},
+		{&platform.BuildpackError{Buildpack: "x.test/b:1", Err: fmt.Errorf("unpack: %w", syscall.ENOSPC)}, build.Failed,
+			build.Failure{Blame: build.BlamePlatform, Code: "platform"}},
 	} {
 		o := verdict(t.Context(), c.err)
 		if o.State != c.state || (o.Failure == nil) != (c.state == build.Succeeded) {
