@@ -133,7 +133,11 @@ func blobOf(b build.Source) sourceBlob {
 			v.URL = text(u.String())
 		}
 	} else if u, err := fetch.ParseTarballURL(b.URL); err == nil {
-		v.URL = text(u.String())
+		shown := u.String()
+		if b.Query != nil {
+			shown += "?..." // sealed in the record, and nobody's to read
+		}
+		v.URL = &shown
 	}
 	return v
 }
