@@ -111,12 +111,12 @@ func (s *service) memory() (m memory) {
 	return m
 }
 
-// isOurs tells whether a process runs the lifecycle, as collector or as agent, or slipway itself, and no buildpack,
+// isOurs tells whether a process runs our agent, as collector or in a container, or slipway itself, and no buildpack,
 // shell or git.
 func isOurs(at string) bool {
 	exe, err := os.Readlink(filepath.Join(at, "exe"))
 	name := strings.TrimSuffix(filepath.Base(exe), " (deleted)")
-	return err == nil && (strings.Contains(name, "lifecycle") || name == "slipway")
+	return err == nil && (name == "agent" || strings.HasPrefix(name, "agent-") || name == "slipway")
 }
 
 // status reads a number from a process's status, in bytes where it is in kB.
