@@ -118,8 +118,10 @@ func TestHookStorm(t *testing.T) {
 	slices.Sort(took)
 	t.Logf("%d pushes in %s, each durable: half of them after %s, 99%% after %s, all after %s", len(took), *stormLength, took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
 
-	time.AfterFunc(time.Second, l.kill)
+	killed := make(chan struct{})
+	time.AfterFunc(time.Second, func() { l.kill(); close(killed) })
 	s.blow(t, l, next, time.Hour) // which the death ends
+	<-killed
 	t.Logf("%d acknowledged, %d not, when the service died", len(s.all), len(s.failed))
 	l.start(t)
 	there := a.allBuilds()
