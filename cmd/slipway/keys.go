@@ -141,11 +141,7 @@ func (a *app) listKeys(ctx context.Context) error {
 				fmt.Fprintln(w, transcript.Clean(k.ID, false))
 				continue
 			}
-			used := "never"
-			if k.LastUsedAt != nil {
-				used = ageText(*k.LastUsedAt, time.Now())
-			}
-			lines = append(lines, []string{k.Fingerprint, orText(k.Comment, "-"), scopeText(k.Scope, k.App), untilText(k.ExpiresAt, time.Now()), used})
+			lines = append(lines, []string{k.Fingerprint, orText(k.Comment, "-"), scopeText(k.Scope, k.App), untilText(k.ExpiresAt, time.Now()), usedText(k.LastUsedAt)})
 		}
 		if !a.quiet {
 			table(w, "FINGERPRINT COMMENT MAY UNTIL USED", lines)
@@ -154,23 +150,10 @@ func (a *app) listKeys(ctx context.Context) error {
 }
 
 func (a *app) removeKeys(ctx context.Context, ids []string) error {
-	c, err := a.service()
-	if err != nil {
-		return err
-	}
-	for _, id := range ids {
+	return a.endEach(ids, "removed", func(c *client.Client, id string) (string, error) {
 		k, err := c.RemoveKey(ctx, id)
-		if err != nil {
-			return err
-		}
-		if !a.hidesOutput() {
-			fmt.Fprintf(a.stdout, "Removed %s\n", transcript.Clean(k.Fingerprint, false))
-		}
-	}
-	if a.data() {
-		return a.print(map[string]any{"removed": ids}, nil)
-	}
-	return nil
+		return k.Fingerprint, err
+	})
 }
 
 // parseScope reads what a token or a key may do.

@@ -50,16 +50,19 @@ func (a *app) listTokens(ctx context.Context) error {
 				fmt.Fprintln(w, transcript.Clean(t.ID, false))
 				continue
 			}
-			used := "never"
-			if t.LastUsedAt != nil {
-				used = ageText(*t.LastUsedAt, time.Now())
-			}
-			lines = append(lines, []string{t.ID, orText(t.Description, "-"), scopeText(t.Scope, t.App), untilText(t.ExpiresAt, time.Now()), used})
+			lines = append(lines, []string{t.ID, orText(t.Description, "-"), scopeText(t.Scope, t.App), untilText(t.ExpiresAt, time.Now()), usedText(t.LastUsedAt)})
 		}
 		if !a.quiet {
 			table(w, "ID DESCRIPTION MAY UNTIL USED", lines)
 		}
 	})
+}
+
+func usedText(at *time.Time) string {
+	if at == nil {
+		return "never"
+	}
+	return ageText(*at, time.Now())
 }
 
 // scopeText is what a token or a key may, and with which apps.
@@ -128,20 +131,26 @@ func (a *app) showToken(w io.Writer, text, about string) {
 }
 
 func (a *app) revokeTokens(ctx context.Context, ids []string) error {
+	return a.endEach(ids, "revoked", func(c *client.Client, id string) (string, error) { return id, c.RevokeToken(ctx, id) })
+}
+
+// endEach ends things one by one and says of each what was done to it, under the name that end returns.
+func (a *app) endEach(ids []string, done string, end func(c *client.Client, id string) (name string, err error)) error {
 	c, err := a.service()
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
-		if err := c.RevokeToken(ctx, id); err != nil {
+		name, err := end(c, id)
+		if err != nil {
 			return err
 		}
 		if !a.hidesOutput() {
-			fmt.Fprintf(a.stdout, "Revoked %s\n", transcript.Clean(id, false))
+			fmt.Fprintf(a.stdout, "%s %s\n", strings.ToUpper(done[:1])+done[1:], transcript.Clean(name, false))
 		}
 	}
 	if a.data() {
-		return a.print(map[string]any{"revoked": ids}, nil)
+		return a.print(map[string]any{done: ids}, nil)
 	}
 	return nil
 }
@@ -198,22 +207,7 @@ func (a *app) listUsers(ctx context.Context) error {
 }
 
 func (a *app) deleteUsers(ctx context.Context, names []string) error {
-	c, err := a.service()
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if err := c.DeleteUser(ctx, name); err != nil {
-			return err
-		}
-		if !a.hidesOutput() {
-			fmt.Fprintf(a.stdout, "Deleted %s\n", transcript.Clean(name, false))
-		}
-	}
-	if a.data() {
-		return a.print(map[string]any{"deleted": names}, nil)
-	}
-	return nil
+	return a.endEach(names, "deleted", func(c *client.Client, name string) (string, error) { return name, c.DeleteUser(ctx, name) })
 }
 
 func (a *app) statusCommand() *cobra.Command {

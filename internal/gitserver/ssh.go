@@ -102,13 +102,13 @@ func (s *SSH) connection(ctx context.Context, raw net.Conn, known func()) {
 	}
 	known()
 	conn.setIdle(aliveEvery + s.Handler.Limits.withDefaults().Idle)
-	go ssh.DiscardRequests(requests) // forwarding among them
-	gone := make(chan struct{})
+	go ssh.DiscardRequests(requests)      // forwarding among them
+	ctx, leave := context.WithCancel(ctx) // ends with the client
 	go func() {
-		defer close(gone)
+		defer leave()
 		_ = server.Wait()
 	}()
-	go alive(server, gone)
+	go alive(ctx, server)
 	key := PublicKey(server.Permissions.Extensions[extensionKey])
 	var sessions sync.WaitGroup
 	defer sessions.Wait()
@@ -121,7 +121,7 @@ func (s *SSH) connection(ctx context.Context, raw net.Conn, known func()) {
 		if err != nil {
 			return
 		}
-		sessions.Go(func() { s.session(ctx, channel, asks, key, gone) })
+		sessions.Go(func() { s.session(ctx, channel, asks, key) })
 	}
 }
 
@@ -153,12 +153,12 @@ func (s *SSH) config(ctx context.Context) *ssh.ServerConfig {
 }
 
 // alive asks the client from time to time whether it is there: its answers keep the connection from being idle.
-func alive(c ssh.Conn, gone <-chan struct{}) {
+func alive(ctx context.Context, c ssh.Conn) {
 	tick := time.NewTicker(aliveEvery)
 	defer tick.Stop()
 	for {
 		select {
-		case <-gone:
+		case <-ctx.Done():
 			return
 		case <-tick.C:
 			if _, _, err := c.SendRequest("keepalive@openssh.com", true, nil); err != nil {
@@ -202,7 +202,7 @@ const noShell = "slipway: you are known here, but there is no shell: this servic
 	"  git push ssh://git@HOST/APP.git\r\n"
 
 // session serves the one program that a client asks for on a channel.
-func (s *SSH) session(ctx context.Context, channel ssh.Channel, asks <-chan *ssh.Request, key PublicKey, gone <-chan struct{}) {
+func (s *SSH) session(ctx context.Context, channel ssh.Channel, asks <-chan *ssh.Request, key PublicKey) {
 	defer channel.Close()
 	protocol := ""
 	for ask := range asks {
@@ -221,7 +221,7 @@ func (s *SSH) session(ctx context.Context, channel ssh.Channel, asks <-chan *ssh
 				return
 			}
 			go ssh.DiscardRequests(asks)
-			exit(channel, s.exec(ctx, channel, e.Command, protocol, key, gone))
+			exit(channel, s.exec(ctx, channel, e.Command, protocol, key))
 			return
 		case "shell":
 			reply(ask, true)
@@ -251,7 +251,7 @@ var sshCommand = sync.OnceValue(func() *regexp.Regexp {
 })
 
 // exec is the program that a client asks for; its exit status is returned.
-func (s *SSH) exec(ctx context.Context, channel ssh.Channel, command, protocol string, key PublicKey, gone <-chan struct{}) uint32 {
+func (s *SSH) exec(ctx context.Context, channel ssh.Channel, command, protocol string, key PublicKey) uint32 {
 	h := s.Handler
 	m := sshCommand().FindStringSubmatch(command)
 	if m == nil {
@@ -267,15 +267,7 @@ func (s *SSH) exec(ctx context.Context, channel ssh.Channel, command, protocol s
 		_, err := channel.Write(p)
 		return err
 	})
-	stopWatch := make(chan struct{})
-	defer close(stopWatch)
-	go func() {
-		select {
-		case <-gone:
-			out.leave()
-		case <-stopWatch:
-		}
-	}()
+	defer context.AfterFunc(ctx, out.leave)()
 	err := h.serve(ctx, Credential{Key: key}, m[2], verb, func(ctx context.Context, app build.App, actor build.Actor) (killed bool, err error) {
 		if service == receivePack {
 			return h.sshPush(ctx, channel, out, app, actor, protocol)

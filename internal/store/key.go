@@ -1,9 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -57,17 +57,9 @@ func (s *Store) keyOf(ctx context.Context, publicKey string) (a build.Actor, err
 	if publicKey == "" {
 		return a, build.ErrNotFound
 	}
-	var verbs string
-	dest := append(tokenDest(&a.Token, &verbs), userDest(&a.User)...)
-	err = s.r.QueryRowContext(ctx, `SELECT `+tokenColumns+`, `+actorColumns+` FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.public_key = ?`, publicKey).Scan(dest...)
-	if err != nil {
-		return build.Actor{}, wrap(err)
-	}
-	if err := json.Unmarshal([]byte(verbs), &a.Token.Verbs); err != nil {
-		return build.Actor{}, err
-	}
-	if !a.Token.Valid(s.now()) {
-		return build.Actor{}, build.ErrNotFound
+	a, _, err = s.actor(ctx, `t.public_key = ?`, publicKey)
+	if err != nil || !a.Token.Valid(s.now()) {
+		return build.Actor{}, cmp.Or(err, build.ErrNotFound)
 	}
 	return a, nil
 }

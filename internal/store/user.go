@@ -127,11 +127,6 @@ func scanToken(r row) (t build.Token, err error) {
 	return t, err
 }
 
-// actorColumns are those of the user who has a token.
-const actorColumns = `u.id, u.name, u.admin, u.created_at`
-
-func userDest(u *build.User) []any { return []any{&u.ID, &u.Name, &u.Admin, instant{&u.CreatedAt}} }
-
 // Tokens lists the tokens of a user that are texts, oldest first.
 func (s *Store) Tokens(ctx context.Context, user build.ID) ([]build.Token, error) {
 	return collect(ctx, s.r, scanToken, `SELECT `+tokenColumns+` FROM tokens t WHERE t.user_id = ? AND t.public_key = '' ORDER BY t.created_at, t.id`, user)
@@ -153,24 +148,26 @@ func (s *Store) Authenticate(ctx context.Context, text string) (build.Actor, err
 	if len(text) != len(tokenPrefix)+idChars+secretChars+sumChars || !strings.HasPrefix(text, tokenPrefix) || checksum(text[:len(text)-sumChars]) != text[len(text)-sumChars:] {
 		return none, build.ErrNotFound
 	}
-	id := text[len(tokenPrefix) : len(tokenPrefix)+idChars]
-	var a build.Actor
-	var hash []byte
-	var verbs string
-	dest := append(append(tokenDest(&a.Token, &verbs), &hash), userDest(&a.User)...)
-	err := s.r.QueryRowContext(ctx, `SELECT `+tokenColumns+`, t.hash, `+actorColumns+` FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.id = ?`, id).Scan(dest...)
+	a, hash, err := s.actor(ctx, `t.id = ?`, text[len(tokenPrefix):len(tokenPrefix)+idChars])
 	if err != nil {
-		return none, wrap(err)
-	}
-	if err := json.Unmarshal([]byte(verbs), &a.Token.Verbs); err != nil {
 		return none, err
 	}
-	now := s.now().UTC()
 	sum := sha256.Sum256([]byte(text))
-	if subtle.ConstantTimeCompare(sum[:], hash) != 1 || !a.Token.Valid(now) {
+	if subtle.ConstantTimeCompare(sum[:], hash) != 1 || !a.Token.Valid(s.now()) {
 		return none, build.ErrNotFound
 	}
 	return a, s.noteUse(ctx, &a.Token)
+}
+
+// actor is who has the token that a condition finds, and the hash of its text.
+func (s *Store) actor(ctx context.Context, condition, value string) (a build.Actor, hash []byte, err error) {
+	var verbs string
+	dest := append(tokenDest(&a.Token, &verbs), &hash, &a.User.ID, &a.User.Name, &a.User.Admin, instant{&a.User.CreatedAt})
+	err = s.r.QueryRowContext(ctx, `SELECT `+tokenColumns+`, t.hash, u.id, u.name, u.admin, u.created_at FROM tokens t JOIN users u ON u.id = t.user_id WHERE `+condition, value).Scan(dest...)
+	if err != nil {
+		return build.Actor{}, nil, wrap(err)
+	}
+	return a, hash, json.Unmarshal([]byte(verbs), &a.Token.Verbs)
 }
 
 // noteUse remembers to the minute that a token was used.

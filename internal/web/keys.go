@@ -60,8 +60,8 @@ func (s *server) keys(ctx context.Context, c *call) ([]key, error) {
 	return out, nil
 }
 
-// findKey finds a key of the user by its id or fingerprint.
-func (s *server) findKey(ctx context.Context, c *call) (key, error) {
+// key is a key of the user, by its id or fingerprint.
+func (s *server) key(ctx context.Context, c *call) (key, error) {
 	all, err := s.Store.Keys(ctx, c.actor.User.ID)
 	if err != nil {
 		return key{}, err
@@ -77,8 +77,6 @@ func (s *server) findKey(ctx context.Context, c *call) (key, error) {
 	}
 	return key{}, &problem{http.StatusNotFound, "not_found", "you have no such key"}
 }
-
-func (s *server) key(ctx context.Context, c *call) (key, error) { return s.findKey(ctx, c) }
 
 func (s *server) addKey(ctx context.Context, c *call, in keyRequest) (out key, err error) {
 	public, fingerprint, comment, err := gitserver.ParsePublicKey(in.PublicKey)
@@ -111,7 +109,7 @@ func (s *server) addKey(ctx context.Context, c *call, in keyRequest) (out key, e
 }
 
 func (s *server) removeKey(ctx context.Context, c *call) (key, error) {
-	k, err := s.findKey(ctx, c)
+	k, err := s.key(ctx, c)
 	if err == nil {
 		err = s.Store.RemoveKey(ctx, c.actor.User.ID, k.ID)
 	}
