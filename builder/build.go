@@ -45,6 +45,9 @@ type BuiltBuildpack struct {
 	Store  *cnb.StoreTOML `json:"store,omitempty"`  // store.toml, nil where there is none
 }
 
+// LayerID is Layer.ID of a layer of the buildpack.
+func (b BuiltBuildpack) LayerID(l BuiltLayer) string { return string(b.ID) + ":" + string(l.Name) }
+
 // BuiltLayer is one <layer>.toml with at least one type set.
 type BuiltLayer struct {
 	Name     cnb.LayerName  `json:"name"`

@@ -26,6 +26,9 @@ const (
 	engineLayer = "buildpacksio/lifecycle:"
 )
 
+// CacheSBOMLayer is the Layer.ID of the SBOMs that are for the cache alone.
+const CacheSBOMLayer = engineLayer + "cache.sbom"
+
 // exporter is the state of one Export.
 type exporter struct {
 	ExportInput
@@ -95,7 +98,7 @@ func (e *exporter) planBuildpack(bp BuiltBuildpack) error {
 	previous := layersOf(e.Previous.Buildpacks, bp.ID)
 	cached := layersOf(e.PreviousCache.Buildpacks, bp.ID)
 	for _, l := range bp.Layers {
-		id := string(bp.ID) + ":" + string(l.Name)
+		id := bp.LayerID(l)
 		job := e.newJob(Layer{
 			ID:        id,
 			CreatedBy: fmt.Sprintf(createdByBuildpack, l.Name, string(bp.ID)+"@"+bp.Version),

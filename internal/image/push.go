@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -23,6 +24,8 @@ type PushOptions struct {
 	// the previous image): their layers are mounted rather than sent.
 	From     []*Image
 	Progress Progress
+	// Upload, which may be nil, has sent layers of the image already.
+	Upload *Upload
 	// ByDigest pushes to the names' repositories under the image's digest only: no tag is made or moved there.
 	// That is for who moves the tags later, when all is well.
 	ByDigest bool
@@ -50,9 +53,12 @@ func (g *Registry) Push(ctx context.Context, refs []Ref, img v1.Image, o PushOpt
 	if o.ByDigest {
 		refs = pinned(refs, w.Digest)
 	}
-	pusher, err := remote.NewPusher(g.options(ctx, refs[0])...)
-	if err != nil {
-		return w, g.failed("push", refs[0], err)
+	up := o.Upload
+	if up == nil {
+		var err error
+		if up, err = g.NewUpload(ctx, refs[0]); err != nil {
+			return w, err
+		}
 	}
 	from := mounts(refs[0], o.From)
 	for _, ref := range refs {
@@ -61,12 +67,12 @@ func (g *Registry) Push(ctx context.Context, refs []Ref, img v1.Image, o PushOpt
 			return w, err
 		}
 		p := &pushImage{Image: img, from: from, host: ref.Host(), progress: o.Progress}
-		if err := pusher.Push(ctx, r, p); err != nil {
+		if err := up.pusher.Push(ctx, r, p); err != nil {
 			return w, g.failed("push", ref, err)
 		}
 		w.Names = append(w.Names, ref.Name())
 		if p.opened != nil && w.Sent == 0 {
-			w.Sent, w.Pushed = p.sent()
+			w.Sent, w.Pushed = sent(append(p.opened, up.opened()...))
 		}
 		// What the first repository has now, the next can mount.
 		p.offer(r.Context())
@@ -182,8 +188,9 @@ func originOf(l v1.Layer) Ref {
 	return Ref{}
 }
 
-func (p *pushImage) sent() (n int, bytes int64) {
-	for _, l := range p.opened {
+// sent counts what was uploaded of layers.
+func sent(layers []*pushLayer) (n int, bytes int64) {
+	for _, l := range layers {
 		if l.read {
 			n++
 			bytes += l.step.Total
@@ -215,6 +222,59 @@ func (l *pushLayer) Compressed() (io.ReadCloser, error) {
 		return nil, err
 	}
 	return &meter{ReadCloser: rc, step: l.step, progress: l.progress}, nil
+}
+
+// An Upload sends layers of an image to its repository before the image is whole: what it has sent, Push neither asks
+// for nor sends again. Safe for concurrent use.
+type Upload struct {
+	pusher *remote.Pusher
+	repo   name.Repository
+	slots  chan struct{}
+
+	mu     sync.Mutex
+	layers []*pushLayer
+}
+
+// NewUpload begins an upload to the repository of ref. Nothing is asked of the registry yet.
+func (g *Registry) NewUpload(ctx context.Context, ref Ref) (*Upload, error) {
+	r, err := g.reference(ref)
+	if err != nil {
+		return nil, err
+	}
+	pusher, err := remote.NewPusher(g.options(ctx, ref)...)
+	if err != nil {
+		return nil, g.failed("push", ref, err)
+	}
+	return &Upload{pusher: pusher, repo: r.Context(), slots: make(chan struct{}, copyJobs)}, nil
+}
+
+// Layer returns when the registry has l, a layer whose digest is known. One that could not be sent is tried again by Push,
+// which tells what is wrong.
+func (u *Upload) Layer(ctx context.Context, l v1.Layer) error {
+	select {
+	case u.slots <- struct{}{}:
+		defer func() { <-u.slots }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	size, err := l.Size()
+	if err != nil {
+		return err
+	}
+	pl := &pushLayer{Layer: l, step: Step{Total: size}}
+	if err := u.pusher.Upload(ctx, u.repo, pl); err != nil {
+		return err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.layers = append(u.layers, pl)
+	return nil
+}
+
+func (u *Upload) opened() []*pushLayer {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.layers
 }
 
 // CheckRead says whether the image can be read, without reading more than its manifest's head.

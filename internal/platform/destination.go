@@ -28,7 +28,8 @@ type destination struct {
 	oci   string      // the argument of an OCI layout directory, without "oci:"
 	refs  []image.Ref // the image's name, then its tags
 
-	byDigest bool // the registry gets no tag
+	byDigest bool          // the registry gets no tag
+	upload   *image.Upload // has sent layers ahead; nil where nothing was
 }
 
 // destination reads the names of a result and chooses where it goes. It asks nobody.
@@ -154,7 +155,7 @@ func (d destination) candidates(run cnb.RunImageName) []string {
 func (d destination) write(ctx context.Context, img v1.Image, from ...*image.Image) (image.Written, error) {
 	switch d.where {
 	case WhereRegistry:
-		return d.m.Registry.Push(ctx, d.refs, img, image.PushOptions{From: from, ByDigest: d.byDigest})
+		return d.m.Registry.Push(ctx, d.refs, img, image.PushOptions{From: from, ByDigest: d.byDigest, Upload: d.upload})
 	case WhereStore:
 		return d.m.Images.Put(ctx, d.refs, img, nil)
 	case WhereDocker:

@@ -34,6 +34,8 @@ type host struct {
 	added    int
 	// fetch brings a layer that the store lacks from the cache image or the previous image; nil: nothing does.
 	fetch func(ctx context.Context, diffID string) error
+	// made is told of every new layer when it is in the store, by its builder.Layer.ID; it does not wait. May be nil.
+	made func(id, diffID string)
 }
 
 func newHost(ui UI, store *layerstore.Store, showDetect bool) *host {
@@ -203,7 +205,19 @@ func (h *host) Layer(ctx context.Context, l *agent.LayerStream) (builder.LayerRe
 	if err != nil {
 		return builder.LayerResult{}, err // the collector names the layer
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.made != nil {
+		h.made(l.ID, e.DiffID)
+	}
 	return builder.LayerResult{DiffID: e.DiffID, Digest: e.Digest, Size: e.Size}, nil
+}
+
+// tell sets made.
+func (h *host) tell(made func(id, diffID string)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.made = made
 }
 
 // Known finds a layer in the store.

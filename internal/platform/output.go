@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -48,14 +49,28 @@ func missing(err error) bool {
 
 // export collects the layers, composes the image and writes it to its destination and the cache.
 func (j *job) export(ctx context.Context) (err error) {
-	// Nothing of a buildpack runs any more; the container goes while layers are made.
+	unchanged := j.unchangedLayers(ctx)
+	// Nothing of a buildpack runs any more, and the container may go while layers are made. But where an engine ends one,
+	// overlayfs first brings to disk all that was written and is not there yet, in the whole file system: so where layers
+	// are new, the container goes after their files.
 	gone := make(chan error, 1)
-	go func() { gone <- j.box.Close() }()
-	defer func() { err = errors.Join(err, <-gone) }()
+	endBox := sync.OnceFunc(func() { go func() { gone <- j.box.Close() }() })
+	if !j.hasNewLayers(unchanged) {
+		endBox()
+	}
+	defer func() {
+		endBox()
+		err = errors.Join(err, <-gone)
+	}()
 
+	sending, err := j.sendAhead(ctx)
+	defer sending.end()
+	if err != nil {
+		return err
+	}
 	j.exported, err = j.collector.Export(ctx, builder.ExportInput{
 		PlatformAPI: platformAPI, Dirs: j.dirs, Group: j.detected.Group, Built: j.built,
-		Previous: j.analyzed.Metadata, Cache: true, PreviousCache: j.cache.metadata, Unchanged: j.unchangedLayers(ctx),
+		Previous: j.analyzed.Metadata, Cache: true, PreviousCache: j.cache.metadata, Unchanged: unchanged,
 		Launcher: builder.Launcher{
 			Path:     j.m.Tools.Launcher,
 			Metadata: cnb.LauncherMetadata{Version: j.m.Version},
@@ -72,7 +87,7 @@ func (j *job) export(ctx context.Context) (err error) {
 	}
 	// All that counts is in layers now: the build's files go while the image is written.
 	j.clearing = inBackground(ctx, func(ctx context.Context) error {
-		<-j.box.ended
+		defer endBox()
 		if err := j.stack.close(); err != nil {
 			return err
 		}
@@ -91,6 +106,18 @@ func (j *job) export(ctx context.Context) (err error) {
 		return err
 	}
 	return j.dest.report(j.o.ReportDir, j.image, j.written)
+}
+
+// hasNewLayers says whether a buildpack left a layer that is not one of unchanged.
+func (j *job) hasNewLayers(unchanged map[string]string) bool {
+	for _, bp := range j.built.Buildpacks {
+		for _, l := range bp.Layers {
+			if l.Contents && unchanged[bp.LayerID(l)] == "" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // runReference is what the result says it stands on. An image in Docker has a manifest only once it was read out
