@@ -52,7 +52,7 @@ func (d *Daemon) own(repository string) (string, bool) {
 	return strings.CutPrefix(repository, d.base().Host+"/")
 }
 
-// A tagger moves tags in our own registry, and elsewhere with the credentials of the service.
+// A tagger is service.Tagger: in our own registry, and elsewhere with the credentials of the service.
 type tagger struct{ *Daemon }
 
 func (t tagger) Tag(ctx context.Context, credentials []work.Credential, repository, tag, digest string) error {
@@ -70,7 +70,6 @@ func (t tagger) Tag(ctx context.Context, credentials []work.Credential, reposito
 	return g.Tag(ctx, ref, digest)
 }
 
-// Has tells whether a repository has a manifest.
 func (t tagger) Has(ctx context.Context, credentials []work.Credential, repository, digest string) (bool, error) {
 	if repo, ok := t.own(repository); ok {
 		return t.images.Has(ctx, repo, digest)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/killpoint"
-	"github.com/slipway-build/slipway/internal/work"
 )
 
 // latestTag is the tag of an app's repository that names its newest release.
@@ -66,22 +65,13 @@ func (s *Service) publish(ctx context.Context, r build.Release) error {
 // ErrNoImage tells that the image of a release is not there any more.
 var ErrNoImage = errors.New("its image is not there any more")
 
-// A finder is a Tagger that can tell whether a repository has a manifest.
-type finder interface {
-	Has(ctx context.Context, credentials []work.Credential, repository, digest string) (bool, error)
-}
-
 // find makes sure that a release has its image still, as far as can be told now: one whose registry is away has it.
 func (s *Service) find(ctx context.Context, r build.Release) error {
-	f, ok := s.tags.(finder)
-	if !ok {
-		return nil
-	}
 	credentials, err := s.Credentials(ctx, r.App)
 	if err != nil {
 		return err
 	}
-	if there, err := f.Has(ctx, credentials, r.Repository, r.Digest); err == nil && !there {
+	if there, err := s.tags.Has(ctx, credentials, r.Repository, r.Digest); err == nil && !there {
 		return ErrNoImage
 	}
 	return nil

@@ -31,10 +31,12 @@ type Config struct {
 	Credential func(repository string, c work.Claim) *work.Credential
 }
 
-// A Tagger moves a tag of a repository to a manifest that is there, with the credentials that the repository's app has.
-// Doing it twice is no error.
+// A Tagger gives manifests of repositories their names, with the credentials that the repository's app has.
 type Tagger interface {
+	// Tag moves a tag to a manifest that is there. Doing it twice is no error.
 	Tag(ctx context.Context, credentials []work.Credential, repository, tag, digest string) error
+	// Has tells whether a repository has a manifest; an error is that it cannot be told.
+	Has(ctx context.Context, credentials []work.Credential, repository, digest string) (bool, error)
 }
 
 // A Service is safe for concurrent use.

@@ -25,6 +25,13 @@ type tags struct {
 	mu   sync.Mutex
 	at   map[string]string
 	fail error
+	gone string // a digest that no repository has any more
+}
+
+func (t *tags) Has(_ context.Context, _ []work.Credential, _, digest string) (bool, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return digest != t.gone, t.fail
 }
 
 func (t *tags) Tag(_ context.Context, _ []work.Credential, repository, tag, digest string) error {

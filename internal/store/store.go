@@ -83,11 +83,15 @@ func (s *Store) migrate(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, s.w, dir, goose.WithDisableGlobalRegistry(true))
+	p, err := goose.NewProvider(goose.DialectSQLite3, s.w, dir, goose.WithDisableGlobalRegistry(true), goose.WithGoMigrations(s.sealQueries()))
 	if err != nil {
 		return err
 	}
-	if _, err := p.Up(ctx); err != nil {
+	done, err := p.Up(ctx)
+	if err == nil && len(done) > 0 {
+		_, err = s.w.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`) // which has what was there before
+	}
+	if err != nil {
 		return fmt.Errorf("bring database %s up to date: %w", file, err)
 	}
 	return nil
