@@ -81,6 +81,7 @@ func allowed() map[string][]string {
 
 		// daemon joins all of them, and has no law of its own.
 		"internal/daemon": {
+			"builder/cnb",
 			"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/killpoint", "internal/layerstore", "internal/logs", "internal/platform",
 			"internal/registry", "internal/secret", "internal/service", "internal/store", "internal/transcript", "internal/web", "internal/work",
 		},

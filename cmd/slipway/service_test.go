@@ -66,6 +66,8 @@ func logInAs(ts *testscript.TestScript, _ bool, _ []string) {
 // noTags takes every name.
 type noTags struct{}
 
+func (noTags) Has(context.Context, []queue.Credential, string, string) (bool, error) { return true, nil }
+
 func (noTags) Tag(context.Context, []queue.Credential, string, string, string) error { return nil }
 
 // startService starts the service in a directory that is not there yet. later has it end.

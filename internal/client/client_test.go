@@ -29,6 +29,8 @@ import (
 
 type noTags struct{}
 
+func (noTags) Has(context.Context, []work.Credential, string, string) (bool, error) { return true, nil }
+
 func (noTags) Tag(context.Context, []work.Credential, string, string, string) error { return nil }
 
 // A house is the service but for workers, which tests play. between, if not nil, stands before it.

@@ -176,7 +176,14 @@ func (c *Client) PurgeCache(ctx context.Context, app string) (at time.Time, err 
 
 // Releases lists an app's releases, the newest first.
 func (c *Client) Releases(ctx context.Context, app string) iter.Seq2[Release, error] {
-	return pages[Release](ctx, c, Range{Attribute: "version", Desc: true}, "apps", app, "releases")
+	return func(yield func(Release, error) bool) {
+		for r, err := range pages[Release](ctx, c, Range{Attribute: "version", Desc: true}, "apps", app, "releases") {
+			initial := err == nil && r.Version == 0 // what an app is that was never built: no release of anything
+			if !initial && !yield(r, err) {
+				return
+			}
+		}
+	}
 }
 
 // Release finds a release by id or version.

@@ -160,7 +160,7 @@ func (d *Daemon) api() (http.Handler, error) {
 	key := sha256.Sum256([]byte(d.sign("web")))
 	return web.New(web.Options{
 		Store: d.store, Service: d.service, Logs: d.logs, Sources: d.sources, Apps: apps{d},
-		Resolve: d.resolve, Preflight: d.preflight, Ready: d.readiness, Workers: func() int { return d.config.Worker.Slots },
+		Resolve: d.resolve, Preflight: d.preflight, Offers: d.offers, Ready: d.readiness, Workers: func() int { return d.config.Worker.Slots },
 		Fault: d.host.Fault, BaseURL: d.config.URL, Registry: d.repository(""), Version: d.host.Version, Key: key[:],
 		SourceLimit: int64(d.config.Upload.Source),
 	})

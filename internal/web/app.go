@@ -12,17 +12,14 @@ import (
 	"github.com/slipway-build/slipway/internal/image"
 )
 
-// stack is what the Platform API calls apps that are built by Cloud Native Buildpacks.
-const stack = "cnb"
-
 type app struct {
 	ID           build.ID         `json:"id"`
 	Name         build.AppName    `json:"name"`
 	Owner        userRef          `json:"owner"`
-	BuildStack   nameRef          `json:"build_stack"`
-	Stack        nameRef          `json:"stack"`
+	BuildStack   namedRef         `json:"build_stack"`
+	Stack        namedRef         `json:"stack"`
 	GitURL       string           `json:"git_url"`
-	WebURL       *string          `json:"web_url"` // always null: nothing runs here
+	WebURL       string           `json:"web_url"` // the app in this API: nothing of it runs here
 	CreatedAt    *stamp           `json:"created_at"`
 	UpdatedAt    *stamp           `json:"updated_at"`
 	ReleasedAt   *stamp           `json:"released_at"`
@@ -32,6 +29,24 @@ type app struct {
 	OnDisconnect build.Disconnect `json:"on_disconnect"`
 	Image        string           `json:"image"`
 	Limits       limits           `json:"limits"`
+	platformApp
+}
+
+// platformApp is the same for all apps: what clients of the Platform API look at before they do what they are asked.
+type platformApp struct {
+	Region          namedRef  `json:"region"`
+	Generation      namedRef  `json:"generation"`
+	CreateStatus    string    `json:"create_status"`
+	ACM             bool      `json:"acm"` // no certificates
+	Maintenance     bool      `json:"maintenance"`
+	InternalRouting *bool     `json:"internal_routing"`
+	Description     *string   `json:"buildpack_provided_description"`
+	RepoSize        *int64    `json:"repo_size"`
+	SlugSize        *int64    `json:"slug_size"`
+	ArchivedAt      *stamp    `json:"archived_at"`
+	Organization    *namedRef `json:"organization"`
+	Team            *namedRef `json:"team"`
+	Space           *namedRef `json:"space"`
 }
 
 // limits are build.Limits with the time in seconds. 0 is the service's own limit.
@@ -48,10 +63,11 @@ type limits struct {
 
 func (s *server) appOf(ctx context.Context, c *call, a build.App) (app, error) {
 	v := app{
-		ID: a.ID, Name: a.Name, BuildStack: nameRef{stack}, Stack: nameRef{stack}, GitURL: s.at(c.Request, "/"+string(a.Name)+".git").String(),
+		ID: a.ID, Name: a.Name, BuildStack: theStack, Stack: theStack, GitURL: s.at(c.Request, "/"+string(a.Name)+".git").String(), WebURL: s.at(c.Request, "/apps/"+string(a.Name)).String(),
 		CreatedAt: when(a.CreatedAt), UpdatedAt: when(a.UpdatedAt),
 		Branch: a.Branch, Builder: a.Builder, Buildpacks: a.Buildpacks, OnDisconnect: a.Disconnect, Image: s.imageOf(a),
-		Limits: limits{int64(a.Limits.Time / time.Second), a.Limits.Memory, a.Limits.CPUs, a.Limits.PIDs, a.Limits.Disk, a.Limits.Log, a.Limits.Source, a.Limits.Cache},
+		Limits:      limits{int64(a.Limits.Time / time.Second), a.Limits.Memory, a.Limits.CPUs, a.Limits.PIDs, a.Limits.Disk, a.Limits.Log, a.Limits.Source, a.Limits.Cache},
+		platformApp: platformApp{Region: theRegion, Generation: theGeneration, CreateStatus: "complete"},
 	}
 	if v.Buildpacks == nil {
 		v.Buildpacks = []string{}
@@ -108,6 +124,9 @@ type appRequest struct {
 	OnDisconnect *string   `json:"on_disconnect"`
 	Image        *string   `json:"image"` // empty: the app's place in the service's registry
 	Limits       *limits   `json:"limits"`
+	Region       *string   `json:"region"` // there is one
+	Stack        *string   `json:"stack"`  // there is one, and build_stack is it too
+	BuildStack   *string   `json:"build_stack"`
 }
 
 // apply changes an app, which the caller records if all of it is right.
@@ -116,6 +135,9 @@ func (in appRequest) apply(a *build.App, registry string) (err error) {
 		if from != nil && err == nil {
 			*to, err = *from, check(*from)
 		}
+	}
+	if err := errors.Join(only("region", in.Region, theRegion), only("stack", in.Stack, theStack), only("build_stack", in.BuildStack, theStack)); err != nil {
+		return err
 	}
 	if in.Name != nil {
 		if a.Name, err = build.ParseAppName(*in.Name); err != nil {

@@ -35,6 +35,7 @@ type buildView struct {
 	Failure      *build.Failure    `json:"failure"`
 	Result       *build.Result     `json:"result"`
 	Release      *releaseRef       `json:"release"`
+	Slug         *string           `json:"slug"` // always null: an image is made
 	CreatedAt    *stamp            `json:"created_at"`
 	StartedAt    *stamp            `json:"started_at"`
 	EndedAt      *stamp            `json:"ended_at"`
@@ -221,8 +222,9 @@ func (s *server) builds(ctx context.Context, c *call) ([]buildView, error) {
 }
 
 type buildRequest struct {
-	Source  sourceRequest `json:"source_blob"`
-	NoCache bool          `json:"no_cache"`
+	Source     sourceRequest  `json:"source_blob"`
+	NoCache    bool           `json:"no_cache"`
+	Buildpacks []buildpackURL `json:"buildpacks"` // must be empty: they are the app's
 }
 
 type sourceRequest struct {
@@ -237,6 +239,9 @@ type sourceRequest struct {
 }
 
 func (s *server) createBuild(ctx context.Context, c *call, in buildRequest) (v buildView, err error) {
+	if len(in.Buildpacks) > 0 {
+		return v, invalid("buildpacks", "they are the app's, not one build's: set them with PUT /apps/{app}/buildpack-installations")
+	}
 	src, err := s.sourceOf(ctx, c, in.Source)
 	if err != nil {
 		return v, err

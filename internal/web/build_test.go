@@ -9,7 +9,7 @@ import (
 func TestLife(t *testing.T) {
 	h := newHouse(t)
 	h.newApp("shop").is("name", "shop", "owner.email", "alice", "branch", "main", "on_disconnect", "continue", "image", "registry.test/shop",
-		"git_url", h.url+"/shop.git", "released_at", nil, "build_stack.name", "cnb", "web_url", nil)
+		"git_url", h.url+"/shop.git", "released_at", nil, "build_stack.name", "cnb", "stack.name", "cnb", "region.name", "local", "web_url", h.url+"/apps/shop", "team", nil, "space", nil)
 	h.do("PATCH", "/apps/shop", h.alice, `{"branch":"live","limits":{"time":90,"memory":1000000},"buildpacks":["acme/web@1.0"],"on_disconnect":"cancel","image":"ghcr.io/acme/shop","builder":"ghcr.io/acme/builder:1"}`).
 		want(200).is("branch", "live", "limits.time", 90, "limits.memory", 1e6, "buildpacks", "[acme/web@1.0]", "on_disconnect", "cancel", "image", "ghcr.io/acme/shop", "builder", "ghcr.io/acme/builder:1")
 	h.do("PATCH", "/apps/shop", h.alice, `{"image":""}`).want(200).is("image", "registry.test/shop", "branch", "live")

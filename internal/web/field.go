@@ -97,11 +97,6 @@ func host(s string) (string, error) {
 
 var userPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+@-]{0,253}$`) })
 
-// A nameRef is something that has a name only.
-type nameRef struct {
-	Name string `json:"name"`
-}
-
 // An appRef names an app.
 type appRef struct {
 	ID   build.ID      `json:"id"`

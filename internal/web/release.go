@@ -2,9 +2,11 @@ package web
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/service"
@@ -19,8 +21,11 @@ type release struct {
 	Description  string             `json:"description"`
 	Status       build.ReleaseState `json:"status"`
 	Current      bool               `json:"current"`
-	Slug         *string            `json:"slug"` // always null
-	OCIImage     ociRef             `json:"oci_image"`
+	Slug         *string            `json:"slug"`      // always null
+	OCIImage     *ociRef            `json:"oci_image"` // null in the initial release
+	Artifacts    []artifact         `json:"artifacts"`
+	Eligible     bool               `json:"eligible_for_rollback"`
+	Addons       []string           `json:"addon_plan_names"` // there are none
 	Build        *buildRef          `json:"build"`
 	Image        string             `json:"image"`             // repository@digest
 	OutputStream *string            `json:"output_stream_url"` // of the release's command; null where it has none
@@ -33,6 +38,11 @@ type ociRef struct {
 	ID string `json:"id"` // the digest
 }
 
+type artifact struct {
+	Type string `json:"type"`
+	ID   string `json:"id"`
+}
+
 type buildRef struct {
 	ID     build.ID `json:"id"`
 	Number int64    `json:"number"`
@@ -41,7 +51,7 @@ type buildRef struct {
 func (s *server) releaseOf(ctx context.Context, c *call, r build.Release, current int64) (release, error) {
 	v := release{
 		ID: r.ID, Version: r.Version, App: appRef{c.app.ID, c.app.Name}, Description: r.Description, Status: r.State, Current: r.Version == current,
-		OCIImage: ociRef{r.Digest}, Image: r.Repository + "@" + r.Digest, Failure: text(r.Failure), CreatedAt: when(r.CreatedAt), UpdatedAt: when(r.UpdatedAt),
+		OCIImage: &ociRef{r.Digest}, Artifacts: []artifact{{"oci-image", r.Digest}}, Eligible: r.State == build.ReleaseSucceeded, Addons: []string{}, Image: r.Repository + "@" + r.Digest, Failure: text(r.Failure), CreatedAt: when(r.CreatedAt), UpdatedAt: when(r.UpdatedAt),
 	}
 	if _, err := s.Logs.Stat(r.ID); err == nil || r.State == build.ReleasePending {
 		v.OutputStream = text(s.streamURL(c.Request, "releases", r.ID))
@@ -61,6 +71,16 @@ func (s *server) releaseOf(ctx context.Context, c *call, r build.Release, curren
 	return v, nil
 }
 
+// initial is what an app is before its first build: a release of nothing, version 0, which is in no record. Clients of the
+// Platform API take the newest release of an app for granted, as there is one there from the beginning.
+func (s *server) initial(ctx context.Context, c *call) (v release, err error) {
+	name, err := c.userName(ctx, c.app.Owner)
+	return release{
+		ID: c.app.ID, App: appRef{c.app.ID, c.app.Name}, User: userRef{c.app.Owner, name}, Description: "Initial release", Status: build.ReleaseSucceeded, Current: true,
+		Artifacts: []artifact{}, Addons: []string{}, CreatedAt: when(c.app.CreatedAt), UpdatedAt: when(c.app.CreatedAt),
+	}, err
+}
+
 // current is the version of the release that the app's tag means, 0 where there is none.
 func (s *server) current(ctx context.Context, c *call) (int64, error) {
 	r, err := s.Store.Current(ctx, c.app.ID)
@@ -70,8 +90,9 @@ func (s *server) current(ctx context.Context, c *call) (int64, error) {
 	return r.Version, err
 }
 
-func (s *server) releases(ctx context.Context, c *call) ([]release, error) {
-	all, err := numbered(c, sequence[build.Release]{
+// listReleases is the part of the app's releases that is asked for.
+func (s *server) listReleases(ctx context.Context, c *call) ([]build.Release, error) {
+	return numbered(c, sequence[build.Release]{
 		attributes: []string{"version", "id", "created_at"},
 		numberOf: func(id string) (int64, error) {
 			r, err := s.Store.Release(ctx, c.app.ID, id)
@@ -83,8 +104,16 @@ func (s *server) releases(ctx context.Context, c *call) ([]release, error) {
 		get: func(p store.Page) ([]build.Release, error) { return s.Store.Releases(ctx, c.app.ID, p) },
 		key: func(r build.Release) (int64, string) { return r.Version, string(r.ID) },
 	})
+}
+
+func (s *server) releases(ctx context.Context, c *call) ([]release, error) {
+	all, err := s.listReleases(ctx, c)
 	if err != nil {
 		return nil, err
+	}
+	if _, err := s.Store.Latest(ctx, c.app.ID); len(all) == 0 && errors.Is(err, build.ErrNotFound) {
+		v, err := s.initial(ctx, c)
+		return []release{v}, err
 	}
 	current, err := s.current(ctx, c)
 	if err != nil {
@@ -100,9 +129,13 @@ func (s *server) releases(ctx context.Context, c *call) ([]release, error) {
 }
 
 func (s *server) release(ctx context.Context, c *call) (v release, err error) {
-	r, err := s.Store.Release(ctx, c.app.ID, c.PathValue("release"))
+	name := c.PathValue("release")
+	r, err := s.Store.Release(ctx, c.app.ID, name)
+	if errors.Is(err, build.ErrNotFound) && (name == "0" || name == "v0" || name == string(c.app.ID)) {
+		return s.initial(ctx, c)
+	}
 	if errors.Is(err, build.ErrNotFound) {
-		err = noRelease(c, c.PathValue("release"))
+		err = noRelease(c, name)
 	}
 	if err != nil {
 		return v, err
@@ -118,17 +151,38 @@ func noRelease(c *call, name string) error {
 	return &problem{http.StatusNotFound, "not_found", fmt.Sprintf("app %s has no release %.80s", c.app.Name, name)}
 }
 
+// releaseVars are the app's config vars: releases keep none, and a rollback changes none.
+func (s *server) releaseVars(ctx context.Context, c *call) (vars, error) {
+	if _, err := s.release(ctx, c); err != nil {
+		return nil, err
+	}
+	return s.configVars(ctx, c)
+}
+
 type rollbackRequest struct {
-	Release string `json:"release"` // id or version
+	Release releaseName `json:"release"`
+}
+
+// A releaseName is the id or version of a release; a version may be a number.
+type releaseName string
+
+// UnmarshalJSON is encoding/json's.
+func (n *releaseName) UnmarshalJSON(text []byte) error {
+	var version int64
+	if json.Unmarshal(text, &version) == nil {
+		*n = releaseName(strconv.FormatInt(version, 10))
+		return nil
+	}
+	return json.Unmarshal(text, (*string)(n))
 }
 
 func (s *server) rollback(ctx context.Context, c *call, in rollbackRequest) (v release, err error) {
 	if in.Release == "" {
 		return v, invalid("release", "name the release to go back to, by id or version")
 	}
-	to, err := s.Store.Release(ctx, c.app.ID, in.Release)
+	to, err := s.Store.Release(ctx, c.app.ID, string(in.Release))
 	if errors.Is(err, build.ErrNotFound) {
-		return v, noRelease(c, in.Release)
+		return v, noRelease(c, string(in.Release))
 	}
 	if err != nil {
 		return v, err
@@ -147,39 +201,4 @@ func (s *server) rollback(ctx context.Context, c *call, in rollbackRequest) (v r
 		return v, err
 	}
 	return s.releaseOf(ctx, c, r, r.Version)
-}
-
-// An ociImage is what is known of an image that a build made.
-type ociImage struct {
-	ID           string            `json:"id"`
-	Digest       string            `json:"digest"`
-	BaseImage    string            `json:"base_image"` // name@digest
-	Stack        string            `json:"stack"`
-	ProcessTypes map[string]string `json:"process_types"` // type -> command
-	Buildpacks   []build.Buildpack `json:"buildpacks"`
-	CreatedAt    *stamp            `json:"created_at"`
-	UpdatedAt    *stamp            `json:"updated_at"`
-}
-
-func (s *server) ociImage(ctx context.Context, c *call) (v ociImage, err error) {
-	r, err := s.Store.ReleaseOfImage(ctx, c.app.ID, c.PathValue("digest"))
-	if err != nil {
-		return v, err
-	}
-	v = ociImage{
-		ID: r.Digest, Digest: r.Digest, Stack: stack, ProcessTypes: map[string]string{}, Buildpacks: []build.Buildpack{},
-		CreatedAt: when(r.CreatedAt), UpdatedAt: when(r.CreatedAt),
-	}
-	for _, p := range r.Processes {
-		v.ProcessTypes[p.Type] = p.Command
-	}
-	if r.Build == "" {
-		return v, nil
-	}
-	b, err := s.Store.BuildByID(ctx, r.Build)
-	if err == nil && b.Result != nil {
-		v.BaseImage = b.Result.RunImage
-		v.Buildpacks = append(v.Buildpacks, b.Result.Buildpacks...)
-	}
-	return v, err
 }

@@ -9,7 +9,7 @@ func (s *server) routes() []route {
 	const oneHook = app + "/hooks/{hook}"
 	status := http.StatusOK
 	made := http.StatusCreated
-	return []route{
+	return append(s.nothings(), []route{
 		{"GET", "/account", bearer, "The user of the token, and the token.", give(status, s.account)},
 		{"GET", "/account/tokens", manageAll, "The user's tokens.", give(status, s.tokens)},
 		{"POST", "/account/tokens", manageAll, "Make a token, which may not do more than the one that asks.", take(made, s.createToken)},
@@ -24,12 +24,16 @@ func (s *server) routes() []route {
 		{"DELETE", "/users/{name}", admin, "Delete a user with their tokens; not one who owns apps, nor the last administrator.", give(status, s.deleteUser)},
 
 		{"GET", "/apps", read, "The apps that the token sees.", give(status, s.apps)},
+		{"GET", "/users/~/apps", read, "The apps that the token sees.", give(status, s.apps)},
 		{"POST", "/apps", manageAll, "Make an app.", take(made, s.createApp)},
 		{"GET", app, read, "An app, by name or id, as below everywhere.", give(status, s.app)},
 		{"PATCH", app, config, "Change an app's settings; its name needs the scope manage.", take(status, s.changeApp)},
 		{"DELETE", app, manage, "Delete an app with its builds, releases, images and secrets.", give(status, s.deleteApp)},
 		{"GET", app + "/config-vars", config, "The config vars.", give(status, s.configVars)},
 		{"PATCH", app + "/config-vars", config, "Set config vars, and remove those that are null; all or none.", take(status, s.changeConfigVars)},
+		{"GET", app + "/buildpack-installations", read, "The buildpacks that the app has chosen; none: the builder's order.", give(status, s.installations)},
+		{"PUT", app + "/buildpack-installations", config, "Choose all buildpacks of the app; none: the builder's order.", take(status, s.putInstallations)},
+		{"GET", app + "/collaborators", read, "The app's owner.", give(status, s.collaborators)},
 		{"GET", app + "/bindings", config, "The service bindings, without what their files contain.", give(status, s.bindings)},
 		{"PUT", app + "/bindings/{name}", config, "Make or replace a service binding.", take(status, s.putBinding)},
 		{"DELETE", app + "/bindings/{name}", config, "Remove a service binding.", give(status, s.deleteBinding)},
@@ -50,6 +54,7 @@ func (s *server) routes() []route {
 		{"DELETE", oneBuild, deploy, "Cancel a build.", give(status, s.cancelBuild)},
 		{"POST", oneBuild + "/cancel", deploy, "Cancel a build.", give(status, s.cancelBuild)},
 		{"POST", oneBuild + "/retry", deploy, "Build the source of a build again.", give(made, s.retryBuild)},
+		{"GET", oneBuild + "/result", read, "How a build ended, with the end of its log in lines.", give(status, s.buildResult)},
 		{"GET", oneBuild + "/log", read, "The log: a page of it, or followed to its end.", logOf(s.buildLog)},
 		{"GET", "/streams/builds/{id}", signedFollow, "The log, followed to its end, without a token.", logOf(s.stream)},
 		{"GET", app + "/releases", read, "The releases.", give(status, s.releases)},
@@ -57,6 +62,8 @@ func (s *server) routes() []route {
 		{"GET", app + "/releases/{release}", read, "A release, by version or id.", give(status, s.release)},
 		{"GET", app + "/releases/{release}/log", read, "The log of a release's command: a page of it, or followed to its end.", logOf(s.releaseLog)},
 		{"GET", "/streams/releases/{id}", signedFollow, "The log of a release's command, followed to its end, without a token.", logOf(s.releaseStream)},
+		{"GET", app + "/releases/{release}/config-vars", config, "The app's config vars, which are the same in all releases.", give(status, s.releaseVars)},
+		{"GET", app + "/oci-images", read, "The images of the app.", give(status, s.ociImages)},
 		{"GET", app + "/oci-images/{digest}", read, "What is known of an image of the app.", give(status, s.ociImage)},
 
 		{"GET", app + "/hooks", read, "The hooks, without their URLs and secrets.", give(status, s.hooks)},
@@ -70,9 +77,35 @@ func (s *server) routes() []route {
 		{"POST", oneHook + "/deliveries/{delivery}/redeliver", deploy, "Decide about a delivery again, with the rule that there is now.", give(status, s.redeliver)},
 		{"POST", "/hooks/{token}", hooked, "Take what a forge sends: a push, as GitHub, GitLab, Gitea, Forgejo and Bitbucket tell of it.", s.receiver()},
 
+		{"GET", "/stacks", bearer, "The stacks, of which there is one.", give(status, s.stacks)},
+		{"GET", "/stacks/{name}", bearer, "A stack, by name or id.", give(status, s.stack)},
+		{"GET", app + "/available-stacks", read, "The stacks, of which there is one.", give(status, s.stacks)},
+		{"GET", "/regions", bearer, "The regions, of which there is one.", give(status, s.regions)},
+		{"GET", "/regions/{name}", bearer, "A region, by name or id.", give(status, s.region)},
+		{"GET", "/buildpacks", nobody, "The buildpacks of the default builder.", give(status, s.catalog)},
+		{"GET", "/buildpacks/{id}", nobody, "A buildpack of the default builder.", give(status, s.catalogEntry)},
+		{"GET", "/buildpacks/{id}/revisions", nobody, "Its versions.", give(status, s.revisions)},
+		{"GET", "/buildpacks/{id}/readme", nobody, "Its readme, which is empty.", give(status, s.readme)},
+
 		{"GET", "/status", bearer, "How the service is doing.", give(status, s.status)},
 		{"GET", "/healthz", nobody, "The process answers.", raw(s.healthz, "text/plain")},
 		{"GET", "/readyz", nobody, "The service can do its work, or one line why not.", raw(s.readyz, "text/plain")},
 		{"GET", "/openapi.json", nobody, "This document.", endpoint{status: status, media: []string{"application/json"}, document: true, serve: s.healthz}},
+	}...)
+}
+
+// nothings are the routes to what there is none of.
+func (s *server) nothings() (all []route) {
+	for _, path := range []string{
+		"/addons", "/addon-attachments", "/addon-services", "/account/features", "/teams", "/pipelines", "/spaces",
+		"/apps/{app}/addons", "/apps/{app}/addon-attachments", "/apps/{app}/features", "/apps/{app}/domains", "/apps/{app}/dynos", "/apps/{app}/formation",
+		"/apps/{app}/log-drains", "/apps/{app}/sni-endpoints",
+	} {
+		r := route{"GET", path, bearer, "An empty list: a service that builds has none of them.", give(http.StatusOK, s.none)}
+		if r.inApp() {
+			r.need = read
+		}
+		all = append(all, r)
 	}
+	return all
 }

@@ -130,7 +130,7 @@ func TestBuildSources(t *testing.T) {
 		`{"source_blob":{"url":"--upload-pack=x","git":true}}`: "url", `{"source_blob":{"url":"ext::sh -c id","git":true}}`: "url", `{"source_blob":{"url":"https://git.test/a","git":true,"commit":"abc"}}`: "commit",
 		`{"source_blob":{"url":"https://files.test/a","checksum":"md5:1"}}`: "checksum", `{"source_blob":{"url":"https://files.test/a","ref":"main"}}`: "git", `{"source_blob":{"url":"https://git.test/a","git":true,"checksum":"SHA256:` + sum + `"}}`: "checksum",
 		`{"source_blob":{"url":"https://files.test/a","version":"a\u0000b"}}`: "version", `{"source_blob":{"url":"https://files.test/a","version_description":"` + strings.Repeat("x", 1001) + `"}}`: "version_description",
-		`{"source_blob":{"url":1}}`: "source_blob.url", `{"source_blob":{"uri":"x"}}`: "uri", `{"buildpacks":[]}`: "buildpacks", `{"source_blob":[]}`: "source_blob",
+		`{"source_blob":{"url":1}}`: "source_blob.url", `{"source_blob":{"uri":"x"}}`: "uri", `{"buildpacks":[{"url":"https://x.test"}],"source_blob":{"url":"https://x.test/a"}}`: "buildpacks", `{"source_blob":[]}`: "source_blob",
 	} {
 		r := h.do("POST", "/apps/shop/builds", h.alice, body)
 		r.refused(422, "invalid_params", part)

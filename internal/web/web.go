@@ -41,6 +41,8 @@ type Options struct {
 	Resolve func(ctx context.Context, app build.App, repository fetch.GitURL, ref fetch.Ref) (fetch.Commit, error)
 	// Preflight says in one line why no build of the app could work; the build is not accepted then. It may be nil.
 	Preflight func(ctx context.Context, app build.App) error
+	// Offers lists the buildpacks of the default builder. It may be nil: then none is known.
+	Offers func(ctx context.Context) ([]Offer, error)
 	// Ready says in one line why the service cannot do its work.
 	Ready func(ctx context.Context) error
 	// Workers counts how many builds can run at once.
