@@ -75,6 +75,7 @@ func allowed() map[string][]string {
 		"internal/work":      {"builder", "builder/cnb", "internal/build", "internal/container", "internal/image", "internal/killpoint", "internal/layerstore", "internal/platform", "internal/transcript"},
 		"internal/registry":  {"internal/killpoint"},
 		"internal/killpoint": {},
+		"internal/limit":     {},
 		"internal/fetch":     {"internal/child"},
 		"internal/web":       {"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/killpoint", "internal/logs", "internal/service", "internal/store", "internal/webhook"},
 		"internal/client":    {"internal/build", "internal/logs"},
@@ -82,7 +83,7 @@ func allowed() map[string][]string {
 		// daemon joins all of them, and has no law of its own.
 		"internal/daemon": {
 			"builder/cnb",
-			"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/killpoint", "internal/layerstore", "internal/logs", "internal/platform",
+			"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/killpoint", "internal/layerstore", "internal/limit", "internal/logs", "internal/platform",
 			"internal/registry", "internal/secret", "internal/service", "internal/store", "internal/transcript", "internal/web", "internal/work",
 		},
 

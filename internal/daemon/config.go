@@ -40,11 +40,30 @@ type Config struct {
 	InsecureRegistries []string `toml:"insecure-registries" json:"insecure-registries" comment:"registries that are spoken to by plain http"`
 	PullPolicy         string   `toml:"pull-policy" json:"pull-policy" comment:"of builders and run images: always, if-not-present or never"`
 
+	TrustedProxies []string `toml:"trusted-proxies" json:"trusted-proxies" comment:"addresses or networks whose X-Forwarded-For is believed"`
+
+	Rates       Rates       `toml:"rates" json:"rates" comment:"requests a minute, all of which may come at once; 0: any number"`
+	Connections Connections `toml:"connections" json:"connections" comment:"at once; where there are too many, those go that wait longest; 0: any number"`
+
 	Worker Worker       `toml:"worker" json:"worker"`
 	Limits BuildLimits  `toml:"limits" json:"limits" comment:"of one build: what apps get that set none, and the most that they can set"`
 	Fetch  FetchConfig  `toml:"fetch" json:"fetch" comment:"sources by URL"`
 	Upload UploadConfig `toml:"upload" json:"upload"`
 	Keep   Keep         `toml:"keep" json:"keep" comment:"how long things stay"`
+}
+
+// Rates bound requests. Git, images, uploads and logs that are followed do not count.
+type Rates struct {
+	Token    int `toml:"token" json:"token" comment:"to the API, with one token"`
+	Address  int `toml:"address" json:"address" comment:"to the API, from one address"`
+	Hooks    int `toml:"hooks" json:"hooks" comment:"from one address to the URLs of hooks"`
+	Failures int `toml:"failures" json:"failures" comment:"from one address with a wrong token"`
+}
+
+// Connections bound what is open.
+type Connections struct {
+	Total   int `toml:"total" json:"total" comment:"half of the files that the process may open, where that is less"`
+	Address int `toml:"address" json:"address" comment:"of one address that is no trusted proxy"`
 }
 
 // Worker is how builds are run.
@@ -160,10 +179,12 @@ func (n Size) MarshalText() ([]byte, error) {
 func Default(data string) Config {
 	return Config{
 		Data: data, Listen: "127.0.0.1:5780", Ops: "127.0.0.1:5781", Builder: "slipway/builder", Runtime: platform.RuntimeAuto, PullPolicy: string(image.PullIfNotPresent),
-		Worker: Worker{Slots: max(1, runtime.NumCPU()), Drain: Duration(10 * time.Minute)},
-		Limits: BuildLimits{Time: Duration(30 * time.Minute), Memory: 4 << 30, PIDs: 4096, Disk: 20 << 30, Log: 64 << 20, Source: 2 << 30, Cache: 10 << 30},
-		Upload: UploadConfig{Source: 512 << 20, Push: 512 << 20},
-		Keep:   Keep{Logs: Duration(90 * 24 * time.Hour), Sources: Duration(24 * time.Hour), Caches: Duration(30 * 24 * time.Hour), Releases: 50},
+		Rates:       Rates{Token: 6000, Address: 30_000, Hooks: 60_000, Failures: 30},
+		Connections: Connections{Total: 16_384, Address: 4096},
+		Worker:      Worker{Slots: max(1, runtime.NumCPU()), Drain: Duration(10 * time.Minute)},
+		Limits:      BuildLimits{Time: Duration(30 * time.Minute), Memory: 4 << 30, PIDs: 4096, Disk: 20 << 30, Log: 64 << 20, Source: 2 << 30, Cache: 10 << 30},
+		Upload:      UploadConfig{Source: 512 << 20, Push: 512 << 20},
+		Keep:        Keep{Logs: Duration(90 * 24 * time.Hour), Sources: Duration(24 * time.Hour), Caches: Duration(30 * 24 * time.Hour), Releases: 50},
 	}
 }
 
@@ -242,8 +263,18 @@ func (c *Config) Check() (err error) {
 			return fmt.Errorf("allow-networks: %w", err)
 		}
 	}
-	if _, err := c.prefixes(); err != nil {
-		return err
+	for name, list := range map[string][]string{fetch.AllowSetting: c.Fetch.Allow, "trusted-proxies": c.TrustedProxies} {
+		if _, err := prefixes(name, list); err != nil {
+			return err
+		}
+	}
+	for name, n := range map[string]int{
+		"rates.token": c.Rates.Token, "rates.address": c.Rates.Address, "rates.hooks": c.Rates.Hooks, "rates.failures": c.Rates.Failures,
+		"connections.total": c.Connections.Total, "connections.address": c.Connections.Address,
+	} {
+		if n < 0 {
+			return fmt.Errorf("%s: want a number, or 0 for any, not %d", name, n)
+		}
 	}
 	if c.Worker.Slots < 1 {
 		return fmt.Errorf("worker.slots: want at least 1, not %d", c.Worker.Slots)
@@ -254,15 +285,15 @@ func (c *Config) Check() (err error) {
 	return nil
 }
 
-// prefixes is fetch.allow.
-func (c *Config) prefixes() (out []netip.Prefix, err error) {
-	for _, s := range c.Fetch.Allow {
+// prefixes reads a setting that is a list of addresses and networks.
+func prefixes(setting string, list []string) (out []netip.Prefix, err error) {
+	for _, s := range list {
 		p, err := netip.ParsePrefix(s)
 		if a, aerr := netip.ParseAddr(s); aerr == nil {
 			p, err = netip.PrefixFrom(a, a.BitLen()), nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: want an address or address/bits, not %q", fetch.AllowSetting, s)
+			return nil, fmt.Errorf("%s: want an address or address/bits, not %q", setting, s)
 		}
 		out = append(out, p)
 	}

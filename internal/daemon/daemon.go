@@ -181,7 +181,7 @@ func (d *Daemon) openFiles(ctx context.Context) (err error) {
 	if d.repos, err = gitserver.OpenRepos(d.path("git"), "git"); err != nil {
 		return err
 	}
-	allow, err := d.config.prefixes()
+	allow, err := prefixes(fetch.AllowSetting, d.config.Fetch.Allow)
 	if err != nil {
 		return err
 	}

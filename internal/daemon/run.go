@@ -64,8 +64,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	servers := []*http.Server{d.server(d.handler(api))}
-	listeners := []net.Listener{d.front}
+	front, bounded, err := d.frontServer(d.handler(api))
+	if err != nil {
+		return err
+	}
+	servers, listeners := []*http.Server{front}, []net.Listener{bounded}
 	if d.back != nil {
 		servers, listeners = append(servers, d.server(d.opsHandler(api))), append(listeners, d.back)
 	}
@@ -131,26 +134,6 @@ func (d *Daemon) leave(servers []*http.Server) error {
 		}
 	}
 	return err
-}
-
-// server has no timeouts for whole requests: pushes, uploads and streams set their own as bytes move.
-func (d *Daemon) server(h http.Handler) *http.Server {
-	return &http.Server{Handler: h, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
-}
-
-// handler sends each request to whoever speaks its protocol.
-func (d *Daemon) handler(api http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		first, _, deeper := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-		switch {
-		case first == "v2" && d.images != nil:
-			d.imagesHandler.ServeHTTP(w, r)
-		case deeper && strings.HasSuffix(first, ".git"):
-			d.git.ServeHTTP(w, r)
-		default:
-			api.ServeHTTP(w, r)
-		}
-	})
 }
 
 func (d *Daemon) api() (http.Handler, error) {

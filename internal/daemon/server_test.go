@@ -45,6 +45,7 @@ func config(data string, change func(*daemon.Config)) daemon.Config {
 	c := daemon.Default(data)
 	c.Listen, c.SSH, c.Ops, c.Builder, c.Runtime, c.PullPolicy = "127.0.0.1:0", "127.0.0.1:0", "", builderName, runtime(), "never"
 	c.Fetch = daemon.FetchConfig{Allow: []string{"127.0.0.1"}, HTTP: true}
+	c.Rates.Token, c.Rates.Address = 0, 0 // tests ask all the time, with one token
 	c.Worker = daemon.Worker{Slots: 3, Drain: daemon.Duration(time.Minute)}
 	if change != nil {
 		change(&c)

@@ -63,13 +63,13 @@ func (c *call) decode(into any, limit int64) error {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return nil
 	}
+	if err := strict(text); err != nil {
+		return decodeProblem(err)
+	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
 		return decodeProblem(err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return badRequest("something follows the JSON of the body")
 	}
 	return nil
 }
@@ -77,6 +77,9 @@ func (c *call) decode(into any, limit int64) error {
 // decodeProblem names the field that could not be decoded, and nothing of its value.
 func decodeProblem(err error) error {
 	if e, ok := errors.AsType[*build.InvalidError](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*problem](err); ok {
 		return e
 	}
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {

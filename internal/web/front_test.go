@@ -1,10 +1,12 @@
 package web
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -167,6 +169,56 @@ func TestHostileBodies(t *testing.T) {
 	if after := h.snapshot(); after != before {
 		t.Errorf("something happened:\n%s\nbefore:\n%s", after, before)
 	}
+}
+
+// TestStrict is JSON that two readers could understand differently. Nothing of it is done.
+func TestStrict(t *testing.T) {
+	h := newHouse(t)
+	h.newApp("shop")
+	deepest := strings.Repeat("[", maxDepth-1) + strings.Repeat("]", maxDepth-1)
+	for body, part := range map[string]string{
+		`{"branch":"a","branch":"b"}`: `a field twice: "branch"`, `{"limits":{"time":1,"time":2}}`: `a field twice: "time"`, `{"branch":"a","br\u0061nch":"b"}`: `a field twice: "branch"`,
+		`{"branch":"a"} {}`: "something follows", `{"branch":"a"}]`: "something follows", `{"branch":"a"},`: "something follows", `{"branch":"a"}x`: "something follows",
+		`{"buildpacks":[` + deepest + `]}`: "nested more than 32 deep", `{"branch":"a"`: "ends too early", `{"branch" "a"}`: "no JSON", `{"branch":"a",}`: "no JSON", `{branch:1}`: "no JSON",
+	} {
+		h.do("PATCH", "/apps/shop", h.alice, body).refused(400, "bad_request", part)
+	}
+	h.do("PATCH", "/apps/shop", h.alice, `{"buildpacks":`+deepest+`}`).refused(422, "invalid_params", "buildpacks")
+	h.do("PATCH", "/apps/shop/config-vars", h.alice, `{"A":"1","A":"2"}`).refused(400, "bad_request", "twice")
+	h.do("PATCH", "/apps/shop/config-vars", h.alice, `{"A":"1","a":"2","B":"A"}`).want(200)
+	h.do("GET", "/apps/shop", h.alice, "").want(200).is("branch", "main")
+}
+
+// TestSlowBody sends a byte now and then, so that the body never stalls: it is refused long before it is there.
+func TestSlowBody(t *testing.T) {
+	h := newHouse(t, func(o *Options) { o.Stall = 500 * time.Millisecond })
+	conn := must(net.Dial("tcp", strings.TrimPrefix(h.url, "http://")))(t)
+	defer conn.Close()
+	body := `{"name":"` + strings.Repeat("x", 10_000) + `"}`
+	fmt.Fprintf(conn, "POST /apps HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", h.alice, len(body))
+	refused := make(chan string)
+	go func() {
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			refused <- err.Error()
+			return
+		}
+		defer res.Body.Close()
+		text, _ := io.ReadAll(res.Body)
+		refused <- res.Status + " " + string(text)
+	}()
+	for i := range body {
+		select {
+		case got := <-refused:
+			if !strings.Contains(got, "400") || !strings.Contains(got, "came too slowly") {
+				t.Errorf("it is answered %s", got)
+			}
+			return
+		case <-time.After(20 * time.Millisecond):
+			_, _ = conn.Write([]byte{body[i]})
+		}
+	}
+	t.Errorf("all of it was taken: %s", <-refused)
 }
 
 // TestPanic has a handler that fails in a way nobody thought of.

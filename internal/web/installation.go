@@ -54,6 +54,9 @@ func (s *server) putInstallations(ctx context.Context, c *call, in installations
 		if strings.Contains(name, "://") && !strings.HasPrefix(name, "docker://") {
 			return nil, invalid(fmt.Sprintf("updates[%d].buildpack", i), "a buildpack by URL is none that this service can run: name the id of a Cloud Native Buildpack in the builder, or an image")
 		}
+		if name == "" {
+			return nil, invalid(fmt.Sprintf("updates[%d].buildpack", i), "it names none: no buildpack of that name is in the builder")
+		}
 		names = append(names, name)
 	}
 	if err := buildpackNames(names); err != nil {

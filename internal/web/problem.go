@@ -76,7 +76,7 @@ func bodyProblem(err error) error {
 	case large:
 		return err
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return badRequest("the body stopped coming")
+		return badRequest("the body stopped coming, or came too slowly")
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return badRequest("the body ended too early")
 	}

@@ -97,7 +97,7 @@ func (s *server) routes() []route {
 // nothings are the routes to what there is none of.
 func (s *server) nothings() (all []route) {
 	for _, path := range []string{
-		"/addons", "/addon-attachments", "/addon-services", "/account/features", "/teams", "/pipelines", "/spaces",
+		"/addons", "/addon-attachments", "/addon-services", "/account/features", "/oauth/authorizations", "/oauth/sessions", "/teams", "/pipelines", "/spaces",
 		"/apps/{app}/addons", "/apps/{app}/addon-attachments", "/apps/{app}/features", "/apps/{app}/domains", "/apps/{app}/dynos", "/apps/{app}/formation",
 		"/apps/{app}/log-drains", "/apps/{app}/sni-endpoints",
 	} {
