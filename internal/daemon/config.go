@@ -62,7 +62,7 @@ type Rates struct {
 
 // Connections bound what is open.
 type Connections struct {
-	Total   int `toml:"total" json:"total" comment:"half of the files that the process may open, where that is less"`
+	Total   int `toml:"total" json:"total" comment:"at most what open files (ulimit -n) leave room for"`
 	Address int `toml:"address" json:"address" comment:"of one address that is no trusted proxy"`
 }
 

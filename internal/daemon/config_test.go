@@ -27,6 +27,7 @@ func TestConfigText(t *testing.T) {
 	t.Parallel()
 	c := daemon.Default("/data")
 	c.AllowNetworks, c.Fetch.Allow, c.InsecureRegistries = []string{"10.0.0.0/8"}, []string{"192.0.2.1"}, []string{"registry.test:5000"}
+	c.TrustedProxies = []string{"10.0.0.1"}
 	c.Limits.CPUs, c.URL, c.Keep.Logs = 1.5, "https://build.example.com", daemon.Duration(36*time.Hour)
 	text, err := c.Text()
 	if err != nil {
@@ -85,6 +86,9 @@ func TestBadConfig(t *testing.T) {
 		"url = 'https://u:p@x/'\n":                "url: want",
 		"[worker]\nslots = 0\n":                   "worker.slots: want at least 1",
 		"[fetch]\nallow = ['everything']\n":       "fetch.allow: want an address",
+		"trusted-proxies = ['everybody']\n":       "trusted-proxies: want an address",
+		"[rates]\nhooks = -1\n":                   "rates.hooks: want a number",
+		"[connections]\ntotal = -1\n":             "connections.total: want a number",
 		"pull-policy = 'maybe'\n":                 "pull-policy: ",
 		"runtime = 'chroot'\n":                    "runtime: ",
 	} {

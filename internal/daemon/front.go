@@ -45,7 +45,7 @@ func (d *Daemon) frontServer(h http.Handler) (*http.Server, net.Listener, error)
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		return nil, nil, fmt.Errorf("how many files may be open: %w", err)
 	}
-	if most := int(min(files.Cur, 1<<30) / 2); total == 0 || total > most {
+	if most := mostOf(files.Cur); total == 0 || total > most {
 		total = most
 	}
 	s := d.server(limit.NewGuard(limit.Rates(d.config.Rates), proxies, d.kind, h))
@@ -66,4 +66,10 @@ func (d *Daemon) kind(r *http.Request) limit.Kind {
 		return limit.Long
 	}
 	return limit.Call
+}
+
+// mostOf is how many of the files that the process may open can be connections: builds and gits need some too.
+func mostOf(files uint64) int {
+	n := int(min(files, 1<<20))
+	return max(n/2, n-4096)
 }

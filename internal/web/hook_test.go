@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -210,15 +211,20 @@ func TestHookRequests(t *testing.T) {
 	h.do("POST", "/apps/shop/hooks", h.alice, shopHook).refused(409, "conflict", "20 hooks")
 }
 
+var hookDuplicates = flag.Int("hooks.duplicates", 200, "deliveries of one push in TestDuplicates")
+
 // TestDuplicates: many of one delivery, and of one commit by many deliveries, at the same time, make one build.
 func TestDuplicates(t *testing.T) {
 	h := newHouse(t)
 	h.newApp("shop")
 	first, second := h.newHook("shop", shopHook), h.newHook("shop", shopHook)
-	ids := make([]string, 200)
+	ids := make([]string, *hookDuplicates)
 	var wg sync.WaitGroup
+	at := make(chan struct{}, 100)
 	for i := range ids {
+		at <- struct{}{}
 		wg.Go(func() {
+			defer func() { <-at }()
 			k, id := first, "same"
 			switch i % 4 {
 			case 1:
