@@ -184,6 +184,16 @@ conformance: $(if $(LIFECYCLE),,lifecycle) ## the spec's clauses, on bin/lifecyc
 	@go run ./conformance -lifecycle "$(or $(LIFECYCLE),bin/lifecycle)" \
 		$(if $(LIFECYCLE),,-known conformance/known/slipway.toml) $(CONFORMANCEFLAGS)
 
+HEROKU := 11.10.0
+
+bin/heroku/of-$(HEROKU):
+	@rm -rf bin/heroku; npm install --prefix bin/heroku --no-audit --no-fund --loglevel=error heroku@$(HEROKU)
+	@touch $@
+
+.PHONY: clients
+clients: setup-demo builder bin/heroku/of-$(HEROKU) ## the published heroku command line against the service (needs npm; HEROKU=version)
+	@go run ./clients $(CLIENTSFLAGS)
+
 .PHONY: clean
 clean: ## remove what was built (not images, caches, or an engine that setup started)
 	rm -rf bin $(wildcard cmd/slipway/tools/linux-*)

@@ -90,6 +90,7 @@ func allowed() map[string][]string {
 		"internal/transcript": {"builder", "internal/platform"},
 
 		"conformance":   {}, // looks at any lifecycle, from outside
+		"clients":       {}, // knows the service by what others' clients see
 		"parity":        {}, // knows lifecycles by their command line only
 		"bench":         {"internal/build", "internal/child", "internal/client", "internal/container", "internal/container/docker", "internal/container/oci", "internal/image", "internal/layerstore", "internal/platform"},
 		"cmd/agent":     {"internal/agent"},
