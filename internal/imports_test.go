@@ -70,14 +70,14 @@ func allowed() map[string][]string {
 		"internal/webhook":   {},
 		"internal/store":     {"internal/build", "internal/secret"},
 		"internal/logs":      {"internal/build"},
-		"internal/gitserver": {"internal/build", "internal/child", "internal/killpoint"},
+		"internal/gitserver": {"internal/build", "internal/child", "internal/killpoint", "internal/limit"},
 		"internal/service":   {"internal/build", "internal/container", "internal/killpoint", "internal/logs", "internal/store", "internal/webhook", "internal/work"},
 		"internal/work":      {"builder", "builder/cnb", "internal/build", "internal/container", "internal/image", "internal/killpoint", "internal/layerstore", "internal/platform", "internal/transcript"},
-		"internal/registry":  {"internal/killpoint"},
+		"internal/registry":  {"internal/killpoint", "internal/limit"},
 		"internal/killpoint": {},
 		"internal/limit":     {},
 		"internal/fetch":     {"internal/child"},
-		"internal/web":       {"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/killpoint", "internal/logs", "internal/service", "internal/store", "internal/webhook"},
+		"internal/web":       {"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/killpoint", "internal/limit", "internal/logs", "internal/service", "internal/store", "internal/webhook"},
 		"internal/client":    {"internal/build", "internal/logs"},
 
 		// daemon joins all of them, and has no law of its own.

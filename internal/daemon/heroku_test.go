@@ -2,6 +2,7 @@ package daemon_test
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -91,7 +92,7 @@ func TestHerokuGo(t *testing.T) {
 		t.Error(err)
 	}
 	_, err := c.AppInfo(ctx, app.Name)
-	if e, ok := err.(heroku.Error); !ok || e.ID != "not_found" || e.StatusCode != http.StatusNotFound {
+	if e, ok := errors.AsType[heroku.Error](err); !ok || e.ID != "not_found" || e.StatusCode != http.StatusNotFound {
 		t.Errorf("the app is gone, and asked for: %v", err)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/limit"
 )
 
 const (
@@ -172,7 +173,7 @@ func (h *Handler) serveFetch(ctx context.Context, w http.ResponseWriter, req *ht
 
 // body is what the client sends, without the compression that it may have. Every read has its own deadline.
 func body(w http.ResponseWriter, req *http.Request, idle time.Duration) (io.Reader, error) {
-	in := &patient{r: req.Body, rc: http.NewResponseController(w), idle: idle}
+	in := &patient{req.Body, http.NewResponseController(w), limit.Pace{Stall: idle}}
 	switch req.Header.Get("Content-Encoding") {
 	case "", "identity":
 		return in, nil
@@ -229,16 +230,18 @@ func (g *gunzip) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// patient reads with a deadline that moves on with every byte.
+// patient reads what comes at its pace.
 type patient struct {
 	r    io.Reader
 	rc   *http.ResponseController
-	idle time.Duration
+	pace limit.Pace
 }
 
 func (p *patient) Read(b []byte) (int, error) {
-	_ = p.rc.SetReadDeadline(time.Now().Add(p.idle)) // not every server can
+	began := time.Now()
+	_ = p.rc.SetReadDeadline(p.pace.Deadline()) // not every server can
 	n, err := p.r.Read(b)
+	p.pace.Came(n, began)
 	if err != nil {
 		_ = p.rc.SetReadDeadline(time.Time{}) // after the end the server reads on, to learn that the client went away
 	}

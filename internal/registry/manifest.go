@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/slipway-build/slipway/internal/killpoint"
+	"github.com/slipway-build/slipway/internal/limit"
 )
 
 // contents is what a manifest of any kind names.
@@ -47,7 +48,7 @@ func (c contents) children() []digest.Digest {
 func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, rp *repository, t target) {
 	text, err := io.ReadAll(http.MaxBytesReader(w, &body{
 		ReadCloser: req.Body, first: func() {}, left: r.limits.Manifest + 1,
-		conn: http.NewResponseController(w), stall: r.limits.Stall,
+		conn: http.NewResponseController(w), pace: limit.Pace{Stall: r.limits.Stall},
 	}, r.limits.Manifest))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		refuse(w, http.StatusRequestEntityTooLarge, "MANIFEST_INVALID", fmt.Sprintf("a manifest may have %d bytes", r.limits.Manifest))

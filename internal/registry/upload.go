@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/slipway-build/slipway/internal/killpoint"
+	"github.com/slipway-build/slipway/internal/limit"
 )
 
 // An upload is a blob on its way in. Its bytes go to a file of olareg's as they come.
@@ -152,7 +153,7 @@ func (r *Registry) write(w http.ResponseWriter, req *http.Request, u *upload, t 
 	u.repo.mu.Lock()
 	in := &body{
 		ReadCloser: req.Body, first: sync.OnceFunc(u.repo.mu.Unlock), left: left,
-		conn: http.NewResponseController(w), stall: r.limits.Stall,
+		conn: http.NewResponseController(w), pace: limit.Pace{Stall: r.limits.Stall},
 	}
 	defer in.first()
 	inner := derive(req, http.MethodPatch, t, in)
@@ -295,7 +296,7 @@ type body struct {
 	io.ReadCloser
 	first func() // called before the first read
 	conn  *http.ResponseController
-	stall time.Duration
+	pace  limit.Pace
 	left  int64
 	n     int64
 	over  bool
@@ -304,8 +305,10 @@ type body struct {
 func (b *body) Read(p []byte) (int, error) {
 	b.first()
 	// A writer of a response that has no connection has no deadlines either, and then none is needed.
-	_ = b.conn.SetReadDeadline(time.Now().Add(b.stall))
+	began := time.Now()
+	_ = b.conn.SetReadDeadline(b.pace.Deadline())
 	n, err := b.ReadCloser.Read(p)
+	b.pace.Came(n, began)
 	if err != nil {
 		_ = b.conn.SetReadDeadline(time.Time{}) // what follows on this connection has its own
 	}

@@ -4,6 +4,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/slipway-build/slipway/internal/limit"
 )
 
 // piece is how much is written before the deadline moves on.
@@ -60,41 +62,30 @@ func (a *answer) Write(p []byte) (n int, err error) {
 // next need not know of it.
 func (a *answer) finish() { a.extend() }
 
-// slowest is how many bytes a second a body must have on average, once stall is over: one that only keeps from stalling
-// would hold its connection for days.
-const slowest = 1 << 10
-
-// A body is what a client sends; it fails when nothing comes for stall, or too little over all. The deadline stands from
-// the beginning and after a failure too: the server itself reads what a handler left.
+// A body is what a client sends; it fails when it does not come at its pace. The deadline stands from the beginning and
+// after a failure too: the server itself reads what a handler left.
 type body struct {
 	io.ReadCloser
-	rc    *http.ResponseController
-	stall time.Duration
-	began time.Time
-	n     int64 // bytes that came
+	rc   *http.ResponseController
+	pace limit.Pace
 }
 
 func newBody(r *http.Request, rc *http.ResponseController, stall time.Duration) io.ReadCloser {
 	if r.ContentLength == 0 {
 		return r.Body
 	}
-	b := &body{ReadCloser: r.Body, rc: rc, stall: stall, began: time.Now()}
+	b := &body{r.Body, rc, limit.Pace{Stall: stall}}
 	b.extend()
 	return b
 }
 
-func (b *body) extend() {
-	end := time.Now().Add(b.stall)
-	if all := b.began.Add(b.stall + time.Duration(b.n/slowest)*time.Second); all.Before(end) {
-		end = all
-	}
-	_ = b.rc.SetReadDeadline(end) // not every server can
-}
+func (b *body) extend() { _ = b.rc.SetReadDeadline(b.pace.Deadline()) } // not every server can
 
 func (b *body) Read(p []byte) (int, error) {
+	began := time.Now()
 	b.extend()
 	n, err := b.ReadCloser.Read(p)
-	b.n += int64(n)
+	b.pace.Came(n, began)
 	if err == io.EOF {
 		_ = b.rc.SetReadDeadline(time.Time{}) // the server reads on, to learn that the client went away
 	}
