@@ -181,7 +181,7 @@ func (t *trial) step(ctx context.Context, s step) bool {
 	if code != 0 {
 		fmt.Fprintf(t.out, "[exit %d]\n", code)
 	}
-	words := strings.Join(strings.Fields(shown), " ") // it wraps lines as it likes
+	words := strings.Join(strings.Fields(strings.ReplaceAll(shown, "›", "")), " ") // it wraps lines as it likes
 	for _, want := range s.want {
 		if !strings.Contains(words, want) {
 			fmt.Fprintf(t.out, "!!! it does not say %q\n", want)

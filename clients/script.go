@@ -34,7 +34,7 @@ func script() []step {
 		does("heroku config -a shop --json", `{ "GREETING": "hello" }`),
 
 		does("heroku buildpacks:search", "slipway/nodejs", "slipway/static"),
-		does("heroku buildpacks:search static", "slipway/static", "1 buildpack found"),
+		does("heroku buildpacks:search procfile", "slipway/procfile", "1 buildpack found"),
 		does("heroku buildpacks:info slipway/static", "=== slipway/static"),
 		does("heroku buildpacks:versions slipway/static", "0.1.0 published"),
 		does("heroku buildpacks -a shop", "shop has no Buildpacks."),
@@ -51,7 +51,7 @@ func script() []step {
 		does("heroku releases -a shop", "v0 Initial release"),
 		does("git add -A"),
 		does("git commit -q -m one"),
-		does("heroku git:remote -a shop", "set git remote heroku to https://localhost:5780/shop.git"),
+		does("heroku git:remote -a shop", "set git remote heroku to", "@localhost:5780/shop.git"),
 		does("git push heroku main", "slipway/static", "Released v1 of shop"),
 		does("heroku releases -a shop", "Current: v1", "v1 Deploy"),
 		does("git commit -q --allow-empty -m two"),
