@@ -66,7 +66,9 @@ func logInAs(ts *testscript.TestScript, _ bool, _ []string) {
 // noTags takes every name.
 type noTags struct{}
 
-func (noTags) Has(context.Context, []queue.Credential, string, string) (bool, error) { return true, nil }
+func (noTags) Has(context.Context, []queue.Credential, string, string) (bool, error) {
+	return true, nil
+}
 
 func (noTags) Tag(context.Context, []queue.Credential, string, string, string) error { return nil }
 

@@ -111,9 +111,11 @@ func (s *server) releases(ctx context.Context, c *call) ([]release, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.Store.Latest(ctx, c.app.ID); len(all) == 0 && errors.Is(err, build.ErrNotFound) {
-		v, err := s.initial(ctx, c)
-		return []release{v}, err
+	if len(all) == 0 {
+		if _, err := s.Store.Latest(ctx, c.app.ID); errors.Is(err, build.ErrNotFound) {
+			v, err := s.initial(ctx, c)
+			return []release{v}, err
+		}
 	}
 	current, err := s.current(ctx, c)
 	if err != nil {
@@ -131,10 +133,11 @@ func (s *server) releases(ctx context.Context, c *call) ([]release, error) {
 func (s *server) release(ctx context.Context, c *call) (v release, err error) {
 	name := c.PathValue("release")
 	r, err := s.Store.Release(ctx, c.app.ID, name)
-	if errors.Is(err, build.ErrNotFound) && (name == "0" || name == "v0" || name == string(c.app.ID)) {
-		return s.initial(ctx, c)
-	}
 	if errors.Is(err, build.ErrNotFound) {
+		_, none := s.Store.Latest(ctx, c.app.ID)
+		if errors.Is(none, build.ErrNotFound) && (name == "0" || name == "v0" || name == string(c.app.ID)) {
+			return s.initial(ctx, c)
+		}
 		err = noRelease(c, name)
 	}
 	if err != nil {
