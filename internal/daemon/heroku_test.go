@@ -109,11 +109,11 @@ func TestBuildResult(t *testing.T) {
 		Lines []struct{ Stream, Line string }
 	}
 	a.api("GET", "/builds/1/result", nil).want(200).into(&got)
-	text := ""
+	var text strings.Builder
 	for _, l := range got.Lines {
-		text += l.Line
+		text.WriteString(l.Line)
 	}
-	if got.Build.Status != "failed" || got.Code == nil || *got.Code != 1 || !strings.Contains(text, "the last word\n") {
+	if got.Build.Status != "failed" || got.Code == nil || *got.Code != 1 || !strings.Contains(text.String(), "the last word\n") {
 		t.Errorf("the result: %+v", got)
 	}
 }

@@ -70,12 +70,12 @@ func TestReleasesFromTheBeginning(t *testing.T) {
 	h.succeed(j, digest)
 	var result buildOutcome
 	h.do("GET", "/apps/shop/builds/1/result", h.alice, "").want(200).into(&result)
-	text := ""
+	var text strings.Builder
 	for _, l := range result.Lines {
-		text += l.Stream + " " + l.Line
+		text.WriteString(l.Stream + " " + l.Line)
 	}
-	if *result.ExitCode != 0 || !strings.HasPrefix(text, "STDOUT hello\nSTDOUT and good bye") {
-		t.Errorf("the result is %d, %q", *result.ExitCode, text)
+	if *result.ExitCode != 0 || !strings.HasPrefix(text.String(), "STDOUT hello\nSTDOUT and good bye") {
+		t.Errorf("the result is %d, %q", *result.ExitCode, text.String())
 	}
 	h.newBuild("shop")
 	h.fail(h.claim())
