@@ -263,6 +263,11 @@ func (c *Config) Check() (err error) {
 			return fmt.Errorf("allow-networks: %w", err)
 		}
 	}
+	return c.bounds()
+}
+
+// bounds looks at the lists of addresses and the numbers.
+func (c *Config) bounds() error {
 	for name, list := range map[string][]string{fetch.AllowSetting: c.Fetch.Allow, "trusted-proxies": c.TrustedProxies} {
 		if _, err := prefixes(name, list); err != nil {
 			return err
