@@ -82,7 +82,7 @@ func (s *Store) createBuild(ctx context.Context, tx changer, b build.Build) (mad
 	if err != nil {
 		return b, nil, wrap(err)
 	}
-	return b, superseded, nil
+	return b, superseded, s.tellBuild(ctx, tx, "", b, nil)
 }
 
 // secretQuery is the kind of the queries of source URLs. They lie in their build's row.
@@ -171,8 +171,17 @@ func (s *Store) Counts(ctx context.Context) (c Counts, err error) {
 	return c, err
 }
 
-// end makes a build terminal, in a transaction. Reason is why it was cancelled.
+// end makes a build terminal, in a transaction, and tells of it. Reason is why it was cancelled.
 func (s *Store) end(ctx context.Context, tx changer, b *build.Build, state build.State, f *build.Failure, reason string) error {
+	before := b.State
+	if err := s.endQuietly(ctx, tx, b, state, f, reason); err != nil {
+		return err
+	}
+	return s.tellBuild(ctx, tx, before, *b, nil)
+}
+
+// endQuietly is end for who tells of it later.
+func (s *Store) endQuietly(ctx context.Context, tx changer, b *build.Build, state build.State, f *build.Failure, reason string) error {
 	if !b.State.To(state) || !state.Terminal() {
 		return fmt.Errorf("build %s is %s and cannot be %s: %w", b.ID, b.State, state, build.ErrConflict)
 	}

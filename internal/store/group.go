@@ -23,7 +23,7 @@ const (
 
 // often is what a delivery needs to have done, all of it or most: that is compiled once and not every time.
 func often() []string {
-	return []string{savepoint, release, sameDelivery, sameText, cameAgain, nextDelivery, addDelivery, newestHooked, waitingOf, nextNumber, addBuild, endBuild, oneWaitsLess}
+	return []string{savepoint, release, sameDelivery, sameText, cameAgain, nextDelivery, addDelivery, newestHooked, waitingOf, nextNumber, addBuild, endBuild, oneWaitsLess, listeners}
 }
 
 // compiled is a transaction of the writer, which knows some statements already.
@@ -134,6 +134,7 @@ func (s *Store) leadGroup(ctx context.Context) {
 		fill(errs, fmt.Errorf("database: %w", err))
 		return
 	}
+	s.delivered()
 	copy(errs, failed)
 }
 

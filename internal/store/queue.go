@@ -50,7 +50,7 @@ func (s *Store) Claim(ctx context.Context, worker string, lease time.Duration) (
 			return wrap(err)
 		}
 		ok = true
-		return nil
+		return s.tellBuild(ctx, tx, build.Queued, b, nil)
 	})
 	if err != nil {
 		return build.Build{}, false, fmt.Errorf("claim a build: %w", err)
@@ -107,18 +107,17 @@ func (s *Store) Finish(ctx context.Context, id build.ID, fence int64, o Outcome)
 			return s.requeue(ctx, tx, &b, o.Failure)
 		}
 		b.Result = o.Result
-		if err := s.end(ctx, tx, &b, o.State, o.Failure, ""); err != nil {
+		if err := s.endQuietly(ctx, tx, &b, o.State, o.Failure, ""); err != nil {
 			return err
 		}
-		if o.State != build.Succeeded || o.Release == nil {
-			return nil
+		if o.State == build.Succeeded && o.Release != nil {
+			r := *o.Release
+			r.App, r.Build, r.User = b.App, b.ID, b.User
+			if rel, err = s.insertRelease(ctx, tx, r); err != nil {
+				return err
+			}
 		}
-		r := *o.Release
-		r.App, r.Build, r.User = b.App, b.ID, b.User
-		if rel, err = s.insertRelease(ctx, tx, r); err != nil {
-			return err
-		}
-		return nil
+		return s.tellBuild(ctx, tx, build.Running, b, rel)
 	})
 	if err != nil {
 		return b, nil, fmt.Errorf("finish build %s: %w", id, err)
@@ -139,7 +138,7 @@ func (s *Store) requeue(ctx context.Context, tx *sql.Tx, b *build.Build, why *bu
 	if _, err := tx.ExecContext(ctx, `UPDATE apps SET queued = queued + 1, running = running - 1 WHERE id = ?`, b.App); err != nil {
 		return wrap(err)
 	}
-	return nil
+	return s.tellBuild(ctx, tx, build.Running, *b, nil)
 }
 
 // Cancel cancels a waiting build at once and asks the worker of a running one to stop. A build that ended is

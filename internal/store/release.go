@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -38,7 +39,7 @@ func (s *Store) insertRelease(ctx context.Context, tx *sql.Tx, v build.Release) 
 	if err != nil {
 		return nil, wrap(err)
 	}
-	return &v, nil
+	return &v, s.tellRelease(ctx, tx, "", v, false)
 }
 
 // CreateRelease records a release that no build made, such as a rollback.
@@ -139,8 +140,20 @@ func (s *Store) Current(ctx context.Context, app build.ID) (build.Release, error
 
 // Tagged records that the app's tag names this release or a newer one.
 func (s *Store) Tagged(ctx context.Context, id build.ID) error {
-	_, err := s.exec(ctx, `UPDATE releases SET tagged = 1, updated_at = ? WHERE id = ?`, micros(s.now()), id)
-	return err
+	return s.change(ctx, func(tx *sql.Tx) error {
+		v, err := scanRelease(tx.QueryRowContext(ctx, `UPDATE releases SET tagged = 1, updated_at = ? WHERE id = ? AND tagged = 0 RETURNING `+releaseColumns, micros(s.now()), id))
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		var current bool
+		if err == nil {
+			err = tx.QueryRowContext(ctx, `SELECT NOT EXISTS (SELECT 1 FROM releases WHERE app_id = ? AND state = 'succeeded' AND version > ?)`, v.App, v.Version).Scan(&current)
+		}
+		if err != nil {
+			return wrap(err)
+		}
+		return s.tellRelease(ctx, tx, v.State, v, current)
+	})
 }
 
 // RefMoved records that the pushed ref of a release has moved, or cannot move any more.
@@ -151,9 +164,15 @@ func (s *Store) RefMoved(ctx context.Context, id build.ID) error {
 
 // EndRelease records how the release command of a pending release ended.
 func (s *Store) EndRelease(ctx context.Context, id build.ID, state build.ReleaseState, failure string) error {
-	n, err := s.exec(ctx, `UPDATE releases SET state = ?, failure = ?, updated_at = ? WHERE id = ? AND state = 'pending'`, state, failure, micros(s.now()), id)
-	if err == nil && n == 0 {
-		err = fmt.Errorf("release %s: %w", id, build.ErrConflict)
-	}
-	return err
+	return s.change(ctx, func(tx *sql.Tx) error {
+		v, err := scanRelease(tx.QueryRowContext(ctx, `UPDATE releases SET state = ?, failure = ?, updated_at = ? WHERE id = ? AND state = 'pending' RETURNING `+releaseColumns,
+			state, failure, micros(s.now()), id))
+		if errors.Is(err, sql.ErrNoRows) {
+			return fmt.Errorf("release %s: %w", id, build.ErrConflict)
+		}
+		if err != nil {
+			return wrap(err)
+		}
+		return s.tellRelease(ctx, tx, build.ReleasePending, v, false)
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -34,6 +35,9 @@ type Store struct {
 	often  map[string]*sql.Stmt // of the writer, by their text
 	reads  map[string]*sql.Stmt // of the readers
 	opened openedSecrets
+
+	posted atomic.Bool   // something was put into the outbox
+	mail   chan struct{} // and is there to be sent
 }
 
 // Open opens the database in a file, made if it is not there, and brings its tables up to date. Secrets are sealed
@@ -58,7 +62,7 @@ func Open(ctx context.Context, file string, box *secret.Box) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{w: w, box: box, now: time.Now, often: map[string]*sql.Stmt{}, reads: map[string]*sql.Stmt{}}
+	s := &Store{w: w, box: box, now: time.Now, often: map[string]*sql.Stmt{}, reads: map[string]*sql.Stmt{}, mail: make(chan struct{}, 1)}
 	if err := s.migrate(ctx, file); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
@@ -127,6 +131,7 @@ func (s *Store) change(ctx context.Context, f func(tx *sql.Tx) error) error {
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
+	s.delivered()
 	return nil
 }
 
