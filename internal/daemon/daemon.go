@@ -42,6 +42,7 @@ import (
 	"github.com/slipway-build/slipway/internal/gitserver"
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/logs"
+	"github.com/slipway-build/slipway/internal/outbox"
 	"github.com/slipway-build/slipway/internal/platform"
 	"github.com/slipway-build/slipway/internal/registry"
 	"github.com/slipway-build/slipway/internal/secret"
@@ -77,6 +78,7 @@ type Daemon struct {
 	machine *platform.Machine
 	service *service.Service
 	worker  *work.Worker
+	sender  *outbox.Sender
 	git     *gitserver.Handler
 	ssh     *gitserver.SSH // of git
 
@@ -234,6 +236,11 @@ func (d *Daemon) join() error {
 		Repos: d.repos, Receiver: &receiver{d}, Fault: d.host.Fault,
 		Limits: gitserver.Limits{Pack: int64(d.config.Upload.Push), Source: int64(d.config.Limits.Source)},
 	}
+	transport, err := d.fetcher.Transport(time.Minute) // an attempt ends earlier
+	if err != nil {
+		return err
+	}
+	d.sender = &outbox.Sender{Store: d.store, Transport: transport, URL: d.base().String(), Version: d.host.Version, Fault: d.host.Fault}
 	key, err := d.hostKey()
 	if err != nil {
 		return err

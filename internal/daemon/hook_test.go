@@ -26,9 +26,9 @@ type forge struct {
 func (a *app) newForge(t testing.TB, from string) *forge {
 	t.Helper()
 	proxy := httputil.NewSingleHostReverseProxy(must(url.Parse(a.server.url))(t))
-	server := httptest.NewTLSServer(proxy)
+	server := httptest.NewTLSServer(http.StripPrefix("/acme", proxy))
 	t.Cleanup(server.Close)
-	f := &forge{repository: server.URL + "/" + from + ".git", name: from}
+	f := &forge{repository: server.URL + "/acme/" + from + ".git", name: "acme/" + from}
 	a.api("PUT", "/git-credentials/"+strings.TrimPrefix(server.URL, "https://"), map[string]string{"username": "x", "password": a.token}).want(200)
 	var hook struct{ ID, URL, Secret string }
 	a.api("POST", "/hooks", map[string]any{"repository": f.repository}).want(201).into(&hook)

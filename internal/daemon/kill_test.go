@@ -33,7 +33,8 @@ type killed struct {
 	put  string // where it put a source
 	get  string
 
-	forge *forge
+	forge    *forge
+	listener *listener
 }
 
 // killCases has one for every point, in an order in which each begins with what the one before left.
@@ -77,6 +78,8 @@ func killCases() []killCase {
 		{point: killpoint.UploadStored, trigger: (*killed).upload, after: (*killed).wantPlace},
 		{point: killpoint.SourcesPruned, trigger: (*killed).tidy},
 		{point: killpoint.ManifestsDropped, trigger: (*killed).tidy},
+		{point: killpoint.MessageBegun, trigger: (*killed).tellAll, build: "succeeded", after: (*killed).wantTold},
+		{point: killpoint.MessageTaken, trigger: (*killed).tellAll, build: "succeeded", after: (*killed).wantTold},
 	}
 }
 

@@ -88,6 +88,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		g.Go(func() error { return d.ssh.Serve(all, d.gate) })
 	}
 	g.Go(func() error { return d.service.Run(all) })
+	g.Go(func() error { return d.sender.Run(all) })
 	g.Go(func() error { return d.upkeep(all) })
 	g.Go(func() error { d.scrub(all, scrubPause); return nil })
 	g.Go(func() error {
@@ -145,7 +146,7 @@ func (d *Daemon) api() (http.Handler, error) {
 		Store: d.store, Service: d.service, Logs: d.logs, Sources: d.sources, Apps: apps{d},
 		Resolve: d.resolve, Preflight: d.preflight, Offers: d.offers, Ready: d.readiness, Workers: func() int { return d.config.Worker.Slots },
 		Fault: d.host.Fault, BaseURL: d.config.URL, Registry: d.repository(""), Version: d.host.Version, Key: key[:],
-		SourceLimit: int64(d.config.Upload.Source),
+		SourceLimit: int64(d.config.Upload.Source), PlainHTTP: d.config.Fetch.HTTP,
 	})
 }
 

@@ -86,22 +86,28 @@ func (f *Fetcher) download(ctx context.Context, u TarballURL, limits Limits, w i
 
 // client is an HTTP client for one fetch. It has no proxy: what it connects to is what the dialer looks at.
 func (f *Fetcher) client(limits Limits) (*http.Client, error) {
+	t, err := f.Transport(limits.Stall)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Client{Transport: t, CheckRedirect: f.redirect}, nil
+}
+
+// Transport connects where the Fetcher may, and trusts whom it trusts. A server that says nothing for stall has failed.
+func (f *Fetcher) Transport(stall time.Duration) (*http.Transport, error) {
 	roots, err := f.roots()
 	if err != nil {
 		return nil, err
 	}
-	return &http.Client{
-		Transport: &http.Transport{
-			DialContext:            f.Dialer.DialContext,
-			TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-			TLSHandshakeTimeout:    limits.Stall,
-			ResponseHeaderTimeout:  limits.Stall,
-			MaxResponseHeaderBytes: 64 << 10,
-			DisableKeepAlives:      true,
-			DisableCompression:     true, // the checksum is of what the server has
-			ForceAttemptHTTP2:      true,
-		},
-		CheckRedirect: f.redirect,
+	return &http.Transport{
+		DialContext:            f.Dialer.DialContext,
+		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    stall,
+		ResponseHeaderTimeout:  stall,
+		MaxResponseHeaderBytes: 64 << 10,
+		DisableKeepAlives:      true,
+		DisableCompression:     true, // the checksum is of what the server has
+		ForceAttemptHTTP2:      true,
 	}, nil
 }
 

@@ -61,6 +61,8 @@ const (
 	UploadStored     Point = "upload-stored"     // the place where it was put does not know yet
 	SourcesPruned    Point = "sources-pruned"    // upkeep has more to do
 	ManifestsDropped Point = "manifests-dropped" // their blobs are there still
+	MessageBegun     Point = "message-begun"     // nothing of a message that is recorded was sent
+	MessageTaken     Point = "message-taken"     // who it is for has it, and that is not recorded
 )
 
 // All is every point.
@@ -70,7 +72,7 @@ func All() []Point {
 		RefStands, CommitKept, Settled, Finished, LogClosed, TagMoved, TagRecorded, LettingGo, LetGo, RefMoved, RefRecorded, Detached,
 		Reaped, LogsClosed, RefRepaired,
 		HookRecorded, CancelRecorded, CommandStarts, CommandRan, CommandRecorded, RollbackRecorded, AppRecorded, AppChanged, AppDeleted,
-		UploadStored, SourcesPruned, ManifestsDropped,
+		UploadStored, SourcesPruned, ManifestsDropped, MessageBegun, MessageTaken,
 	}
 }
 

@@ -27,6 +27,8 @@ func TestAccess(t *testing.T) {
 	h := newHouse(t)
 	app := h.newApp("shop")
 	h.newApp("other")
+	webhook := h.newWebhook("shop", "https://listener.test/a-kept-path", "sync")
+	h.do("PUT", "/apps/shop/forge", h.alice, `{"repository":"https://github.com/acme/shop.git","token":"a-kept-token"}`).want(200)
 	b := h.newBuild("shop")
 	h.succeed(h.claim(), digest)
 	h.do("PATCH", "/apps/shop/config-vars", h.alice, `{"A":"kept"}`).want(200)
@@ -58,7 +60,7 @@ func TestAccess(t *testing.T) {
 	before := h.snapshot()
 	asked := 0
 	for _, r := range (&server{Options: h.Options}).routes() {
-		ids := map[string]string{"app": app.str("id"), "build": "1", "release": "1", "digest": digest, "host": "example.org", "name": "db", "id": token.str("id"), "hook": hook.id, "delivery": "1"}
+		ids := map[string]string{"app": app.str("id"), "build": "1", "release": "1", "digest": digest, "host": "example.org", "name": "db", "id": token.str("id"), "hook": hook.id, "delivery": "1", "webhook": webhook.str("id"), "event": string(build.NewID())}
 		switch r.need {
 		case signedFollow:
 			ids["id"] = b.str("id")
@@ -136,7 +138,7 @@ func TestAccess(t *testing.T) {
 func (h *house) snapshot() string {
 	h.t.Helper()
 	var all strings.Builder
-	for _, path := range []string{"/apps", "/apps/shop/builds", "/apps/shop/releases", "/apps/shop/config-vars", "/apps/shop/bindings", "/apps/shop/git-credentials", "/apps/shop/registry-credentials", "/apps/shop/hooks"} {
+	for _, path := range []string{"/apps", "/apps/shop/builds", "/apps/shop/releases", "/apps/shop/config-vars", "/apps/shop/bindings", "/apps/shop/git-credentials", "/apps/shop/registry-credentials", "/apps/shop/hooks", "/apps/shop/webhooks", "/apps/shop/webhook-deliveries", "/apps/shop/webhook-events", "/apps/shop/forge", "/apps/shop/statuses"} {
 		var v any
 		h.do("GET", path, h.alice, "").want(200).into(&v)
 		all.WriteString(withoutStreams(v) + "\n")

@@ -134,6 +134,10 @@ func (c *call) fail(err error) {
 	}
 	if p.status == http.StatusUnauthorized {
 		c.w.Header().Set("WWW-Authenticate", `Bearer realm="slipway"`)
+		if c.Method == http.MethodGet && strings.HasSuffix(c.URL.Path, "/log") && strings.Contains(c.Header.Get("Accept"), "text/html") {
+			// A person has followed a link, that of a commit's status: the browser asks for a token.
+			c.w.Header().Add("WWW-Authenticate", `Basic realm="slipway: a token is the password"`)
+		}
 	}
 	c.status = p.status
 	_ = c.answer(p)

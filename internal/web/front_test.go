@@ -131,6 +131,7 @@ func failure(_ http.Handler, err error) error { return err }
 func TestHostileBodies(t *testing.T) {
 	h := newHouse(t)
 	h.newApp("shop")
+	h.do("PUT", "/apps/shop/forge", h.alice, `{"repository":"https://github.com/acme/shop.git","token":"hidden-token"}`).want(200)
 	h.newBuild("shop")
 	h.succeed(h.claim(), digest)
 	before := h.snapshot()

@@ -7,6 +7,9 @@ func (s *server) routes() []route {
 	const app = "/apps/{app}"
 	const oneBuild = app + "/builds/{build}"
 	const oneHook = app + "/hooks/{hook}"
+	const oneWebhook = app + "/webhooks/{webhook}"
+	const oneOutgoing = app + "/webhook-deliveries/{delivery}"
+	const oneStatus = app + "/statuses/{delivery}"
 	status := http.StatusOK
 	made := http.StatusCreated
 	return append(s.nothings(), []route{
@@ -86,6 +89,22 @@ func (s *server) routes() []route {
 		{"GET", "/buildpacks/{id}", nobody, "A buildpack of the default builder.", give(status, s.catalogEntry)},
 		{"GET", "/buildpacks/{id}/revisions", nobody, "Its versions.", give(status, s.revisions)},
 		{"GET", "/buildpacks/{id}/readme", nobody, "Its readme, which is empty.", give(status, s.readme)},
+		{"GET", app + "/webhooks", config, "The webhooks that are told of the app's events, without their secrets.", give(status, s.webhooks)},
+		{"POST", app + "/webhooks", config, "Make a webhook: its secret is told this once.", take(made, s.createWebhook)},
+		{"GET", oneWebhook, config, "A webhook.", give(status, s.webhook)},
+		{"PATCH", oneWebhook, config, "Change a webhook, and enable it.", take(status, s.changeWebhook)},
+		{"DELETE", oneWebhook, config, "Delete a webhook with its deliveries.", give(status, s.deleteWebhook)},
+		{"GET", app + "/webhook-deliveries", read, "The deliveries: what was sent to webhooks, or is to be, and what became of it.", give(status, s.outgoing)},
+		{"GET", oneOutgoing, read, "A delivery to a webhook, by number or id.", give(status, s.outgoingOne)},
+		{"POST", oneOutgoing + "/actions/redeliver", config, "Send a delivery again.", give(status, s.outgoingAgain)},
+		{"GET", app + "/webhook-events", read, "The events that webhooks are told of.", give(status, s.events)},
+		{"GET", app + "/webhook-events/{event}", read, "An event.", give(status, s.event)},
+		{"GET", app + "/forge", read, "The forge that is told of the app's builds, without the token.", give(status, s.forge)},
+		{"PUT", app + "/forge", config, "Have a forge told of the app's builds, as statuses of their commits.", take(status, s.putForge)},
+		{"DELETE", app + "/forge", config, "Tell no forge any more.", give(status, s.deleteForge)},
+		{"GET", app + "/statuses", read, "What the forge was told of commits, or is to be told, and what became of it.", give(status, s.statuses)},
+		{"GET", oneStatus, read, "A status of a commit, by number or id.", give(status, s.statusOne)},
+		{"POST", oneStatus + "/actions/redeliver", config, "Tell the forge again; not where it was told something newer.", give(status, s.statusAgain)},
 
 		{"GET", "/status", bearer, "How the service is doing.", give(status, s.status)},
 		{"GET", "/healthz", nobody, "The process answers.", raw(s.healthz, "text/plain")},

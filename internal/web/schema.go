@@ -27,6 +27,14 @@ func words(t reflect.Type) []any {
 		return []any{build.ReleasePending, build.ReleaseSucceeded, build.ReleaseFailed}
 	case reflect.TypeFor[build.DeliveryResult]():
 		return []any{build.DeliveryAccepted, build.DeliveryDuplicate, build.DeliveryIgnored, build.DeliveryRefused}
+	case reflect.TypeFor[build.Level]():
+		return []any{build.LevelNotify, build.LevelSync}
+	case reflect.TypeFor[build.ForgeKind]():
+		return []any{build.ForgeGitHub, build.ForgeGitLab, build.ForgeGitea, build.ForgeBitbucket, build.ForgeBitbucketServer}
+	case reflect.TypeFor[build.StatusState]():
+		return []any{build.StatusPending, build.StatusRunning, build.StatusSuccess, build.StatusFailure, build.StatusError, build.StatusCancelled}
+	case reflect.TypeFor[build.MessageState]():
+		return []any{build.MessageWaiting, build.MessageSent, build.MessageFailed, build.MessageReplaced}
 	case reflect.TypeFor[build.Blame]():
 		return []any{build.BlameApp, build.BlamePlatform}
 	}
@@ -42,6 +50,8 @@ func (s schemas) of(t reflect.Type, request bool) object {
 		return object{"type": "integer", "description": "nanoseconds"}
 	case reflect.TypeFor[build.ID]():
 		return object{"type": "string", "format": "uuid"}
+	case reflect.TypeFor[toldOf]():
+		return object{"anyOf": []any{s.of(reflect.TypeFor[build.ToldBuild](), false), s.of(reflect.TypeFor[build.ToldRelease](), false)}}
 	case reflect.TypeFor[varChanges]():
 		return object{"type": "object", "additionalProperties": object{"type": []any{"string", "null"}}}
 	}

@@ -58,6 +58,7 @@ type Options struct {
 	// Key signs the URLs that work without a token: 32 bytes that nobody else has, the same after a restart.
 	Key         []byte
 	SourceLimit int64 // bytes of an uploaded source, as it is sent
+	PlainHTTP   bool  // webhooks and the APIs of forges may be http:// too
 
 	// Stall is how long a client may neither send nor take anything; 0 is one minute.
 	Stall time.Duration
