@@ -17,7 +17,7 @@ import (
 func (a *app) serviceCommands() []*cobra.Command {
 	return []*cobra.Command{
 		a.serveCommand(), a.loginCommand(), a.logoutCommand(), a.whoamiCommand(), a.statusCommand(), a.appsCommand(), a.buildsCommand(), a.releasesCommand(),
-		a.tokensCommand(), a.keysCommand(), a.usersCommand(), a.bindingsCommand(), a.credentialsCommand(), a.hooksCommand(), a.gitCredentialCommand(),
+		a.tokensCommand(), a.keysCommand(), a.usersCommand(), a.bindingsCommand(), a.credentialsCommand(), a.hooksCommand(), a.webhooksCommand(), a.statusesCommand(), a.gitCredentialCommand(),
 	}
 }
 

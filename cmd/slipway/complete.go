@@ -45,7 +45,7 @@ func (a *app) completeValues(cmd *cobra.Command) {
 	}
 	switch parent := cmd.Parent(); {
 	case parent == nil || cmd.ValidArgsFunction != nil || cmd.ValidArgs != nil:
-	case slices.Contains([]string{"apps", "builds", "releases", "tokens", "users", "bindings", "credentials", "hooks"}, parent.Name()): // names of the service, not files
+	case slices.Contains([]string{"apps", "builds", "releases", "tokens", "users", "bindings", "credentials", "hooks", "webhooks", "statuses"}, parent.Name()): // names of the service, not files
 		cmd.ValidArgsFunction = cobra.NoFileCompletions
 	}
 	for _, sub := range cmd.Commands() {

@@ -21,7 +21,8 @@ func (a *app) hooksCommand() *cobra.Command {
 		Long: `List and change an app's webhooks: GitHub, GitLab, Gitea, Forgejo or Bitbucket tell of a
 push, and its commit is built. The forge gets the URL and the secret of a hook, which
 are shown once. For a private repository the app needs credentials of its host:
-see slipway credentials. HOOK is an id.
+see slipway credentials. HOOK is an id. For what the service tells others see
+slipway webhooks and slipway statuses.
 
 ` + serviceCodes,
 		Example: `  slipway hooks create https://git.example.com/acme/shop.git --app my-app
