@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,9 +53,18 @@ func TestCanaries(t *testing.T) {
 	foreign, mine, bound := secret("another app's config var"), secret("the app's own config var"), secret("a binding")
 	registry, git := secret("a registry password"), secret("a git password")
 	inURL, hook := secret("a password in a URL that is refused"), secret("a hook's secret")
+	forgeToken, webhook, authorization, address := secret("a forge's token"), secret("a webhook's secret"), secret("a webhook's authorization"), secret("a webhook's URL")
+	echo := newListener(t, func(w http.ResponseWriter, r *http.Request, _ int) {
+		w.WriteHeader(http.StatusUnauthorized)
+		fmt.Fprint(w, r.URL, r.Header) // a server may send back what it was sent
+	})
+	a.api("PUT", "/forge", map[string]string{"forge": "github", "repository": "https://127.0.0.1:1/x/y.git", "api_url": echo.url, "token": forgeToken.value}).want(200)
+	a.api("POST", "/webhooks", map[string]any{
+		"url": echo.url + "/" + address.value, "level": "sync", "include": []string{"api:build"}, "secret": webhook.value, "authorization": "Bearer " + authorization.value,
+	}).want(201)
 	var hooked struct{ URL string }
 	a.api("POST", "/hooks", map[string]string{"repository": "https://127.0.0.1:1/x/y.git", "secret": hook.value}).want(201).into(&hooked)
-	all := []canary{token, foreign, mine, bound, registry, git, inURL, hook, {"a hook's URL", hooked.URL[strings.LastIndexByte(hooked.URL, '/')+1:]}}
+	all := []canary{token, foreign, mine, bound, registry, git, inURL, hook, forgeToken, webhook, authorization, address, {"a hook's URL", hooked.URL[strings.LastIndexByte(hooked.URL, '/')+1:]}}
 
 	other.api("PATCH", "/config-vars", map[string]string{"OTHER_VAR": foreign.value}).want(200)
 	a.api("PATCH", "/config-vars", map[string]string{"OWN_VAR": mine.value}).want(200)
@@ -91,6 +102,11 @@ func TestCanaries(t *testing.T) {
 	if fetched = a.ended(fetched.Number); fetched.State != "failed" {
 		t.Errorf("the build of a URL where nobody is: %+v", fetched)
 	}
+	a.api("POST", "/builds", map[string]any{"source_blob": map[string]any{"url": "https://127.0.0.1:1/x/y.git", "git": true, "commit": noCommit}}).want(201)
+	eventually(t, "the echo was told of a commit, and of an event", func() bool {
+		all := a.statuses()
+		return len(all) > 0 && all[len(all)-1].Code == 401 && strings.Contains(a.api("GET", "/webhook-deliveries", nil).text, "Authorization:[[masked]]")
+	})
 	replies = append(append(replies, refused...), a.everything(t)...)
 	for _, c := range all {
 		clean(t, c, "what git printed", strings.ReplaceAll(out, s.git(a.name), "")) // its own last line has what it was given
@@ -132,7 +148,7 @@ func (a *app) everything(t testing.TB) (out []reply) {
 	} {
 		out = append(out, a.ask(t, "GET", path, nil))
 	}
-	for _, path := range []string{"", "/builds", "/bindings", "/git-credentials", "/registry-credentials", "/releases", "/releases/1", "/builds/1", "/builds/2", "/builds/1/log?follow=true", "/builds/2/log?follow=true"} {
+	for _, path := range []string{"", "/builds", "/bindings", "/git-credentials", "/registry-credentials", "/releases", "/releases/1", "/builds/1", "/builds/2", "/builds/1/log?follow=true", "/builds/2/log?follow=true", "/forge", "/statuses", "/webhook-deliveries", "/webhook-events"} {
 		out = append(out, a.api("GET", path, nil).want(200))
 	}
 	digest := a.build(1).Result.Digest

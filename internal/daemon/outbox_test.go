@@ -207,6 +207,7 @@ func TestWebhook(t *testing.T) {
 	for _, l := range []*listener{slow, l} {
 		a.api("POST", "/webhooks", map[string]any{"url": l.url + "/hook", "level": "sync", "include": []string{"api:build", "api:release"}}).want(201).into(&made)
 	}
+	a.api("POST", "/webhooks", map[string]any{"url": "http://127.0.0.2:1/", "level": "sync", "include": []string{"api:release"}}).want(201)
 	a.commit("build.sh", "echo told\n")
 	a.push(true, []string{"slipway", "main"}, "Released v1")
 	type event struct {
@@ -234,9 +235,9 @@ func TestWebhook(t *testing.T) {
 		t.Errorf("told\n%s\nwant\n%s", got, want)
 	}
 	var deliveries []struct {
-		ID, Status string
-		Attempts   int `json:"num_attempts"`
-		Last       *struct {
+		ID, Status, Error string
+		Attempts          int `json:"num_attempts"`
+		Last              *struct {
 			Code   int
 			Status string
 		} `json:"last_attempt"`
@@ -251,9 +252,19 @@ func TestWebhook(t *testing.T) {
 		}
 		return n == 5
 	})
-	if len(deliveries) != 10 {
+	if len(deliveries) != 12 {
 		t.Errorf("%+v", deliveries)
 	}
+	eventually(t, "what may not be connected to is not", func() bool {
+		a.api("GET", "/webhook-deliveries", nil).want(200).into(&deliveries)
+		n := 0
+		for _, d := range deliveries {
+			if d.Status == "failed" && strings.Contains(d.Error, "a loopback address, which is not connected to: the operator can add 127.0.0.2/32 to fetch.allow") {
+				n++
+			}
+		}
+		return n == 2
+	})
 	a.api("POST", "/webhook-deliveries/"+l.heard()[0].header.Get("webhook-id")+"/actions/redeliver", nil).want(200)
 	eventually(t, "it is delivered again", func() bool {
 		all := l.heard()
