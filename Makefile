@@ -158,6 +158,18 @@ test: setup builder ## all tests, skipping nothing (RACE=1, or CI=true: with the
 soak: setup builder ## kill the service at random times while clients use it (KILLS=300, SOAKFLAGS=-soak.seed=N)
 	go test -v -timeout 8h -run 'TestSoak$$' ./internal/daemon -soak.kills=$(or $(KILLS),300) $(SOAKFLAGS)
 
+# A real forge before the service. It has cgo in it, and is no part of what is built here.
+GITEA := code.gitea.io/gitea@v1.24.6
+GITEA_SOURCE = $$(cd /tmp && go mod download -json $(GITEA) | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p')
+
+bin/gitea:
+	@echo "building $(GITEA), which takes some minutes"
+	@cd "$(GITEA_SOURCE)" && CGO_ENABLED=1 go build -buildvcs=false -tags sqlite,sqlite_unlock_notify -o "$(CURDIR)/bin/gitea" .
+
+.PHONY: forge
+forge: setup bin/gitea ## a push to a real Gitea: its webhook, one build, the commit's statuses
+	go test -v -count=1 -timeout 20m -tags forge -run 'TestGitea$$' ./internal/daemon -gitea "$(CURDIR)/bin/gitea" -gitea.source "$(GITEA_SOURCE)"
+
 .PHONY: same
 same: setup builder ## every sample app on every output, with every runtime, with and without cache: one digest (APPS=node,go)
 	@mirror="$${BP_NODE_MIRROR-}"; \
@@ -168,6 +180,7 @@ same: setup builder ## every sample app on every output, with every runtime, wit
 check: ## formatting, vet, modernisation, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [[ -n "$$unformatted" ]]; then echo "gofmt -w these:" >&2; echo "$$unformatted" >&2; exit 1; fi
 	go vet ./...
+	go vet -tags forge ./internal/daemon
 	go fix -diff ./...
 	go tool staticcheck ./...
 
