@@ -146,7 +146,7 @@ func later(status int, after string) http.HandlerFunc {
 func (h *house) wantTries(host string, n int, pause, most time.Duration) {
 	h.t.Helper()
 	all := h.of(host)
-	if len(all) > n || len(all) < (n*7+9)/10 { // age ends those that are tried often
+	if len(all) > n || len(all) < (2*n+1)/3 { // age ends those that are tried often
 		h.t.Fatalf("%s: %d attempts, want %d", host, len(all), n)
 	}
 	if n > 1 {
