@@ -69,7 +69,7 @@ func (s *Sender) write(ctx context.Context, m build.Message, try store.Try) (l l
 			return l, gone(err, "the app has no forge any more")
 		}
 		l, err = statusLetter(ctx, f, m.Status, LogURL(s.URL, app.Name, m.BuildNumber), m.BuildNumber)
-		return s.signed(l, err)
+		return s.complete(l, err)
 	}
 	w, err := s.Store.Webhook(ctx, m.App, string(m.Webhook))
 	if err != nil {
@@ -80,10 +80,11 @@ func (s *Sender) write(ctx context.Context, m build.Message, try store.Try) (l l
 		return l, gone(err, "the event is not kept any more")
 	}
 	l, err = eventLetter(ctx, w, m, e, s.URL, try)
-	return s.signed(l, err)
+	return s.complete(l, err)
 }
 
-func (s *Sender) signed(l letter, err error) (letter, error) {
+// complete adds what all letters have.
+func (s *Sender) complete(l letter, err error) (letter, error) {
 	if err == nil {
 		l.request.Header.Set("User-Agent", "slipway/"+s.Version)
 		l.request.Header.Set("Content-Type", "application/json")

@@ -92,7 +92,7 @@ func (s *server) streamURL(r *http.Request, kind string, id build.ID) string {
 
 func (s *server) buildOf(ctx context.Context, c *call, b build.Build) (v buildView, err error) {
 	v = buildView{
-		ID: b.ID, Number: b.Number, App: appRef{c.app.ID, c.app.Name}, Status: status(b.State), State: b.State, Trigger: b.Trigger.Kind,
+		ID: b.ID, Number: b.Number, App: appRef{c.app.ID, c.app.Name}, Status: b.State.Status(), State: b.State, Trigger: b.Trigger.Kind,
 		Source: blobOf(b.Source), Buildpacks: buildpacksOf(b.Result), Stack: stack, Phase: b.Phase, Buildpack: b.Buildpack, Attempt: b.Attempt,
 		CancelReason: b.CancelReason, Failure: b.Failure, Result: b.Result,
 		CreatedAt: when(b.CreatedAt), StartedAt: when(b.StartedAt), EndedAt: when(b.EndedAt), UpdatedAt: when(b.CreatedAt),
@@ -151,17 +151,6 @@ func buildpacksOf(r *build.Result) []buildpack {
 		}
 	}
 	return all
-}
-
-// status is the Platform API's word for a state.
-func status(s build.State) string {
-	switch {
-	case !s.Terminal():
-		return "pending"
-	case s == build.Succeeded:
-		return "succeeded"
-	}
-	return "failed"
 }
 
 // one is buildOf with the place that the build has in the queue.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -38,7 +39,7 @@ func (s *server) forge(ctx context.Context, c *call) (v forgeView, err error) {
 
 func noForge(c *call, err error) error {
 	if errors.Is(err, build.ErrNotFound) {
-		return &problem{404, "not_found", fmt.Sprintf("no forge is told of the builds of %s", c.app.Name)}
+		return &problem{http.StatusNotFound, "not_found", fmt.Sprintf("no forge is told of the builds of %s", c.app.Name)}
 	}
 	return err
 }

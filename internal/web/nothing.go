@@ -24,7 +24,7 @@ type namedRef struct {
 }
 
 // stack is what the Platform API calls apps that are built by Cloud Native Buildpacks.
-const stack = "cnb"
+const stack = build.ToldStack
 
 var (
 	theStack      = namedRef{"01900000-0000-7000-8000-000000000001", stack}
