@@ -20,7 +20,7 @@ import (
 // TestEvent: what a webhook is sent is the Platform API's event, signed in the two ways, and has the same id when it is sent
 // again, by itself and by hand.
 func TestEvent(t *testing.T) {
-	inHouse(t, func(h *house) {
+	inHouse(t, func(t *testing.T, h *house) {
 		fail := true
 		h.hosts["listener.test"] = func(w http.ResponseWriter, _ *http.Request) {
 			if fail {
@@ -29,14 +29,14 @@ func TestEvent(t *testing.T) {
 			}
 		}
 		w := h.webhook("https://listener.test/hook?x=y", build.LevelSync)
-		must(h.UpdateWebhook(h.t.Context(), h.app.ID, w.ID, func(w *build.Webhook) error { w.Authorization = "Bearer mine"; return nil }))(t)
+		must(h.UpdateWebhook(t.Context(), h.app.ID, w.ID, func(w *build.Webhook) error { w.Authorization = "Bearer mine"; return nil }))(t)
 		b := h.queue("https://gitea.test/acme/shop.git")
 		h.settle()
 		m := h.messages(build.MessageWebhook)[0]
 		if m.State != build.MessageSent || m.Attempts != 2 || m.Code != 200 {
 			t.Errorf("%+v", m)
 		}
-		must(h.SendAgain(h.t.Context(), h.app.ID, build.MessageWebhook, fmt.Sprint(m.Number)))(t)
+		must(h.SendAgain(t.Context(), h.app.ID, build.MessageWebhook, fmt.Sprint(m.Number)))(t)
 		h.settle()
 		all := h.of("listener.test")
 		if len(all) != 3 {
@@ -108,8 +108,8 @@ func TestUnsigned(t *testing.T) {
 	if got := string(standardKey("whsec_no base64")); got != "whsec_no base64" {
 		t.Errorf("%q", got)
 	}
-	inHouse(t, func(h *house) {
-		must(h.CreateWebhook(h.t.Context(), build.Webhook{App: h.app.ID, URL: "https://listener.test/", Include: build.Includes(), Level: build.LevelSync}))(t)
+	inHouse(t, func(t *testing.T, h *house) {
+		must(h.CreateWebhook(t.Context(), build.Webhook{App: h.app.ID, URL: "https://listener.test/", Include: build.Includes(), Level: build.LevelSync}))(t)
 		h.hosts["listener.test"] = answers(200)
 		h.queue("https://gitea.test/acme/shop.git")
 		h.finish(h.claim(), store.Outcome{State: build.Succeeded, Result: &build.Result{Repository: "r.test/shop", Digest: "sha256:1"}, Release: &build.Release{State: build.ReleasePending, Repository: "r.test/shop", Digest: "sha256:1"}})
@@ -129,7 +129,7 @@ func TestUnsigned(t *testing.T) {
 // TestRestart: what was not taken when the sender stopped is sent by the next one, at its time, with the attempts that
 // there were.
 func TestRestart(t *testing.T) {
-	inHouse(t, func(h *house) {
+	inHouse(t, func(t *testing.T, h *house) {
 		h.hosts["listener.test"] = answers(503)
 		h.webhook("https://listener.test/", build.LevelSync)
 		h.queue("https://gitea.test/acme/shop.git")

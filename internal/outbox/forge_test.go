@@ -57,7 +57,7 @@ func TestForges(t *testing.T) {
 				{State: build.Failed, Failure: &build.Failure{Blame: build.BlamePlatform, Reason: strings.Repeat("€", 200)}},
 				{State: build.Cancelled},
 			} {
-				inHouse(t, func(h *house) {
+				inHouse(t, func(t *testing.T, h *house) {
 					host := hostOf(c.api)
 					h.hosts[host] = answers(201)
 					h.forge(c.kind, c.repository, c.api, c.token)
@@ -66,7 +66,7 @@ func TestForges(t *testing.T) {
 					b := h.claim()
 					synctest.Wait()
 					if end.State == build.Cancelled {
-						must(h.Cancel(h.t.Context(), b.ID, "ann asked for it"))(t)
+						must(h.Cancel(t.Context(), b.ID, "ann asked for it"))(t)
 					}
 					h.finish(b, end)
 					synctest.Wait()

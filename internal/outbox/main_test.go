@@ -76,7 +76,7 @@ type house struct {
 }
 
 // inHouse runs f with a clock that goes as fast as nothing happens.
-func inHouse(t *testing.T, f func(h *house)) {
+func inHouse(t *testing.T, f func(t *testing.T, h *house)) {
 	dir := t.TempDir()
 	box, err := secret.Open(filepath.Join(dir, "key"))
 	if err != nil {
@@ -101,7 +101,7 @@ func inHouse(t *testing.T, f func(h *house)) {
 		}()
 		h.start()
 		defer func() { h.stop() }()
-		f(h)
+		f(t, h)
 	})
 }
 

@@ -14,13 +14,13 @@ import (
 
 // TestElsewhere: of builds whose source is not on the forge it is told nothing.
 func TestElsewhere(t *testing.T) {
-	inHouse(t, func(h *house) {
+	inHouse(t, func(t *testing.T, h *house) {
 		h.forge(build.ForgeGitea, "https://gitea.test/acme/shop.git", "https://gitea.test/api/v1", "t0ken-of-it")
 		for _, src := range []build.Source{
 			{Stored: "x", Commit: commit}, {URL: "https://gitea.test/acme/shop.git"}, {URL: "https://gitea.test/acme/other.git", Git: true, Commit: commit},
 			{URL: "https://other.test/acme/shop.git", Git: true, Commit: commit}, {URL: "https://gitea.test/acme/shop.git", Git: true, Ref: "main"},
 		} {
-			if _, _, err := h.CreateBuild(h.t.Context(), build.Build{App: h.app.ID, User: h.user.ID, Source: src}); err != nil {
+			if _, _, err := h.CreateBuild(t.Context(), build.Build{App: h.app.ID, User: h.user.ID, Source: src}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -38,7 +38,7 @@ func TestElsewhere(t *testing.T) {
 func TestReplaced(t *testing.T) {
 	const repository = "https://gitea.test/acme/shop.git"
 	for _, slow := range []bool{false, true} {
-		inHouse(t, func(h *house) {
+		inHouse(t, func(t *testing.T, h *house) {
 			first := true
 			h.hosts["gitea.test"] = func(w http.ResponseWriter, r *http.Request) {
 				if first {
@@ -103,7 +103,7 @@ func TestRetries(t *testing.T) {
 		}, 1, 20, 2 * time.Second, 3 * time.Second, "", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			inHouse(t, func(h *house) {
+			inHouse(t, func(t *testing.T, h *house) {
 				for _, host := range []string{"gitea.test", "sync.test", "notify.test"} {
 					h.hosts[host] = c.answer
 				}
@@ -127,7 +127,7 @@ func TestRetries(t *testing.T) {
 						t.Errorf("%+v", m)
 					}
 				}
-				if got := must(h.Webhook(h.t.Context(), h.app.ID, string(w.ID)))(t); got.Disabled != c.disabled {
+				if got := must(h.Webhook(t.Context(), h.app.ID, string(w.ID)))(t); got.Disabled != c.disabled {
 					t.Errorf("the webhook is disabled: %q", got.Disabled)
 				}
 			})
@@ -163,7 +163,7 @@ func (h *house) wantTries(host string, n int, pause, most time.Duration) {
 
 // TestHosts: a host that takes nothing, however much is for it, holds nobody else.
 func TestHosts(t *testing.T) {
-	inHouse(t, func(h *house) {
+	inHouse(t, func(t *testing.T, h *house) {
 		most, at := 0, 0
 		h.hosts["dead.test"] = func(_ http.ResponseWriter, r *http.Request) {
 			h.mu.Lock()
@@ -198,7 +198,7 @@ func TestHosts(t *testing.T) {
 
 // TestHostileAnswer: of an answer only a little is kept, of which nothing is secret or more than a line.
 func TestHostileAnswer(t *testing.T) {
-	inHouse(t, func(h *house) {
+	inHouse(t, func(t *testing.T, h *house) {
 		h.hosts["gitea.test"] = func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(401)
 			fmt.Fprintf(w, "no:\x1b[31m %s\n and \u202e%s", r.Header.Get("Authorization"), strings.Repeat("x", 1<<20))
