@@ -34,7 +34,7 @@ func (s *server) buildResult(ctx context.Context, c *call) (v buildOutcome, err 
 	if err != nil {
 		return v, err
 	}
-	v = buildOutcome{Build: buildStatus{b.ID, status(b.State), s.streamURL(c.Request, "builds", b.ID)}, Lines: []streamLine{}}
+	v = buildOutcome{Build: buildStatus{b.ID, b.State.Status(), s.streamURL(c.Request, "builds", b.ID)}, Lines: []streamLine{}}
 	if b.State.Terminal() {
 		code := 0
 		if b.State != build.Succeeded {
