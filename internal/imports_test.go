@@ -59,7 +59,7 @@ func allowed() map[string][]string {
 		// package knows the seam only.
 		"internal/platform": {
 			"builder", "builder/base", "builder/cnb", "internal/agent", "internal/cache", "internal/container",
-			"internal/container/docker", "internal/container/oci", "internal/image", "internal/layerstore", "internal/lifecycle",
+			"internal/container/docker", "internal/container/oci", "internal/image", "internal/index", "internal/layerstore", "internal/lifecycle",
 			"internal/rootfs", "internal/source",
 		},
 		"internal/platform/platformtest": {},
@@ -79,6 +79,7 @@ func allowed() map[string][]string {
 		"internal/fetch":     {"internal/child"},
 		"internal/web":       {"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/killpoint", "internal/limit", "internal/logs", "internal/outbox", "internal/service", "internal/store", "internal/webhook"},
 		"internal/outbox":    {"internal/build", "internal/fetch", "internal/killpoint", "internal/store"},
+		"internal/index":     {"internal/child"},
 		"internal/client":    {"internal/build", "internal/logs"},
 
 		// daemon joins all of them, and has no law of its own.
@@ -99,7 +100,7 @@ func allowed() map[string][]string {
 		"cmd/lifecycle": {"builder", "builder/cnb", "internal/cache", "internal/container/docker", "internal/image", "internal/layerstore"},
 		"cmd/slipway": {
 			"builder", "builder/base", "builder/cnb", "internal/build", "internal/client", "internal/container",
-			"internal/container/docker", "internal/container/oci", "internal/image", "internal/layerstore", "internal/logs",
+			"internal/container/docker", "internal/container/oci", "internal/image", "internal/index", "internal/layerstore", "internal/logs",
 			"internal/platform", "internal/source", "internal/transcript",
 			// main is also the hook and the askpass of the service's gits.
 			"internal/daemon", "internal/fetch", "internal/gitserver",

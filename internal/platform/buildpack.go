@@ -17,6 +17,7 @@ import (
 
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/index"
 )
 
 // An addedBuildpack is brought into one build: dir is mounted read-only where the builder has its buildpacks.
@@ -30,7 +31,7 @@ type addedBuildpack struct {
 const (
 	fromBuilder   = "from=builder"
 	prefixBuilder = "urn:cnb:builder:"
-	prefixIndex   = "urn:cnb:registry:"
+	prefixIndex   = index.Prefix
 	prefixDocker  = "docker://"
 	// prefixNamed stands before what a project descriptor says that is no path: no file of the directory in which
 	// slipway happens to run is meant by it.
@@ -93,7 +94,7 @@ func (j *job) buildpack(ctx context.Context, arg string) (entry, error) {
 	case strings.HasPrefix(arg, prefixBuilder):
 		return j.builderBuildpack(strings.TrimPrefix(arg, prefixBuilder))
 	case strings.HasPrefix(arg, prefixIndex):
-		return entry{}, errors.New("no buildpack index is configured: name a directory, a .cnb file, an image or a buildpack of the builder")
+		return j.indexBuildpack(ctx, arg)
 	}
 	for _, prefix := range []string{prefixDocker, prefixNamed} {
 		name, ok := strings.CutPrefix(arg, prefix)
@@ -125,6 +126,9 @@ func (j *job) namedBuildpack(ctx context.Context, arg, not string) (entry, error
 	e, idErr := j.builderBuildpack(arg)
 	if idErr == nil {
 		return e, nil
+	}
+	if e, ok, err := j.knownBuildpack(ctx, arg); ok || err != nil {
+		return e, err
 	}
 	if _, err := image.ParseRef(arg); err != nil || !strings.ContainsAny(arg, ":.@") {
 		return entry{}, fmt.Errorf("%s %w", not, idErr)

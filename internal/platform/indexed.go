@@ -1,0 +1,67 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"github.com/slipway-build/slipway/builder/cnb"
+	"github.com/slipway-build/slipway/internal/index"
+)
+
+// IndexDir is the directory of buildpack indexes in a Machine's State.
+const IndexDir = "registries"
+
+// indexBuildpack brings in a buildpack that an index says where to find. An index that does not know it is synced once.
+func (j *job) indexBuildpack(ctx context.Context, ref string) (entry, error) {
+	set, err := index.OpenSet(filepath.Join(j.m.State, IndexDir))
+	if err != nil {
+		return entry{}, err
+	}
+	r, err := set.Find(ctx, ref, "")
+	if err != nil {
+		return entry{}, err
+	}
+	return j.resolvedBuildpack(ctx, r)
+}
+
+// knownBuildpack is indexBuildpack for a name without the URN, "ns/name[@version]", that may mean something else: only
+// what the indexes here have is found, and nothing is fetched to look for it. ok tells that it was.
+func (j *job) knownBuildpack(ctx context.Context, arg string) (e entry, ok bool, err error) {
+	text, _, _ := strings.Cut(arg, "@")
+	if _, err := index.ParseName(text); err != nil {
+		return entry{}, false, nil
+	}
+	set, err := index.OpenSet(filepath.Join(j.m.State, IndexDir))
+	if err != nil {
+		return entry{}, false, err
+	}
+	r, err := set.Resolve(arg, "")
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, index.ErrUnknown):
+		return entry{}, false, nil
+	case err != nil:
+		return entry{}, false, err
+	}
+	e, err = j.resolvedBuildpack(ctx, r)
+	return e, true, err
+}
+
+// resolvedBuildpack brings in the image, which has to be of the buildpack and version that the index says.
+func (j *job) resolvedBuildpack(ctx context.Context, r index.Resolution) (entry, error) {
+	want := cnb.Ref{ID: cnb.ID(r.Buildpack), Version: r.Version}
+	if r.Yanked {
+		j.warn("buildpack %s is yanked in index %s: its author wants nobody to use it", want, r.Index)
+	}
+	e, err := j.imageBuildpack(ctx, r.Image)
+	if err != nil {
+		return entry{}, fmt.Errorf("index %s says that it is %s: %w", r.Index, r.Image, err)
+	}
+	if e.ref != want {
+		return entry{}, fmt.Errorf("index %s says that it is %s, which is of buildpack %s", r.Index, r.Image, e.ref)
+	}
+	return e, nil
+}
