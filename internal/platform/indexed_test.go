@@ -17,7 +17,7 @@ func TestIndexed(t *testing.T) {
 	t.Parallel()
 	y := open(t)
 	host := registry(t, "")
-	rows := ""
+	var rows strings.Builder
 	for _, version := range []string{"1.0.0", "1.1.0", "2.0.0"} {
 		dir := script(t, "test/indexed", "echo this is "+version)
 		toml := filepath.Join(dir, "buildpack.toml")
@@ -34,10 +34,10 @@ func TestIndexed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rows += fmt.Sprintf(`{"ns":"test","name":"indexed","version":%q,"yanked":%t,"addr":"%s/bp@%s"}`+"\n", version, version == "2.0.0", host, w.Digest)
+		fmt.Fprintf(&rows, `{"ns":"test","name":"indexed","version":%q,"yanked":%t,"addr":"%s/bp@%s"}`+"\n", version, version == "2.0.0", host, w.Digest)
 	}
 	dir := t.TempDir()
-	write(t, dir, 0o644, "in/de/test_indexed", rows, "li/ar/test_liar", strings.ReplaceAll(rows, "indexed", "liar"))
+	write(t, dir, 0o644, "in/de/test_indexed", rows.String(), "li/ar/test_liar", strings.ReplaceAll(rows.String(), "indexed", "liar"))
 	write(t, filepath.Join(y.machine.State, platform.IndexDir), 0o644, "registries.toml", "[[registries]]\nname = 'ours'\nurl = '"+dir+"'\n")
 
 	for _, tc := range []struct{ arg, want, fault string }{
