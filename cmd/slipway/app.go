@@ -144,7 +144,7 @@ func (a *app) root() *cobra.Command {
 		cmds []*cobra.Command
 	}{
 		{"app", []*cobra.Command{a.buildCommand(), a.runCommand()}},
-		{"image", []*cobra.Command{a.imagesCommand(), a.cacheCommand(), a.registryCommand(), a.inspectCommand(), a.rebaseCommand(), a.sbomCommand(), a.builderCommand()}},
+		{"image", []*cobra.Command{a.imagesCommand(), a.cacheCommand(), a.registryCommand(), a.inspectCommand(), a.rebaseCommand(), a.sbomCommand(), a.builderCommand(), a.buildpackCommand()}},
 		{"service", a.serviceCommands()},
 		{"self", []*cobra.Command{a.configCommand(), a.doctorCommand(), a.versionCommand(), a.completionCommand()}},
 	} {

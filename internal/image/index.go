@@ -57,17 +57,22 @@ func selectPlatform(idx *v1.IndexManifest, want v1.Platform) (v1.Descriptor, err
 	if len(images) == 1 && images[0].Platform == nil {
 		return images[0], nil
 	}
-	best := -1
+	best, anyArch := -1, -1
 	for i, d := range images {
-		if d.Platform == nil || d.Platform.OS != want.OS || d.Platform.Architecture != want.Architecture {
+		if d.Platform == nil || d.Platform.OS != want.OS || d.Platform.Architecture != "" && d.Platform.Architecture != want.Architecture {
 			continue
 		}
 		switch {
+		case d.Platform.Architecture == "":
+			anyArch = i
 		case variant(*d.Platform) == variant(want):
 			return d, nil
 		case want.Variant == "" && best < 0:
 			best = i
 		}
+	}
+	if best < 0 {
+		best = anyArch
 	}
 	if best >= 0 {
 		return images[best], nil
@@ -131,7 +136,8 @@ func checkPlatform(c *v1.ConfigFile, want v1.Platform) error {
 		return nil
 	}
 	have := v1.Platform{OS: c.OS, Architecture: c.Architecture, Variant: c.Variant}
-	if have.OS == want.OS && want.Architecture == "" {
+	// A buildpackage without targets is for every architecture, and its config, as pack writes it, names none.
+	if have.OS == want.OS && (want.Architecture == "" || have.Architecture == "") {
 		return nil
 	}
 	if have.OS == want.OS && have.Architecture == want.Architecture &&

@@ -197,24 +197,33 @@ func (j *job) imageBuildpack(ctx context.Context, arg string) (entry, error) {
 	return j.packageBuildpacks(ctx, img)
 }
 
-// fileBuildpack brings in a .cnb file: an OCI layout in a tar.
+// fileBuildpack brings in a .cnb file.
 func (j *job) fileBuildpack(ctx context.Context, path string) (entry, error) {
-	dir, err := os.MkdirTemp(j.dir.path, "package-")
+	img, err := readPackageFile(ctx, path, j.dir.path)
 	if err != nil {
 		return entry{}, err
 	}
+	return j.packageBuildpacks(ctx, img)
+}
+
+// readPackageFile opens a .cnb file, an OCI layout in a tar, which it unpacks below tmp.
+func readPackageFile(ctx context.Context, path, tmp string) (*image.Image, error) {
+	dir, err := os.MkdirTemp(tmp, "package-")
+	if err != nil {
+		return nil, err
+	}
 	if err := unpackLayout(ctx, path, dir); err != nil {
-		return entry{}, fmt.Errorf("it is no buildpack package (a .cnb file: an OCI layout in a tar): %w", err)
+		return nil, fmt.Errorf("it is no buildpack package (a .cnb file: an OCI layout in a tar): %w", err)
 	}
 	ref, err := image.ParseRef("oci:" + dir)
 	if err != nil {
-		return entry{}, err
+		return nil, err
 	}
 	img, err := image.ReadLayout(ctx, ref, hostPlatform())
 	if err != nil {
-		return entry{}, fmt.Errorf("it is no buildpack package (a .cnb file: an OCI layout in a tar): %w", err)
+		return nil, fmt.Errorf("it is no buildpack package (a .cnb file: an OCI layout in a tar): %w", err)
 	}
-	return j.packageBuildpacks(ctx, img)
+	return img, nil
 }
 
 // packageBuildpacks unpacks every buildpack of a package; the result is the one that the package is about.

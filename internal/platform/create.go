@@ -62,14 +62,14 @@ func CreateBuilder(ctx context.Context, m *Machine, o CreateOptions) (image.Writ
 		return image.Written{}, fmt.Errorf("builder %s is its own build image: give it another name", o.Name)
 	}
 	spec.Base = base
-	if spec.Buildpacks, err = m.builderBuildpacks(ctx, r, dir, config.Buildpacks); err != nil {
-		return image.Written{}, err
-	}
-	tmp, err := os.MkdirTemp(m.State, "lifecycle-")
+	tmp, err := os.MkdirTemp(m.State, "builder-")
 	if err != nil {
-		return image.Written{}, fmt.Errorf("make room for the lifecycle: %w", err)
+		return image.Written{}, fmt.Errorf("make room for a builder: %w", err)
 	}
 	defer os.RemoveAll(tmp)
+	if spec.Buildpacks, err = m.builderBuildpacks(ctx, r, dir, tmp, config.Buildpacks); err != nil {
+		return image.Written{}, err
+	}
 	if spec.Lifecycle, spec.Describe, err = m.lifecycle(tmp, dir, config.Lifecycle); err != nil {
 		return image.Written{}, err
 	}
@@ -109,11 +109,11 @@ func parseNames(names []string) ([]image.Ref, error) {
 	return refs, nil
 }
 
-// builderBuildpacks finds the buildpacks of builder.toml.
-func (m *Machine) builderBuildpacks(ctx context.Context, r *image.Resolver, dir string, sources []cnb.ModuleSource) ([]builder.BuilderBuildpack, error) {
+// builderBuildpacks finds the buildpacks of a recipe in dir. What lies in tmp is to stay as long as they are used.
+func (m *Machine) builderBuildpacks(ctx context.Context, r *image.Resolver, dir, tmp string, sources []cnb.ModuleSource) ([]builder.BuilderBuildpack, error) {
 	var out []builder.BuilderBuildpack
 	for _, s := range sources {
-		bps, err := m.builderBuildpack(ctx, r, dir, s)
+		bps, err := m.builderBuildpack(ctx, r, dir, tmp, s)
 		if err != nil {
 			return nil, fmt.Errorf("buildpack %s: %w", s.URI, err)
 		}
@@ -126,7 +126,14 @@ func (m *Machine) builderBuildpacks(ctx context.Context, r *image.Resolver, dir 
 	return out, nil
 }
 
-func (m *Machine) builderBuildpack(ctx context.Context, r *image.Resolver, dir string, s cnb.ModuleSource) ([]builder.BuilderBuildpack, error) {
+func (m *Machine) builderBuildpack(ctx context.Context, r *image.Resolver, dir, tmp string, s cnb.ModuleSource) ([]builder.BuilderBuildpack, error) {
+	if strings.HasPrefix(s.URI, prefixIndex) {
+		found, err := m.findIndexed(ctx, s.URI)
+		if err != nil {
+			return nil, err
+		}
+		s.URI = prefixDocker + found.Image
+	}
 	if ref, ok := strings.CutPrefix(s.URI, prefixDocker); ok {
 		img, err := r.Resolve(ctx, ref)
 		if err != nil {
@@ -135,11 +142,18 @@ func (m *Machine) builderBuildpack(ctx context.Context, r *image.Resolver, dir s
 		return packaged(img)
 	}
 	if scheme, _, ok := strings.Cut(s.URI, "://"); ok && scheme != "file" {
-		return nil, fmt.Errorf("%s is not fetched: name a directory or docker://IMAGE", s.URI)
+		return nil, fmt.Errorf("%s is not fetched: name a directory, a .cnb file or docker://IMAGE", s.URI)
 	}
 	at := strings.TrimPrefix(s.URI, "file://")
 	if !filepath.IsAbs(at) {
 		at = filepath.Join(dir, at)
+	}
+	if fi, err := os.Stat(at); err == nil && !fi.IsDir() {
+		img, err := readPackageFile(ctx, at, tmp)
+		if err != nil {
+			return nil, err
+		}
+		return packaged(img)
 	}
 	d, err := readBuildpack(at)
 	if err != nil {

@@ -15,13 +15,18 @@ import (
 // IndexDir is the directory of buildpack indexes in a Machine's State.
 const IndexDir = "registries"
 
-// indexBuildpack brings in a buildpack that an index says where to find. An index that does not know it is synced once.
-func (j *job) indexBuildpack(ctx context.Context, ref string) (entry, error) {
-	set, err := index.OpenSet(filepath.Join(j.m.State, IndexDir))
+// findIndexed asks the indexes of this machine. One that does not know ref is synced once.
+func (m *Machine) findIndexed(ctx context.Context, ref string) (index.Resolution, error) {
+	set, err := index.OpenSet(filepath.Join(m.State, IndexDir))
 	if err != nil {
-		return entry{}, err
+		return index.Resolution{}, err
 	}
-	r, err := set.Find(ctx, ref, "")
+	return set.Find(ctx, ref, "")
+}
+
+// indexBuildpack brings in a buildpack that an index says where to find.
+func (j *job) indexBuildpack(ctx context.Context, ref string) (entry, error) {
+	r, err := j.m.findIndexed(ctx, ref)
 	if err != nil {
 		return entry{}, err
 	}

@@ -1,0 +1,92 @@
+package builder
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/slipway-build/slipway/builder/cnb"
+)
+
+// A PackageSpec says what a buildpackage is made of (distribution, "Buildpackage"). What it is made of is resolved already.
+type PackageSpec struct {
+	Main cnb.Ref // the buildpack that the package is about, one of Buildpacks
+	// Buildpacks are that one and those that it is composed of, in any order.
+	Buildpacks []BuilderBuildpack
+	Platform   v1.Platform
+	// Layer turns a layer into bytes that can be read more than once.
+	Layer func(ctx context.Context, l Layer) (v1.Layer, error)
+}
+
+// PackageBuildpack makes a buildpackage: a layer for each buildpack, and the labels that say which is which. All that the
+// orders of its buildpacks have is to be in it, also what is optional. The same input gives the same image.
+func PackageBuildpack(ctx context.Context, s PackageSpec) (v1.Image, error) {
+	slices.SortFunc(s.Buildpacks, func(a, b BuilderBuildpack) int { return strings.Compare(a.Ref.String(), b.Ref.String()) })
+	main, err := s.resolve()
+	if err != nil {
+		return nil, err
+	}
+	m := builderMaker{BuilderSpec: BuilderSpec{Layer: s.Layer, Buildpacks: s.Buildpacks}, label: cnb.BuildpackLayersLabel{}}
+	for _, b := range s.Buildpacks {
+		if err := m.buildpack(ctx, b); err != nil {
+			return nil, err
+		}
+	}
+	for i := range m.addenda {
+		m.addenda[i].History.CreatedBy = strings.Replace(m.addenda[i].History.CreatedBy, "Builder: ", "Package: ", 1)
+	}
+	img, err := mutate.Append(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON), m.addenda...)
+	if err != nil {
+		return nil, fmt.Errorf("package of buildpack %s: %w", s.Main, err)
+	}
+	cf, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	cf = cf.DeepCopy()
+	cf.Created = v1.Time{Time: LayerTime()}
+	cf.OS, cf.Architecture, cf.Variant = s.Platform.OS, s.Platform.Architecture, s.Platform.Variant
+	cf.Config.Labels = map[string]string{}
+	for key, v := range map[string]any{
+		cnb.LabelBuildpackage:    cnb.BuildpackageMetadata{ModuleInfo: main.Info(), Stacks: main.Stacks},
+		cnb.LabelBuildpackLayers: m.label,
+	} {
+		b, err := json.Marshal(v)
+		if err != nil {
+			return nil, fmt.Errorf("encode label %s: %w", key, err)
+		}
+		cf.Config.Labels[key] = string(b)
+	}
+	return mutate.ConfigFile(img, cf)
+}
+
+// resolve finds the main buildpack and checks the orders.
+func (s PackageSpec) resolve() (*cnb.Descriptor, error) {
+	have := map[cnb.Ref]*cnb.Descriptor{}
+	for _, b := range s.Buildpacks {
+		if have[b.Ref] != nil {
+			return nil, fmt.Errorf("buildpack %s is given twice", b.Ref)
+		}
+		have[b.Ref] = b.Descriptor
+	}
+	for _, b := range s.Buildpacks {
+		for _, g := range b.Order {
+			for _, e := range g.Elements {
+				if have[e.Ref] == nil {
+					return nil, fmt.Errorf("buildpack %s: its order has %s, which is not in the package: name it in [[dependencies]] of package.toml", b.Ref, e.Ref)
+				}
+			}
+		}
+	}
+	if main := have[s.Main]; main != nil {
+		return main, nil
+	}
+	return nil, fmt.Errorf("buildpack %s is not among those of its package", s.Main)
+}
