@@ -62,7 +62,35 @@ func (r *room) say(c net.Conn, text string) {
 	}
 }
 
-// answered asks and wants an answer.
+// stay asks for what is not answered before letGo.
+func (r *room) stay(c net.Conn) {
+	r.t.Helper()
+	r.say(c, "GET /stay HTTP/1.1\r\nHost: x\r\n\r\n")
+	select {
+	case <-r.inside:
+	case <-time.After(time.Minute):
+		r.t.Fatal("the request did not arrive")
+	}
+}
+
+// idles waits until the server has a connection for idle, which it says only after the answer.
+func (r *room) idles(c net.Conn) {
+	r.t.Helper()
+	for range 6000 {
+		r.listener.mu.Lock()
+		for e := r.listener.waiting.idle.Front(); e != nil; e = e.Next() {
+			if e.Value.(*conn).RemoteAddr().String() == c.LocalAddr().String() {
+				r.listener.mu.Unlock()
+				return
+			}
+		}
+		r.listener.mu.Unlock()
+		time.Sleep(10 * time.Millisecond)
+	}
+	r.t.Fatal("a connection that was answered is not idle")
+}
+
+// answered asks, wants an answer, and leaves the connection idle.
 func (r *room) answered(c net.Conn) {
 	r.t.Helper()
 	r.say(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -74,6 +102,7 @@ func (r *room) answered(c net.Conn) {
 	if text, err := io.ReadAll(res.Body); err != nil || string(text) != "ok" {
 		r.t.Errorf("%q, %v", text, err)
 	}
+	r.idles(c)
 }
 
 // gone wants a connection to be closed.
@@ -99,8 +128,7 @@ const partOfHeader = "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: "
 func TestListenerMakesRoom(t *testing.T) {
 	r := newRoom(t, 5, 0, nil)
 	staying := r.come("127.0.0.1")
-	r.say(staying, "GET /stay HTTP/1.1\r\nHost: x\r\n\r\n")
-	<-r.inside
+	r.stay(staying)
 	idle := r.come("127.0.0.1")
 	r.answered(idle)
 	var slow []net.Conn
@@ -142,9 +170,7 @@ func TestListenerEach(t *testing.T) {
 	r.answered(r.come("127.0.0.1"))
 	r.gone(first)
 	for range 2 {
-		c := r.come("127.0.0.1")
-		r.say(c, "GET /stay HTTP/1.1\r\nHost: x\r\n\r\n")
-		<-r.inside
+		r.stay(r.come("127.0.0.1"))
 	}
 	r.gone(second)
 	r.gone(r.come("127.0.0.1")) // all of this address are at work
