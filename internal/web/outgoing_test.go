@@ -1,6 +1,7 @@
 package web
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -56,12 +57,28 @@ func TestWebhooks(t *testing.T) {
 	h.do("POST", "/apps/shop/webhooks", h.alice, `{"url":"https://a.test","level":"sync","include":["api:build"]}`).refused(409, "conflict", "20 webhooks")
 }
 
+// with is the JSON of an object with other fields, or other values of its own: ",key:value".
+func with(t *testing.T, object, more string) string {
+	t.Helper()
+	m := map[string]any{}
+	for _, text := range []string{object, "{" + strings.TrimPrefix(more, ",") + "}"} {
+		if err := json.Unmarshal([]byte(text), &m); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 // TestWebhookRequests: what cannot be a webhook, or a forge, is not made, and what is secret in it is not told.
 func TestWebhookRequests(t *testing.T) {
 	h := newHouse(t)
 	h.newApp("shop")
 	webhook := func(more string) string {
-		return `{"url":"https://a.test/","level":"sync","include":["api:build"]` + more + `}`
+		return with(t, `{"url":"https://a.test/","level":"sync","include":["api:build"]}`, more)
 	}
 	for body, part := range map[string]string{
 		`{}`: "needs url", `{"url":"https://a.test","level":"sync"}`: "include", webhook(`,"level":"often"`): "level", webhook(`,"include":[]`): "include", webhook(`,"include":["api:dyno"]`): "include[0]",
@@ -75,7 +92,7 @@ func TestWebhookRequests(t *testing.T) {
 		}
 	}
 	forge := func(more string) string {
-		return `{"repository":"https://github.com/acme/shop.git","token":"hidden-token"` + more + `}`
+		return with(t, `{"repository":"https://github.com/acme/shop.git","token":"hidden-token"}`, more)
 	}
 	for body, part := range map[string]string{
 		`{"token":"hidden-token"}`: "no hook", forge(`,"repository":"https://git.test/acme/shop.git"`): "forge", forge(`,"forge":"sourceforge"`): "forge", forge(`,"token":"hidden"`): "token",
