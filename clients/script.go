@@ -77,6 +77,9 @@ func script() []step {
 		does("heroku certs -a shop", "shop has no SSL certificates."),
 		does("heroku drains -a shop"),
 		does("heroku maintenance -a shop", "off"),
+		does("heroku webhooks:add -i api:build,api:release -l sync -u https://listener.example/x -a shop", "Adding webhook to shop... done", "whsec_"),
+		does("heroku webhooks -a shop", "https://listener.example/x api:build,api:release sync"),
+		does("heroku webhooks:deliveries -a shop", "shop has no deliveries"),
 		does("heroku keys", "You have no SSH keys."),
 
 		does("heroku apps:create temp --no-remote --buildpack urn:buildpack:slipway/static --stack cnb", "done, stack is cnb"),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,7 +118,7 @@ func statusViewOf(m build.Message) statusView {
 // messages lists the messages of a kind of the call's app, each as view has it.
 func messages[V any](ctx context.Context, s *server, c *call, kind build.MessageKind, view func(build.Message) V) ([]V, error) {
 	all, err := numbered(c, sequence[build.Message]{
-		attributes: []string{"number", "id", "created_at"},
+		attributes: []string{"number", "id", "created_at", "seq"}, // seq is the Platform API's
 		numberOf: func(id string) (int64, error) {
 			m, err := s.Store.Message(ctx, c.app.ID, kind, id)
 			if errors.Is(err, build.ErrNotFound) {
@@ -165,7 +166,11 @@ func (s *server) sendAgain(ctx context.Context, c *call, kind build.MessageKind)
 }
 
 func (s *server) outgoing(ctx context.Context, c *call) ([]outgoingView, error) {
-	return messages(ctx, s, c, build.MessageWebhook, outgoingOf)
+	all, err := messages(ctx, s, c, build.MessageWebhook, outgoingOf)
+	if want := c.URL.Query().Get("eq[status]"); want != "" { // of what the Range names: a part may have none
+		all = slices.DeleteFunc(all, func(v outgoingView) bool { return v.Status != want })
+	}
+	return all, err
 }
 
 func (s *server) outgoingOne(ctx context.Context, c *call) (outgoingView, error) {

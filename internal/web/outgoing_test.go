@@ -174,6 +174,14 @@ func TestEvents(t *testing.T) {
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("events\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+	if n := len(h.all("/apps/shop/webhook-deliveries", h.alice, "seq ..; order=desc,max=5")); n != 14 {
+		t.Errorf("%d deliveries as the Platform API's client lists them", n)
+	}
+	for status, want := range map[string]bool{"pending": true, "succeeded": false} {
+		if some := len(h.all("/apps/shop/webhook-deliveries?eq[status]="+status, h.alice, "")) > 0; some != want {
+			t.Errorf("there are %s ones: %t", status, some)
+		}
+	}
 	if n := len(h.all("/apps/shop/webhook-deliveries", h.alice, "number ..; max=5")); n != 14 {
 		t.Errorf("%d deliveries, want 12 and 2", n)
 	}
