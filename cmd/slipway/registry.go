@@ -306,34 +306,22 @@ func (a *app) indexInfo(ctx context.Context, s *index.Set, text, only string) (*
 	if err != nil {
 		return nil, usagef("%v", err)
 	}
-	unknown := &index.UnknownError{Name: n}
 	for _, src := range s.Registries {
-		if only != "" && only != src.Name {
-			continue
+		if only == "" || only == src.Name {
+			if _, err := a.syncedIndex(ctx, s, src.Name); err != nil {
+				return nil, err
+			}
 		}
-		x, err := a.syncedIndex(ctx, s, src.Name)
-		if err != nil {
-			return nil, err
-		}
-		b, ok, err := x.Get(n)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			unknown.Indexes, unknown.Near = append(unknown.Indexes, src.Name), append(unknown.Near, x.Near(n)...)
-			continue
-		}
-		info := &indexInfo{Buildpack: n.String(), Index: src.Name, Revision: x.Revision, Versions: b.Newest()}
-		if v, err := b.Choose(""); err == nil {
-			info.Newest, info.Image = v.Version, v.Address
-		}
-		return info, nil
 	}
-	if len(unknown.Indexes) == 0 {
-		_, err := s.Index(only)
+	b, x, err := s.Lookup(n, only)
+	if err != nil {
 		return nil, err
 	}
-	return nil, unknown
+	info := &indexInfo{Buildpack: n.String(), Index: x.Name, Revision: x.Revision, Versions: b.Newest()}
+	if v, err := b.Choose(""); err == nil {
+		info.Newest, info.Image = v.Version, v.Address
+	}
+	return info, nil
 }
 
 func (i *indexInfo) show(w io.Writer) {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -114,6 +115,20 @@ func TestResolve(t *testing.T) {
 			t.Errorf("%s: %v, want %q", ref, err, want)
 		}
 	}
+	if err := s.Add(index.Source{Name: "later", URL: t.TempDir()}); err != nil {
+		t.Fatal(err)
+	}
+	s.Registries[0], s.Registries[1] = s.Registries[1], s.Registries[0] // before the one that was synced
+	if _, err := s.Resolve("acme/java", ""); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the first was never synced: %v", err)
+	}
+	if r, err := s.ResolveKnown("acme/java"); err != nil || r.Index != "ours" {
+		t.Errorf("among the synced: %+v %v", r, err)
+	}
+	if _, err := s.ResolveKnown("acme/nothing"); !errors.Is(err, index.ErrUnknown) {
+		t.Errorf("unknown among the synced: %v", err)
+	}
+	s.Registries = s.Registries[1:]
 	if _, err := s.Resolve("acme/java", "theirs"); err == nil || !strings.Contains(err.Error(), `there is no index "theirs": there are ours`) {
 		t.Errorf("another index: %v", err)
 	}

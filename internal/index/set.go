@@ -239,45 +239,62 @@ func (e *UnknownError) Error() string {
 
 func (e *UnknownError) Unwrap() error { return ErrUnknown }
 
-// Resolve finds the image of ref, "ns/name[@version]" with or without Prefix, in the first index that has the name; only,
-// where it is not empty, is the one index that is asked. It does not sync.
-func (s *Set) Resolve(ref, only string) (Resolution, error) {
-	text, want, _ := strings.Cut(strings.TrimPrefix(ref, Prefix), "@")
-	n, err := ParseName(text)
-	if err != nil {
-		return Resolution{}, err
-	}
+// Lookup finds a buildpack in the first index that has it; only, where it is not empty, is the one index that is asked. It
+// does not sync: an index that never was is an error that wraps fs.ErrNotExist.
+func (s *Set) Lookup(n Name, only string) (Buildpack, *Index, error) { return s.lookup(n, only, false) }
+
+// lookup passes over indexes that were never synced where it is told to.
+func (s *Set) lookup(n Name, only string, known bool) (Buildpack, *Index, error) {
 	unknown := &UnknownError{Name: n}
 	for _, src := range s.Registries {
 		if only != "" && src.Name != only {
 			continue
 		}
 		x, err := s.Index(src.Name)
-		if err != nil {
-			return Resolution{}, err
-		}
-		b, ok, err := x.Get(n)
-		if err != nil {
-			return Resolution{}, err
-		}
-		if !ok {
+		if known && errors.Is(err, fs.ErrNotExist) {
 			unknown.Indexes = append(unknown.Indexes, src.Name)
-			unknown.Near = append(unknown.Near, x.Near(n)...)
 			continue
 		}
-		v, err := b.Choose(want)
 		if err != nil {
-			return Resolution{}, fmt.Errorf("index %s: %w", src.Name, err)
+			return Buildpack{}, nil, err
 		}
-		return Resolution{
-			Buildpack: n.String(), Version: v.Version, Image: s.mirrored(v.Address),
-			Index: src.Name, Revision: x.Revision, Synced: x.Synced, Yanked: v.Yanked,
-		}, nil
+		b, ok, err := x.Get(n)
+		if ok || err != nil {
+			return b, x, err
+		}
+		unknown.Indexes = append(unknown.Indexes, src.Name)
+		unknown.Near = append(unknown.Near, x.Near(n)...)
 	}
 	if len(unknown.Indexes) == 0 {
-		return Resolution{}, s.unknownIndex(only)
+		return Buildpack{}, nil, s.unknownIndex(only)
 	}
-	return Resolution{}, unknown
+	return Buildpack{}, nil, unknown
+}
+
+// Resolve finds the image of ref, "ns/name[@version]" with or without Prefix, where Lookup finds the buildpack.
+func (s *Set) Resolve(ref, only string) (Resolution, error) { return s.resolve(ref, only, false) }
+
+// ResolveKnown is Resolve among the indexes that were synced.
+func (s *Set) ResolveKnown(ref string) (Resolution, error) { return s.resolve(ref, "", true) }
+
+func (s *Set) resolve(ref, only string, known bool) (Resolution, error) {
+	text, want, _ := strings.Cut(strings.TrimPrefix(ref, Prefix), "@")
+	n, err := ParseName(text)
+	if err != nil {
+		return Resolution{}, err
+	}
+	b, x, err := s.lookup(n, only, known)
+	if err != nil {
+		return Resolution{}, err
+	}
+	v, err := b.Choose(want)
+	if err != nil {
+		return Resolution{}, fmt.Errorf("index %s: %w", x.Name, err)
+	}
+	return Resolution{
+		Buildpack: n.String(), Version: v.Version, Image: s.mirrored(v.Address),
+		Index: x.Name, Revision: x.Revision, Synced: x.Synced, Yanked: v.Yanked,
+	}, nil
 }
 
 // fresh is how old an index may be that is not asked again for what it lacks.

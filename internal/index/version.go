@@ -10,6 +10,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 // A Version is one line of an index.
@@ -92,7 +93,7 @@ func (v *Version) parse() (err error) {
 // checkAddress takes what names one image for good: a registry, a repository and a digest, no tag.
 func checkAddress(s string, good map[string]bool) error {
 	repository, digest, _ := strings.Cut(s, "@")
-	if len(s) <= 1024 && isDigest(digest) {
+	if h, err := v1.NewHash(digest); err == nil && h.Algorithm == "sha256" && len(s) <= 1024 {
 		if good[repository] {
 			return nil
 		}
@@ -102,19 +103,6 @@ func checkAddress(s string, good map[string]bool) error {
 		}
 	}
 	return fmt.Errorf("address %.120q is no HOST/REPOSITORY@sha256:DIGEST", s)
-}
-
-func isDigest(s string) bool {
-	hex, ok := strings.CutPrefix(s, "sha256:")
-	if !ok || len(hex) != 64 {
-		return false
-	}
-	for _, c := range []byte(hex) {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
 }
 
 // arrange sorts versions, and settles those that are there twice: of equal ones one stays, yanked where one is; of

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -44,11 +43,11 @@ func (j *job) knownBuildpack(ctx context.Context, arg string) (e entry, ok bool,
 	if err != nil {
 		return entry{}, false, err
 	}
-	r, err := set.Resolve(arg, "")
-	switch {
-	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, index.ErrUnknown):
+	r, err := set.ResolveKnown(arg)
+	if errors.Is(err, index.ErrUnknown) {
 		return entry{}, false, nil
-	case err != nil:
+	}
+	if err != nil {
 		return entry{}, false, err
 	}
 	e, err = j.resolvedBuildpack(ctx, r)
