@@ -35,6 +35,8 @@ type yard struct {
 	base     string // OCI layout of the base image
 	app      string // a source that builds
 
+	runtime string // that the builds run with
+
 	built func() (string, error) // the slipway binary
 
 	mu    sync.Mutex
@@ -48,7 +50,7 @@ func newYard(t *testing.T) *yard {
 	prefix := fmt.Sprintf("slipway.test/bad-%d", os.Getpid())
 	y := &yard{
 		prefix: prefix, template: filepath.Join(dir, "home"), builder: prefix + "/builder", runImage: prefix + "/run",
-		base: filepath.Join(dir, "base"), app: filepath.Join(dir, "app"), built: buildBinary(openDir(t)),
+		base: filepath.Join(dir, "base"), app: filepath.Join(dir, "app"), runtime: testRuntime(), built: buildBinary(openDir(t)),
 	}
 	write(t, filepath.Join(y.app, "hello.txt"), "hello\n")
 	writeLayout(t, y.base, miniImage(t))
@@ -83,6 +85,14 @@ id = "sample/one-layer"
 	})
 	w.good() // also unpacks the tools
 	return y
+}
+
+// on is the yard for builds with another runtime.
+func (y *yard) on(runtime string) *yard {
+	return &yard{
+		prefix: y.prefix + "-" + runtime, template: y.template, builder: y.builder, runImage: y.runImage, base: y.base, app: y.app,
+		runtime: runtime, built: y.built,
+	}
 }
 
 // fixture is the path of a sample buildpack.

@@ -330,7 +330,8 @@ func (d *Daemon) Close() error {
 		errs = append(errs, d.store.Close())
 	}
 	if d.lock != nil {
-		errs = append(errs, d.lock.Close())
+		// A process that is being started has a copy of the descriptor for a moment, and with it the lock.
+		errs = append(errs, syscall.Flock(int(d.lock.Fd()), syscall.LOCK_UN), d.lock.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -135,7 +135,11 @@ func flock(path string, how int) (func(), error) {
 		f.Close()
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	return func() { f.Close() }, nil // closing the only descriptor releases the lock
+	return func() {
+		// Closing alone is not enough: a process that is being started has a copy of the descriptor for a moment.
+		_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
+		f.Close()
+	}, nil
 }
 
 // touch notes a use of a file, for Prune. A failure costs at most a later miss.

@@ -133,11 +133,22 @@ func dockerOptions() docker.Options {
 	return docker.FromEnv(os.Environ(), home)
 }
 
+// anyRuntime is for what is no matter of the runtime: the one that takes less time, of those that this user may use.
+func anyRuntime() string {
+	if os.Geteuid() == 0 {
+		return platform.RuntimeOCI
+	}
+	return testRuntime()
+}
+
 // machine opens a machine with a state directory of its own.
 func machine(state string, tools platform.Tools, registry image.RegistryOptions) (*platform.Machine, error) {
+	return machineOn(testRuntime(), state, tools, registry)
+}
+
+func machineOn(runtime, state string, tools platform.Tools, registry image.RegistryOptions) (*platform.Machine, error) {
 	return platform.Open(context.Background(), platform.Settings{
-		State: state, Tools: tools, Version: "0.0.0-test", Registry: registry, Docker: dockerOptions(),
-		Runtime: testRuntime(),
+		State: state, Tools: tools, Version: "0.0.0-test", Registry: registry, Docker: dockerOptions(), Runtime: runtime,
 	})
 }
 

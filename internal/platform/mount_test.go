@@ -67,7 +67,11 @@ func TestMountedEqualsCopied(t *testing.T) {
 	y := open(t)
 	var machines []*platform.Machine
 	for _, copies := range []bool{false, true} {
-		m, err := machine(t.TempDir(), y.tools(), image.RegistryOptions{})
+		runtime := testRuntime()
+		if copies {
+			runtime = anyRuntime()
+		}
+		m, err := machineOn(runtime, t.TempDir(), y.tools(), image.RegistryOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -51,13 +51,14 @@ func (s scribbler) command() string {
 	)
 }
 
-// script ends with layers that are directories: others are no layers, and no build.
+// script ends with layers that are directories, others are no layers and no build, and with nothing of its own: a copy
+// of a directory that may not be written can only be removed when its modes are changed.
 func (s scribbler) script() string {
 	var b strings.Builder
 	b.WriteString("exec 2>/dev/null\n")
 	for range 1 + s.IntN(12) {
 		b.WriteString(s.command() + " || :\n")
 	}
-	b.WriteString("chmod u+rwx . one two three || :\nfor l in one two three; do if [ -L $l ] || [ ! -d $l ]; then rm -rf $l; mkdir $l; fi; done\nrm -rf x\n")
+	b.WriteString("chmod u+rwx . one two three || :\nfor l in one two three; do if [ -L $l ] || [ ! -d $l ]; then rm -rf $l; mkdir $l; fi; done\n[ -L x ] || chmod -R u+rwx x || :\nrm -rf x\n")
 	return b.String()
 }
