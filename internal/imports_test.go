@@ -77,16 +77,17 @@ func allowed() map[string][]string {
 		"internal/killpoint": {},
 		"internal/limit":     {},
 		"internal/fetch":     {"internal/child"},
-		"internal/web":       {"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/killpoint", "internal/limit", "internal/logs", "internal/outbox", "internal/service", "internal/store", "internal/webhook"},
+		"internal/web":       {"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/killpoint", "internal/index", "internal/limit", "internal/logs", "internal/outbox", "internal/registrar", "internal/service", "internal/store", "internal/webhook"},
 		"internal/outbox":    {"internal/build", "internal/fetch", "internal/killpoint", "internal/store"},
 		"internal/index":     {"internal/child"},
+		"internal/registrar": {"builder/cnb", "internal/build", "internal/gitserver", "internal/image", "internal/index", "internal/killpoint", "internal/store"},
 		"internal/client":    {"internal/build", "internal/logs"},
 
 		// daemon joins all of them, and has no law of its own.
 		"internal/daemon": {
 			"builder/cnb",
-			"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/killpoint", "internal/layerstore", "internal/limit", "internal/logs", "internal/outbox", "internal/platform",
-			"internal/registry", "internal/secret", "internal/service", "internal/store", "internal/transcript", "internal/web", "internal/work",
+			"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/index", "internal/killpoint", "internal/layerstore", "internal/limit", "internal/logs", "internal/outbox", "internal/platform",
+			"internal/registrar", "internal/registry", "internal/secret", "internal/service", "internal/store", "internal/transcript", "internal/web", "internal/work",
 		},
 
 		"internal/transcript": {"builder", "internal/platform"},

@@ -50,6 +50,13 @@ type Config struct {
 	Fetch  FetchConfig  `toml:"fetch" json:"fetch" comment:"sources by URL"`
 	Upload UploadConfig `toml:"upload" json:"upload"`
 	Keep   Keep         `toml:"keep" json:"keep" comment:"how long things stay"`
+	Index  IndexConfig  `toml:"index" json:"index" comment:"the buildpack registry index that the service keeps"`
+}
+
+// IndexConfig says who may do what with the service's index.
+type IndexConfig struct {
+	Private    bool `toml:"private" json:"private" comment:"only who has a token may read it"`
+	AdminsOnly bool `toml:"admins-only" json:"admins-only" comment:"only administrators give namespaces; else one that is nobody's is whoever's registers there first"`
 }
 
 // Rates bound requests. Git, images, uploads and logs that are followed do not count.

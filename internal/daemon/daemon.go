@@ -9,7 +9,7 @@
 //	slipway.db    the record and the queue
 //	logs/         the log of every build
 //	sources/      what is to be built, by content
-//	git/          a bare repository for every app
+//	git/          a bare repository for every app, and one for the buildpack registry index
 //	registry/     the images, unless they go elsewhere
 //	fetch/, temp/ what lives as long as a build
 //
@@ -44,6 +44,7 @@ import (
 	"github.com/slipway-build/slipway/internal/logs"
 	"github.com/slipway-build/slipway/internal/outbox"
 	"github.com/slipway-build/slipway/internal/platform"
+	"github.com/slipway-build/slipway/internal/registrar"
 	"github.com/slipway-build/slipway/internal/registry"
 	"github.com/slipway-build/slipway/internal/secret"
 	"github.com/slipway-build/slipway/internal/service"
@@ -80,7 +81,9 @@ type Daemon struct {
 	worker  *work.Worker
 	sender  *outbox.Sender
 	git     *gitserver.Handler
-	ssh     *gitserver.SSH // of git
+
+	registrar *registrar.Registrar
+	ssh       *gitserver.SSH // of git
 
 	front, back   net.Listener // back is nil where operators are served nothing
 	gate          net.Listener // SSH's; nil where there is none
@@ -130,7 +133,10 @@ func Open(ctx context.Context, c Config, h Host) (d *Daemon, err error) {
 	if err := d.matchApps(ctx); err != nil {
 		return nil, err
 	}
-	return d, d.recoverRefs(ctx)
+	if err := d.recoverRefs(ctx); err != nil {
+		return nil, err
+	}
+	return d, d.registrar.Open(ctx)
 }
 
 func (d *Daemon) path(name string) string { return filepath.Join(d.config.Data, name) }
@@ -231,6 +237,9 @@ func (d *Daemon) join() error {
 	if d.traces != nil {
 		tracer := d.traces.Tracer("github.com/slipway-build/slipway")
 		d.service.OnEnded(func(b build.Build) { traceBuild(tracer, b) })
+	}
+	d.registrar = &registrar.Registrar{
+		Store: d.store, Repos: d.repos, Look: d.lookPackage, Elsewhere: d.elsewhere, AdminsOnly: d.config.Index.AdminsOnly, Fault: d.host.Fault,
 	}
 	d.git = &gitserver.Handler{
 		Repos: d.repos, Receiver: &receiver{d}, Fault: d.host.Fault,

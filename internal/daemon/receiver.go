@@ -20,12 +20,21 @@ type receiver struct{ *Daemon }
 
 // Authorize implements gitserver.Receiver.
 func (r *receiver) Authorize(ctx context.Context, c gitserver.Credential, app string, verb build.Verb) (build.App, build.Actor, error) {
+	if app == string(build.IndexName) && verb == build.VerbRead && !r.config.Index.Private && c == (gitserver.Credential{}) {
+		return indexRepository(), build.Actor{}, nil
+	}
 	who, err := r.authenticate(ctx, c)
 	if errors.Is(err, build.ErrNotFound) {
 		return build.App{}, who, gitserver.ErrCredential
 	}
 	if err != nil {
 		return build.App{}, who, err
+	}
+	if app == string(build.IndexName) {
+		if !who.Can(verb) || verb == build.VerbDeploy && who.Token.App != "" {
+			err = fmt.Errorf("the token may not %s: %w", verb, build.ErrForbidden)
+		}
+		return indexRepository(), who, err
 	}
 	a, err := r.store.App(ctx, who, app)
 	if err == nil && !who.Can(verb) {
@@ -43,6 +52,9 @@ func (r *receiver) authenticate(ctx context.Context, c gitserver.Credential) (bu
 
 // Push implements gitserver.Receiver: the push waits for its build, and the ref moves when that succeeded.
 func (r *receiver) Push(ctx context.Context, p *gitserver.Push) error {
+	if p.App.ID == build.IndexID {
+		return r.registrar.Push(ctx, p)
+	}
 	plan, err := gitserver.Classify(p.App.Branch, p.Updates)
 	if err != nil {
 		return err
@@ -277,6 +289,10 @@ func (r *receiver) lost(ctx context.Context, b build.Build, err error) error {
 
 // Moved implements gitserver.Receiver: what was recorded with the release is done, or is done now.
 func (r *receiver) Moved(ctx context.Context, app build.App, u gitserver.Update, err error) {
+	if app.ID == build.IndexID {
+		r.registrar.Moved(ctx, err)
+		return
+	}
 	r.detachedMoved(ctx, app.ID, u, err)
 	unfinished, serr := r.store.Unfinished(ctx)
 	if serr != nil {

@@ -112,7 +112,8 @@ func (d *Daemon) sign(words ...string) string {
 }
 
 // authorizeImage is registry.Options.Authorize. A repository whose name has no slash is the app's of that name; the others
-// are shared: every user and every build may pull from them, and administrators push.
+// are shared: every user and every build may pull from them, and administrators push, and to those that begin with a
+// namespace of the index its owner.
 func (d *Daemon) authorizeImage(ctx context.Context, a registry.Access) error {
 	if a.Username == jobUser && strings.Count(a.Password, ".") == 2 {
 		return d.authorizeJob(ctx, a)
@@ -141,6 +142,11 @@ func (d *Daemon) authorizeImage(ctx context.Context, a registry.Access) error {
 	if shared(a.Repository) {
 		if a.Verb == registry.Pull && who.Can(build.VerbRead) || who.User.Admin && who.Token.App == "" && who.Can(build.VerbManage) {
 			return nil
+		}
+		if ns, _, _ := strings.Cut(a.Repository, "/"); a.Verb != registry.Delete {
+			if owns, err := d.registrar.Owns(ctx, who, ns); owns || err != nil {
+				return err
+			}
 		}
 		return registry.ErrDenied
 	}

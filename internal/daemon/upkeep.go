@@ -50,6 +50,9 @@ func (d *Daemon) tidy(ctx context.Context) error {
 	errs = append(errs, d.dropOrphans(ctx))
 	apps, err := d.store.AllApps(ctx)
 	errs = append(errs, err)
+	if _, err := d.repos.Maintain(ctx, build.IndexID); err != nil {
+		errs = append(errs, fmt.Errorf("repository of the index: %w", err))
+	}
 	for _, a := range apps {
 		if _, err := d.repos.Maintain(ctx, a.ID); err != nil {
 			errs = append(errs, fmt.Errorf("repository of app %s: %w", a.Name, err))
@@ -111,7 +114,7 @@ func (d *Daemon) dropOrphans(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	known, named := map[build.ID]bool{}, map[string]bool{}
+	known, named := map[build.ID]bool{build.IndexID: true}, map[string]bool{}
 	for _, a := range apps {
 		known[a.ID], named[string(a.Name)], named[path.Base(a.Image)] = true, true, true
 	}

@@ -13,7 +13,7 @@ import (
 // A Receiver decides about pushes. The service is one.
 type Receiver interface {
 	// Authorize finds the app of a name, and who asks, for something that needs verb. ErrCredential is for credentials
-	// that are not valid, build.ErrNotFound for an app that is not there or is another's, build.ErrForbidden for a
+	// that are not valid, or that are missing (the zero Credential) where not everybody may; build.ErrNotFound for an app that is not there or is another's, build.ErrForbidden for a
 	// token without the verb.
 	Authorize(ctx context.Context, c Credential, app string, verb build.Verb) (build.App, build.Actor, error)
 
@@ -67,9 +67,6 @@ func (h *Handler) serve(ctx context.Context, c Credential, name string, verb bui
 		return err
 	}
 	defer end()
-	if c == (Credential{}) {
-		return ErrCredential
-	}
 	app, actor, err := h.Receiver.Authorize(ctx, c, name, verb)
 	if err == nil {
 		err = h.ensure(ctx, app)

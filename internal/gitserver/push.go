@@ -76,7 +76,10 @@ func (p *Push) Archive(ctx context.Context, commit Hash) (io.ReadCloser, error) 
 	if err := p.survey(ctx, commit); err != nil {
 		return nil, err
 	}
-	cmd := p.git(ctx, "archive", "--format=tar", string(commit))
+	return archiveOf(p.git(ctx, "archive", "--format=tar", string(commit)), commit)
+}
+
+func archiveOf(cmd *exec.Cmd, commit Hash) (io.ReadCloser, error) {
 	a := &archive{cmd: cmd}
 	cmd.Stderr = &a.stderr
 	out, err := cmd.StdoutPipe()

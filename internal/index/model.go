@@ -77,7 +77,7 @@ func WriteModel(path string, h Head, t *Tree) (err error) {
 // An Index is an open read model. Safe for concurrent use.
 type Index struct {
 	Head
-	f     *os.File
+	f     *os.File // nil: all is in read
 	names []string // sorted
 	at    []extent // beside names
 	body  int64    // where versions begin
@@ -105,7 +105,12 @@ func Open(path string) (*Index, error) {
 }
 
 // Close ends the use of the Index.
-func (x *Index) Close() error { return x.f.Close() }
+func (x *Index) Close() error {
+	if x.f == nil {
+		return nil
+	}
+	return x.f.Close()
+}
 
 func (x *Index) open() error {
 	br := bufio.NewReaderSize(x.f, 64<<10)

@@ -66,6 +66,9 @@ type Set struct {
 	dir string
 	settings
 
+	kept    string // the index of Keep
+	current func() (*Index, error)
+
 	mu   sync.Mutex
 	open map[string]*opened
 }
@@ -185,6 +188,9 @@ func (s *Set) save() error {
 func (s *Set) Index(name string) (*Index, error) {
 	if _, ok := s.source(name); !ok {
 		return nil, s.unknownIndex(name)
+	}
+	if name == s.kept {
+		return s.current()
 	}
 	path := filepath.Join(s.dirOf(name), "model")
 	s.mu.Lock()
@@ -310,7 +316,7 @@ func (s *Set) Find(ctx context.Context, ref, only string) (Resolution, error) {
 	synced := false
 	for _, src := range s.Registries {
 		x, ierr := s.Index(src.Name)
-		if only != "" && src.Name != only || ierr == nil && time.Since(x.Synced) < fresh {
+		if only != "" && src.Name != only || src.Name == s.kept || ierr == nil && time.Since(x.Synced) < fresh {
 			continue
 		}
 		if _, serr := s.Sync(ctx, src.Name, false); serr != nil {

@@ -38,6 +38,9 @@ func (s *Set) Sync(ctx context.Context, name string, accept bool) (Synced, error
 	if !ok {
 		return Synced{}, s.unknownIndex(name)
 	}
+	if name == s.kept {
+		return Synced{Index: name}, nil
+	}
 	start := time.Now()
 	dir := s.dirOf(name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {

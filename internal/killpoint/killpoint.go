@@ -63,6 +63,9 @@ const (
 	ManifestsDropped Point = "manifests-dropped" // their blobs are there still
 	MessageBegun     Point = "message-begun"     // nothing of a message that is recorded was sent
 	MessageTaken     Point = "message-taken"     // who it is for has it, and that is not recorded
+	PackageRecorded  Point = "package-recorded"  // what a buildpack that is registered says of itself; the index has no commit yet
+	IndexCommitted   Point = "index-committed"   // the index has the commit, and who asked was not told
+	IndexPushed      Point = "index-pushed"      // a push to the index was found good, and its ref has not moved
 )
 
 // All is every point.
@@ -72,7 +75,7 @@ func All() []Point {
 		RefStands, CommitKept, Settled, Finished, LogClosed, TagMoved, TagRecorded, LettingGo, LetGo, RefMoved, RefRecorded, Detached,
 		Reaped, LogsClosed, RefRepaired,
 		HookRecorded, CancelRecorded, CommandStarts, CommandRan, CommandRecorded, RollbackRecorded, AppRecorded, AppChanged, AppDeleted,
-		UploadStored, SourcesPruned, ManifestsDropped, MessageBegun, MessageTaken,
+		UploadStored, SourcesPruned, ManifestsDropped, MessageBegun, MessageTaken, PackageRecorded, IndexCommitted, IndexPushed,
 	}
 }
 

@@ -49,6 +49,9 @@ func TestAccess(t *testing.T) {
 		if need == manageAll || need == admin {
 			verb = "manage"
 		}
+		if need == publish {
+			verb = "deploy"
+		}
 		var verbs []string
 		for _, v := range build.Verbs() {
 			if string(v) != verb {
@@ -118,7 +121,7 @@ func TestAccess(t *testing.T) {
 			refused("another user, by name", pathOf(r.path, ids), h.bob, 404)
 			ids["app"] = string(build.NewID())
 			refused("an app that is not there", pathOf(r.path, ids), h.alice, 404)
-		case r.need == manageAll:
+		case r.need == manageAll, r.need == publish:
 			refused("a token for one app", path, elsewhere, 403)
 		case r.need == admin:
 			refused("who is no administrator", path, h.alice, 403)

@@ -143,6 +143,9 @@ func (in appRequest) apply(a *build.App, registry string) (err error) {
 		if a.Name, err = build.ParseAppName(*in.Name); err != nil {
 			return invalid("name", "it has 3 to 30 lower-case letters, digits and dashes, a letter first, no dash last")
 		}
+		if a.Name == build.IndexName {
+			return invalid("name", "it is the service's own index of buildpacks")
+		}
 	}
 	set(&a.Branch, in.Branch, branch)
 	set(&a.Builder, in.Builder, builderName)

@@ -24,6 +24,7 @@ const (
 	config = need(build.VerbConfig)
 	manage = need(build.VerbManage)
 
+	publish   need = "deploy, with a token for all apps"
 	manageAll need = "manage, with a token for all apps"
 	admin     need = "manage, with an administrator's token for all apps"
 
@@ -85,6 +86,12 @@ func take[In, Out any](status int, f func(context.Context, *call, In) (Out, erro
 	return e
 }
 
+// also is an endpoint with other statuses of success.
+func also(e endpoint, statuses ...int) endpoint {
+	e.also = statuses
+	return e
+}
+
 // raw is the endpoint of a handler that writes the answer itself.
 func raw(f func(context.Context, *call) error, media ...string) endpoint {
 	return endpoint{status: http.StatusOK, media: media, serve: f}
@@ -130,7 +137,7 @@ func (s *server) mux(routes []route) (*http.ServeMux, error) {
 
 func (r route) check() error {
 	switch r.need {
-	case nobody, bearer, read, deploy, config, manage, manageAll, admin, signedPut, signedFollow, hooked:
+	case nobody, bearer, read, deploy, config, manage, publish, manageAll, admin, signedPut, signedFollow, hooked:
 	default:
 		return fmt.Errorf("web: route %s %s does not say what a caller needs: %q", r.method, r.path, r.need)
 	}
@@ -183,13 +190,15 @@ func (n need) allows(a build.Actor) error {
 	switch n {
 	case bearer:
 		return nil
+	case publish:
+		verb = build.VerbDeploy
 	case manageAll, admin:
 		verb = build.VerbManage
 	}
 	switch {
 	case !a.Can(verb):
 		return forbidden(fmt.Sprintf("the token lacks the scope %s", verb))
-	case (n == manageAll || n == admin) && a.Token.App != "":
+	case (n == publish || n == manageAll || n == admin) && a.Token.App != "":
 		return forbidden("the token is for one app only")
 	case n == admin && !a.User.Admin:
 		return forbidden("this is for administrators")

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/fetch"
 	"github.com/slipway-build/slipway/internal/logs"
+	"github.com/slipway-build/slipway/internal/registrar"
 	"github.com/slipway-build/slipway/internal/service"
 	"github.com/slipway-build/slipway/internal/store"
 )
@@ -43,6 +44,10 @@ type Options struct {
 	Preflight func(ctx context.Context, app build.App) error
 	// Offers lists the buildpacks of the default builder. It may be nil: then none is known.
 	Offers func(ctx context.Context) ([]Offer, error)
+	// Registrar keeps the index of buildpacks. It may be nil: then there is none.
+	Registrar *registrar.Registrar
+	// PrivateIndex has the index read by bearers of a token only.
+	PrivateIndex bool
 	// Ready says in one line why the service cannot do its work.
 	Ready func(ctx context.Context) error
 	// Workers counts how many builds can run at once.
