@@ -14,7 +14,7 @@ import (
 )
 
 func (a *app) buildpackCommand() *cobra.Command {
-	return group("buildpack", "Package buildpacks", a.packageBuildpackCommand())
+	return group("buildpack", "Package buildpacks, and publish them", a.packageBuildpackCommand(), a.registerCommand(), a.yankCommand(), a.namespacesCommand())
 }
 
 func (a *app) packageBuildpackCommand() *cobra.Command {

@@ -35,6 +35,7 @@ import (
 //
 //	$URL, $TOKEN  the service, and an administrator's token
 //	$HOST         its host and port
+//	$JAVA1 $JAVA2 buildpackages acme/java@1.0.0 and 2.0.0 in a registry, by their digests
 //
 // A worker that the test plays takes the builds: it logs the names of the source's files and what is in the file log, and
 // ends as the file outcome says: succeed, fail, platform, timeout, or hold, which waits to be cancelled.
@@ -44,6 +45,9 @@ func TestService(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			url, token, err := startService(e.T().(testing.TB), e.Defer, filepath.Join(e.WorkDir, "service"))
 			if err != nil {
+				return err
+			}
+			if err := startImages(e); err != nil {
 				return err
 			}
 			for _, kv := range [][2]string{
@@ -98,8 +102,13 @@ func startService(t testing.TB, later func(func()), dir string) (url, token stri
 	}
 	fault := func(err error) { t.Errorf("fault of the service: %v", err) }
 	s := service.New(service.Config{Builder: "builder", Registry: "registry.test", Lease: time.Minute, Limits: build.Limits{Time: time.Hour}}, st, l, noTags{}, fault)
+	index, err := newRegistrar(ctx, st, filepath.Join(dir, "git"), fault)
+	if err != nil {
+		return "", "", err
+	}
 	h, err := web.New(web.Options{
-		Store: st, Service: s, Logs: l, Sources: src, Fault: fault, Registry: "registry.test", Version: "1.2.3",
+		Registrar: index,
+		Store:     st, Service: s, Logs: l, Sources: src, Fault: fault, Registry: "registry.test", Version: "1.2.3",
 		Key: bytes.Repeat([]byte("k"), 32), SourceLimit: 1 << 20, Ready: func(context.Context) error { return nil }, Workers: func() int { return 2 },
 	})
 	if err != nil {

@@ -125,9 +125,20 @@ func Yank(file []byte, n Name, version string, yanked bool) (out []byte, changed
 		b.WriteString(n.text(have) + "\n")
 	}
 	if !found {
-		return file, false, fmt.Errorf("buildpack %s has no version %.80s: %w", n, version, ErrNoVersion)
+		return file, false, missing(file, n, version)
 	}
 	return b.Bytes(), changed, nil
+}
+
+// missing says which versions a file has instead.
+func missing(file []byte, n Name, version string) error {
+	e := &NoVersionError{Name: n, Want: fmt.Sprintf("%.80s", version)}
+	for _, text := range slices.Backward(linesOf(file)) {
+		if v, ok := n.versionAt(text); ok && !v.Yanked && len(e.Have) < 5 {
+			e.Have = append(e.Have, v.Version)
+		}
+	}
+	return e
 }
 
 // Changes is what somebody else's edit of the file at a path did. The law: lines that were there stay, in their order, and
