@@ -41,6 +41,7 @@ import (
 	"github.com/slipway-build/slipway/internal/fetch"
 	"github.com/slipway-build/slipway/internal/gitserver"
 	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/index"
 	"github.com/slipway-build/slipway/internal/logs"
 	"github.com/slipway-build/slipway/internal/outbox"
 	"github.com/slipway-build/slipway/internal/platform"
@@ -241,6 +242,7 @@ func (d *Daemon) join() error {
 	d.registrar = &registrar.Registrar{
 		Store: d.store, Repos: d.repos, Look: d.lookPackage, Elsewhere: d.elsewhere, AdminsOnly: d.config.Index.AdminsOnly, Fault: d.host.Fault,
 	}
+	d.machine.OwnIndexName, d.machine.OwnIndex = registrar.Name, func() (*index.Index, error) { return d.registrar.Index(), nil }
 	d.git = &gitserver.Handler{
 		Repos: d.repos, Receiver: &receiver{d}, Fault: d.host.Fault,
 		Limits: gitserver.Limits{Pack: int64(d.config.Upload.Push), Source: int64(d.config.Limits.Source)},

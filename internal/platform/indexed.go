@@ -14,9 +14,18 @@ import (
 // IndexDir is the directory of buildpack indexes in a Machine's State.
 const IndexDir = "registries"
 
+// indexes are the indexes of this machine, behind the one that its process keeps itself.
+func (m *Machine) indexes() (*index.Set, error) {
+	set, err := index.OpenSet(filepath.Join(m.State, IndexDir))
+	if err == nil && m.OwnIndex != nil {
+		set.Keep(m.OwnIndexName, m.OwnIndex)
+	}
+	return set, err
+}
+
 // findIndexed asks the indexes of this machine. One that does not know ref is synced once.
 func (m *Machine) findIndexed(ctx context.Context, ref string) (index.Resolution, error) {
-	set, err := index.OpenSet(filepath.Join(m.State, IndexDir))
+	set, err := m.indexes()
 	if err != nil {
 		return index.Resolution{}, err
 	}
@@ -39,7 +48,7 @@ func (j *job) knownBuildpack(ctx context.Context, arg string) (e entry, ok bool,
 	if _, err := index.ParseName(text); err != nil {
 		return entry{}, false, nil
 	}
-	set, err := index.OpenSet(filepath.Join(j.m.State, IndexDir))
+	set, err := j.m.indexes()
 	if err != nil {
 		return entry{}, false, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-build/slipway/internal/container"
 	"github.com/slipway-build/slipway/internal/container/docker"
 	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/index"
 	"github.com/slipway-build/slipway/internal/layerstore"
 	"github.com/slipway-build/slipway/internal/rootfs"
 )
@@ -41,6 +42,10 @@ type Machine struct {
 	Tools Tools
 	// Version is Slipway's own, for labels and reports.
 	Version string
+	// OwnIndex is the buildpack registry index that this process keeps itself, and OwnIndexName what it is called: it is
+	// asked before those in State, and without a network. nil: there is none.
+	OwnIndex     func() (*index.Index, error)
+	OwnIndexName string
 	// Copy restores cached layers by copying also where they could be mounted. The result is the same.
 	Copy bool
 }

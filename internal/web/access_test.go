@@ -87,8 +87,8 @@ func TestAccess(t *testing.T) {
 			}
 		}
 		switch r.need {
-		case nobody:
-			if got := h.do(r.method, path, "", ""); got.status != 200 && got.status != 404 {
+		case nobody, public:
+			if got := h.do(r.method, path, "", ""); got.status != 200 && got.status != 404 && (r.need == nobody || got.status != 400) {
 				t.Errorf("%s %s for nobody: %d %.300s", r.method, path, got.status, got.text)
 			}
 			continue

@@ -25,8 +25,9 @@ type call struct {
 	actor build.Actor
 	app   build.App // of a route below /apps/{app}, or of the hook
 
-	hook    build.Hook // of a hook's URL
-	secrets []string   // with which a forge may sign what it sends there
+	hook     build.Hook // of a hook's URL
+	registry bool       // a route of the registry API
+	secrets  []string   // with which a forge may sign what it sends there
 
 	status int                 // of success; a list that goes on says 206
 	names  map[build.ID]string // of users, as they were looked up
@@ -140,6 +141,10 @@ func (c *call) fail(err error) {
 		}
 	}
 	c.status = p.status
+	if c.registry {
+		_ = c.answer(registryProblem{p.ID, p.Message, p.Message})
+		return
+	}
 	_ = c.answer(p)
 }
 

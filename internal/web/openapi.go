@@ -65,6 +65,8 @@ func (r route) operation(types schemas) object {
 	switch r.need {
 	case nobody, signedPut, signedFollow, hooked:
 		op["security"] = []any{}
+	case public:
+		op["security"] = []any{object{}, object{"bearer": []any{}}, object{"basic": []any{}}}
 	default:
 		op["security"] = []any{object{"bearer": []any{}}, object{"basic": []any{}}}
 	}
@@ -91,7 +93,7 @@ func (r route) parameters() []any {
 	if r.need == signedPut || r.need == signedFollow {
 		add("query", "sig", "string", "Part of the URL as it was given out.", true)
 	}
-	if r.list() {
+	if r.list() && r.need != public {
 		add("header", "Range", "string", "The part that is wanted: attribute from..to; order=desc, max=200.", false)
 	}
 	for _, p := range r.params {
@@ -111,14 +113,18 @@ func (r route) responses(types schemas) object {
 	if r.out != nil {
 		content["application/json"] = object{"schema": types.of(r.out, false)}
 	}
+	problems := object{"$ref": "#/components/schemas/Problem"}
+	if r.need == public {
+		problems = types.of(reflect.TypeFor[registryProblem](), false)
+	}
 	all := object{
 		strconv.Itoa(r.status): object{"description": http.StatusText(r.status), "content": content},
-		"default":              object{"description": "Why not.", "content": object{"application/json": object{"schema": object{"$ref": "#/components/schemas/Problem"}}}},
+		"default":              object{"description": "Why not.", "content": object{"application/json": object{"schema": problems}}},
 	}
 	for _, status := range r.also {
 		all[strconv.Itoa(status)] = object{"description": http.StatusText(status), "content": content}
 	}
-	if r.list() {
+	if r.list() && r.need != public {
 		all["206"] = object{"description": "A part; Next-Range is what to send for the next.", "content": content}
 	}
 	return all

@@ -21,6 +21,13 @@ type problem struct {
 	Message string `json:"message"`
 }
 
+// A registryProblem is a problem as the clients of the registry API look for it: its message is error too.
+type registryProblem struct {
+	ID      string `json:"id"`
+	Message string `json:"message"`
+	Error   string `json:"error"`
+}
+
 func (p *problem) Error() string { return p.Message }
 
 // The answers that no other error stands for.

@@ -18,6 +18,7 @@ type need string
 const (
 	nobody need = "nobody" // anybody may ask
 	bearer need = "token"  // any valid token
+	public need = "nobody, or read where the service's index is private"
 
 	read   = need(build.VerbRead)
 	deploy = need(build.VerbDeploy)
@@ -122,7 +123,7 @@ func (s *server) mux(routes []route) (*http.ServeMux, error) {
 			if !ok {
 				panic("web: a request that did not come through the front door")
 			}
-			c.Request, c.status = req, r.status
+			c.Request, c.status, c.registry = req, r.status, r.need == public
 			err := s.admit(req.Context(), c, r)
 			if err == nil {
 				err = r.serve(req.Context(), c)
@@ -137,7 +138,7 @@ func (s *server) mux(routes []route) (*http.ServeMux, error) {
 
 func (r route) check() error {
 	switch r.need {
-	case nobody, bearer, read, deploy, config, manage, publish, manageAll, admin, signedPut, signedFollow, hooked:
+	case nobody, public, bearer, read, deploy, config, manage, publish, manageAll, admin, signedPut, signedFollow, hooked:
 	default:
 		return fmt.Errorf("web: route %s %s does not say what a caller needs: %q", r.method, r.path, r.need)
 	}
@@ -159,6 +160,10 @@ func (s *server) admit(ctx context.Context, c *call, r route) (err error) {
 	switch r.need {
 	case nobody:
 		return nil
+	case public:
+		if !s.PrivateIndex {
+			return nil
+		}
 	case signedPut, signedFollow:
 		id, err := build.ParseID(c.PathValue("id"))
 		if err != nil || !s.signer.valid(purpose(r.need), id, c.URL.Query().Get("sig"), time.Now()) {
@@ -190,6 +195,8 @@ func (n need) allows(a build.Actor) error {
 	switch n {
 	case bearer:
 		return nil
+	case public:
+		verb = build.VerbRead
 	case publish:
 		verb = build.VerbDeploy
 	case manageAll, admin:
