@@ -7,14 +7,17 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 )
 
-// An Offer is a buildpack that apps can choose, as the default builder has it.
+// An Offer is a version of a buildpack that apps can choose: of the default builder, or of the service's own index.
 type Offer struct {
 	ID, Version string
 	Description string
 	Homepage    string
 	Licenses    []string
+	Yanked      bool
+	CreatedAt   time.Time // zero: not known
 }
 
 // The catalog is what apps can choose, in the shape of the buildpack registry that the Platform API's clients ask:
@@ -59,7 +62,7 @@ func (s *server) offers(ctx context.Context) ([]Offer, error) {
 	}
 	all, err := s.Offers(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("look into the default builder: %w", err)
+		return nil, fmt.Errorf("look for buildpacks: %w", err)
 	}
 	return all, nil
 }
@@ -72,7 +75,8 @@ func (s *server) catalog(ctx context.Context, c *call) ([]catalogEntry, error) {
 	}
 	out := []catalogEntry{}
 	for _, o := range all {
-		if e := entryOf(o); e.fits(c.URL.Query()) && !slices.Contains(out, e) {
+		twice := func(e catalogEntry) bool { return e.ID == o.ID } // another version
+		if e := entryOf(o); e.fits(c.URL.Query()) && !slices.ContainsFunc(out, twice) {
 			out = append(out, e)
 		}
 	}
@@ -97,7 +101,7 @@ func (s *server) offered(ctx context.Context, c *call) ([]Offer, error) {
 	id := c.PathValue("id")
 	all = slices.DeleteFunc(slices.Clone(all), func(o Offer) bool { return o.ID != id })
 	if len(all) == 0 {
-		return nil, &problem{http.StatusNotFound, "not_found", fmt.Sprintf("the default builder has no buildpack %.80s", id)}
+		return nil, &problem{http.StatusNotFound, "not_found", fmt.Sprintf("neither the default builder nor the service's index has a buildpack %.80s", id)}
 	}
 	return all, nil
 }
@@ -110,20 +114,24 @@ func (s *server) catalogEntry(ctx context.Context, c *call) (v catalogEntry, err
 	return entryOf(all[0]), nil
 }
 
-// A revision is a version of a buildpack; its time is not known.
+// A revision is a version of a buildpack; the time of a builder's is not known.
 type revision struct {
-	ID        string  `json:"id"`
-	Release   string  `json:"release"`
-	Status    string  `json:"status"`
-	License   string  `json:"license"`
-	CreatedAt *string `json:"created_at"`
+	ID        string `json:"id"`
+	Release   string `json:"release"`
+	Status    string `json:"status"`
+	License   string `json:"license"`
+	CreatedAt *stamp `json:"created_at"`
 }
 
 func (s *server) revisions(ctx context.Context, c *call) ([]revision, error) {
 	all, err := s.offered(ctx, c)
 	out := []revision{}
 	for _, o := range all {
-		out = append(out, revision{o.ID + "@" + o.Version, o.Version, "published", strings.Join(o.Licenses, ", "), nil})
+		state := "published"
+		if o.Yanked {
+			state = "yanked"
+		}
+		out = append(out, revision{o.ID + "@" + o.Version, o.Version, state, strings.Join(o.Licenses, ", "), when(o.CreatedAt)})
 	}
 	return out, err
 }

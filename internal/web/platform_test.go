@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestPlatform is what clients of the Platform API ask for beside apps, builds and releases.
@@ -97,7 +98,9 @@ func TestReleasesFromTheBeginning(t *testing.T) {
 // TestCatalog is the default builder as a registry of buildpacks.
 func TestCatalog(t *testing.T) {
 	offers, fails := []Offer{
-		{"acme/web", "1.0", "Web apps", "https://acme.test", []string{"MIT"}}, {"acme/web", "1.1", "Web apps", "https://acme.test", []string{"MIT", "BSD"}}, {"other/db", "2.0", "Databases", "", nil},
+		{ID: "acme/web", Version: "1.0", Description: "Web apps", Homepage: "https://acme.test", Licenses: []string{"MIT"}},
+		{ID: "acme/web", Version: "1.1", Description: "Apps for the web", Homepage: "https://acme.test", Licenses: []string{"MIT", "BSD"}, Yanked: true, CreatedAt: time.Unix(1e9, 0)},
+		{ID: "other/db", Version: "2.0", Description: "Databases"},
 	}, error(nil)
 	h := newHouse(t, func(o *Options) { o.Offers = func(context.Context) ([]Offer, error) { return offers, fails } })
 	for query, want := range map[string]string{
@@ -115,13 +118,14 @@ func TestCatalog(t *testing.T) {
 	}
 	h.do("GET", "/buildpacks/acme%2Fweb", "", "").want(200).is("blob_url", "urn:buildpack:acme/web", "namespace", "acme", "name", "web", "support.method", "website")
 	h.do("GET", "/buildpacks/acme%2Fweb/readme", "", "").want(200).is("content", "")
-	var versions []revision
-	h.do("GET", "/buildpacks/acme%2Fweb/revisions", "", "").want(200).into(&versions)
-	if len(versions) != 2 || versions[1].Release != "1.1" || versions[1].License != "MIT, BSD" {
-		t.Errorf("versions %+v", versions)
+	got := h.do("GET", "/buildpacks/acme%2Fweb/revisions", "", "").want(200).text
+	for _, want := range []string{`"release":"1.0","status":"published","license":"MIT","created_at":null`, `"release":"1.1","status":"yanked","license":"MIT, BSD","created_at":"2001-09-09T01:46:40Z"`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("versions %s, want %s", got, want)
+		}
 	}
 	for _, path := range []string{"/buildpacks/acme%2Fnothing", "/buildpacks/acme%2Fnothing/revisions", "/buildpacks/acme%2Fnothing/readme"} {
-		h.do("GET", path, "", "").refused(404, "not_found", "the default builder has no buildpack acme/nothing")
+		h.do("GET", path, "", "").refused(404, "not_found", "neither the default builder nor the service's index has a buildpack acme/nothing")
 	}
 	h.faulty, fails = true, errors.New("gone")
 	h.do("GET", "/buildpacks", "", "").refused(500, "internal", "")

@@ -42,7 +42,8 @@ type Options struct {
 	Resolve func(ctx context.Context, app build.App, repository fetch.GitURL, ref fetch.Ref) (fetch.Commit, error)
 	// Preflight says in one line why no build of the app could work; the build is not accepted then. It may be nil.
 	Preflight func(ctx context.Context, app build.App) error
-	// Offers lists the buildpacks of the default builder. It may be nil: then none is known.
+	// Offers lists the buildpacks of the default builder and of the index, the newest version of each first. It may be nil:
+	// then none is known.
 	Offers func(ctx context.Context) ([]Offer, error)
 	// Registrar keeps the index of buildpacks. It may be nil: then there is none.
 	Registrar *registrar.Registrar
