@@ -80,6 +80,9 @@ func killCases() []killCase {
 		{point: killpoint.ManifestsDropped, trigger: (*killed).tidy},
 		{point: killpoint.MessageBegun, trigger: (*killed).tellAll, build: "succeeded", after: (*killed).wantTold},
 		{point: killpoint.MessageTaken, trigger: (*killed).tellAll, build: "succeeded", after: (*killed).wantTold},
+		{point: killpoint.PackageRecorded, trigger: (*killed).registers, after: (*killed).wantRegistered},
+		{point: killpoint.IndexCommitted, trigger: (*killed).registers, after: (*killed).wantRegistered},
+		{point: killpoint.IndexPushed, trigger: (*killed).pushes, after: (*killed).wantRegistered},
 	}
 }
 
