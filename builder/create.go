@@ -33,11 +33,15 @@ type BuilderSpec struct {
 }
 
 // A BuilderBuildpack is one buildpack to put into a builder: a directory of this machine, or a layer that
-// holds /cnb/buildpacks/<id>/<version> already.
+// holds /cnb/buildpacks/<id>/<version> already, which may hold others too.
 type BuilderBuildpack struct {
 	*cnb.Descriptor
-	Dir   string
+	Dir string
+	// TOML is its buildpack.toml where Dir has none, because it is the directory of one target.
+	TOML  []byte
 	Layer v1.Layer
+	// Arch is the architecture that what it was taken from is for, "" where that is for any.
+	Arch string
 }
 
 // BuildpacksDir is where a builder keeps its buildpacks (platform, "Buildpacks Directory Layout").
@@ -62,7 +66,7 @@ func CreateBuilder(ctx context.Context, s BuilderSpec) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := builderMaker{BuilderSpec: s, uid: uid, gid: gid, order: order, system: system}
+	m := builderMaker{BuilderSpec: s, uid: uid, gid: gid, order: order, system: system, added: map[v1.Hash]bool{}}
 	if err := m.layers(ctx); err != nil {
 		return nil, err
 	}
@@ -156,6 +160,7 @@ type builderMaker struct {
 	system   cnb.System
 	addenda  []mutate.Addendum
 	label    cnb.BuildpackLayersLabel
+	added    map[v1.Hash]bool // layers of buildpacks
 }
 
 func (m *builderMaker) layers(ctx context.Context) error {
@@ -200,6 +205,9 @@ func (m *builderMaker) buildpack(ctx context.Context, b BuilderBuildpack) error 
 	if l == nil {
 		at := BuildpackPath(b.Ref)
 		parts := []layerPart{rootDirPart("/cnb"), rootDirPart(BuildpacksDir), rootDirPart(path.Dir(at)), treePart{anchor: b.Dir, name: at}}
+		if b.TOML != nil {
+			parts = append(parts, rootFilePart(at+"/buildpack.toml", b.TOML))
+		}
 		var err error
 		if l, err = m.Layer(ctx, Layer{ID: b.Ref.String(), CreatedBy: created, parts: parts}); err != nil {
 			return fmt.Errorf("buildpack %s: %w", b.Ref, err)
@@ -213,7 +221,10 @@ func (m *builderMaker) buildpack(ctx context.Context, b BuilderBuildpack) error 
 		m.label[b.ID] = map[string]cnb.BuildpackLayerInfo{}
 	}
 	m.label[b.ID][b.Version] = b.LayerInfo(diffID.String())
-	m.append(l, created)
+	if !m.added[diffID] { // a layer of a package may hold more than one buildpack
+		m.added[diffID] = true
+		m.append(l, created)
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,7 +21,8 @@ type PackageSpec struct {
 	Main cnb.Ref // the buildpack that the package is about, one of Buildpacks
 	// Buildpacks are that one and those that it is composed of, in any order.
 	Buildpacks []BuilderBuildpack
-	Platform   v1.Platform
+	// Platform is what the package is for. Without an architecture it is for every one, unless a buildpack in it is not.
+	Platform v1.Platform
 	// Layer turns a layer into bytes that can be read more than once.
 	Layer func(ctx context.Context, l Layer) (v1.Layer, error)
 }
@@ -33,7 +35,11 @@ func PackageBuildpack(ctx context.Context, s PackageSpec) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := builderMaker{BuilderSpec: BuilderSpec{Layer: s.Layer, Buildpacks: s.Buildpacks}, label: cnb.BuildpackLayersLabel{}}
+	stacks, err := s.stacks()
+	if err != nil {
+		return nil, err
+	}
+	m := builderMaker{BuilderSpec: BuilderSpec{Layer: s.Layer, Buildpacks: s.Buildpacks}, label: cnb.BuildpackLayersLabel{}, added: map[v1.Hash]bool{}}
 	for _, b := range s.Buildpacks {
 		if err := m.buildpack(ctx, b); err != nil {
 			return nil, err
@@ -52,10 +58,13 @@ func PackageBuildpack(ctx context.Context, s PackageSpec) (v1.Image, error) {
 	}
 	cf = cf.DeepCopy()
 	cf.Created = v1.Time{Time: LayerTime()}
+	for _, b := range s.Buildpacks {
+		s.Platform.Architecture = cmp.Or(s.Platform.Architecture, b.Arch)
+	}
 	cf.OS, cf.Architecture, cf.Variant = s.Platform.OS, s.Platform.Architecture, s.Platform.Variant
 	cf.Config.Labels = map[string]string{}
 	for key, v := range map[string]any{
-		cnb.LabelBuildpackage:    cnb.BuildpackageMetadata{ModuleInfo: main.Info(), Stacks: main.Stacks},
+		cnb.LabelBuildpackage:    cnb.BuildpackageMetadata{ModuleInfo: main.Info(), Stacks: stacks},
 		cnb.LabelBuildpackLayers: m.label,
 	} {
 		b, err := json.Marshal(v)
@@ -65,6 +74,53 @@ func PackageBuildpack(ctx context.Context, s PackageSpec) (v1.Image, error) {
 		cf.Config.Labels[key] = string(b)
 	}
 	return mutate.ConfigFile(img, cf)
+}
+
+// PackageIndex is the packages of one buildpack for several platforms as one image, in the order given. Their configs
+// tell the platforms; two of one platform are an error.
+func PackageIndex(imgs []v1.Image) (v1.ImageIndex, error) {
+	seen := map[string]bool{}
+	var adds []mutate.IndexAddendum
+	for _, img := range imgs {
+		cf, err := img.ConfigFile()
+		if err != nil {
+			return nil, fmt.Errorf("index of packages: %w", err)
+		}
+		p := v1.Platform{OS: cf.OS, Architecture: cf.Architecture, Variant: cf.Variant}
+		if seen[p.String()] {
+			return nil, fmt.Errorf("index of packages: two of them are for %s", p)
+		}
+		seen[p.String()] = true
+		adds = append(adds, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &p}})
+	}
+	return mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), adds...), nil
+}
+
+// stacks are what the label of the package says of stacks: those that none of its buildpacks rules out, with the mixins
+// of all of them (distribution, "Buildpackage"). Who names targets and no stack runs on any.
+func (s PackageSpec) stacks() ([]cnb.Stack, error) {
+	out := []cnb.Stack{{ID: "*"}}
+	for _, b := range s.Buildpacks {
+		if len(b.Stacks) == 0 || slices.ContainsFunc(b.Stacks, func(k cnb.Stack) bool { return k.ID == "*" }) {
+			continue
+		}
+		if out[0].ID == "*" {
+			out = slices.Clone(b.Stacks)
+			continue
+		}
+		var both []cnb.Stack
+		for _, have := range out {
+			if i := slices.IndexFunc(b.Stacks, func(k cnb.Stack) bool { return k.ID == have.ID }); i >= 0 {
+				mixins := slices.Concat(have.Mixins, b.Stacks[i].Mixins)
+				slices.Sort(mixins)
+				both = append(both, cnb.Stack{ID: have.ID, Mixins: slices.Compact(mixins)})
+			}
+		}
+		if out = both; len(out) == 0 {
+			return nil, fmt.Errorf("buildpack %s: it has no stack in common with the others of the package", b.Ref)
+		}
+	}
+	return out, nil
 }
 
 // resolve finds the main buildpack and checks the orders.

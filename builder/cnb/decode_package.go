@@ -5,6 +5,7 @@ type PackageConfig struct {
 	URI          string         // of the buildpack that the package is about: a directory, "." where it is not said
 	Dependencies []ModuleSource // what it is composed of
 	OS           string         // "" or "linux"
+	Targets      []Target       // what it is made for; where it is not said, what the buildpack is made for
 }
 
 // DecodePackageConfig reads package.toml. Keys of pack that mean nothing here are left alone.
@@ -25,6 +26,9 @@ func DecodePackageConfig(name string, b []byte) (PackageConfig, error) {
 	}
 	for _, m := range t.subs("dependencies", 0) {
 		c.Dependencies = append(c.Dependencies, moduleSource(m))
+	}
+	for _, g := range t.subs("targets", 0) {
+		c.Targets = append(c.Targets, target(g))
 	}
 	return c, d.err
 }

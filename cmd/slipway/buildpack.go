@@ -25,7 +25,13 @@ func (a *app) packageBuildpackCommand() *cobra.Command {
 		Use: "package NAME", Short: "Make a buildpackage of a buildpack's directory: an image, or a .cnb file",
 		Long: `Make a buildpackage of a buildpack's directory: an image, or a file where NAME ends in
 .cnb. A composite buildpack takes what it is composed of from package.toml
-(--config): directories, .cnb files, images, and buildpacks of an index.`,
+(--config): directories, .cnb files, images, and buildpacks of an index.
+
+It is made for the targets that --target, package.toml or buildpack.toml name. What is
+for one of them alone lies in OS/ARCH/VARIANT below the buildpack's directory, as pack
+has it. Several targets are one image index in a registry (--publish) or a directory
+(--output oci:DIR), and a file each as NAME-OS-ARCH.cnb; Docker and the local store get
+this machine's.`,
 		Example: `  slipway buildpack package registry.example.com/acme/java --path ./java --publish
   slipway buildpack package java.cnb --path ./java
   slipway buildpack package acme/all --config package.toml`,
@@ -55,6 +61,7 @@ func (a *app) packageBuildpackCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVarP(&o.Config, "config", "c", "", "package.toml, the recipe of the package")
 	f.StringVarP(&o.Path, "path", "p", "", "directory of the buildpack (default the current one, or what the recipe says)")
+	f.StringSliceVarP(&o.Targets, "target", "t", nil, "`OS/ARCH[/VARIANT]` that it is made for, behind it :DISTRO@VERSION where directories are; repeatable (default what package.toml or buildpack.toml says)")
 	f.BoolVar(&publish, "publish", false, "write it to the registry in its name")
 	f.StringVar(&out, "output", "", "where it goes: docker, store, registry or oci:DIR (default Docker, else the store)")
 	f.StringVar(&pull, "pull-policy", "", "always, if-not-present or never")
@@ -68,6 +75,15 @@ type packagedResult struct {
 	Buildpack  string   `json:"buildpack"`
 	Buildpacks []string `json:"buildpacks"`
 	Digest     string   `json:"digest"`
+	// Targets are the images of an index, or the files.
+	Targets []packagedTarget `json:"targets"`
+}
+
+// packagedTarget is the package for one target.
+type packagedTarget struct {
+	Target string `json:"target"`
+	Digest string `json:"digest"`
+	File   string `json:"file,omitempty"`
 }
 
 func (a *app) packageBuildpack(ctx context.Context, m *platform.Machine, o platform.PackageOptions) error {
@@ -80,13 +96,45 @@ func (a *app) packageBuildpack(ctx context.Context, m *platform.Machine, o platf
 	for _, b := range done.Buildpacks {
 		r.Buildpacks = append(r.Buildpacks, b.String())
 	}
+	for _, t := range done.Targets {
+		r.Targets = append(r.Targets, packagedTarget{t.Target, t.Digest.String(), t.File})
+	}
 	return a.print(r, func(w io.Writer) {
 		if a.quiet {
-			fmt.Fprintln(w, r.Digest)
+			r.digests(w)
 			return
 		}
 		paint := a.paint(w)
-		fmt.Fprintf(w, "%s\n  buildpack %s\n  in it     %s\n  digest    %s\n  time      %s\n", paint.good.Render(fmt.Sprintf("Successfully packaged '%s'", r.Name)),
-			transcript.Clean(r.Buildpack, false), transcript.Clean(strings.Join(r.Buildpacks, ", "), false), r.Digest, transcript.Duration(time.Since(started)))
+		fmt.Fprintf(w, "%s\n  buildpack %s\n  in it     %s\n%s  time      %s\n", paint.good.Render(fmt.Sprintf("Successfully packaged '%s'", r.Name)),
+			transcript.Clean(r.Buildpack, false), transcript.Clean(strings.Join(r.Buildpacks, ", "), false), r.lines(), transcript.Duration(time.Since(started)))
 	})
+}
+
+// digests are what scripts want to know: of the image or the index; of each file where there are several.
+func (r packagedResult) digests(w io.Writer) {
+	if len(r.Targets) == 1 || r.Targets[0].File == "" {
+		fmt.Fprintln(w, r.Digest)
+		return
+	}
+	for _, t := range r.Targets {
+		fmt.Fprintln(w, t.Digest)
+	}
+}
+
+// lines show what was written.
+func (r packagedResult) lines() string {
+	var b strings.Builder
+	if len(r.Targets) == 1 || r.Targets[0].File == "" {
+		fmt.Fprintf(&b, "  digest    %s\n", r.Digest)
+	}
+	for _, t := range r.Targets {
+		if len(r.Targets) > 1 {
+			fmt.Fprintf(&b, "  target    %s %s", t.Target, t.Digest)
+			if t.File != "" {
+				fmt.Fprintf(&b, " in %s", t.File)
+			}
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
 }

@@ -1,7 +1,6 @@
 package image
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -169,32 +168,12 @@ func WriteLayout(ctx context.Context, ref Ref, names []Ref, img v1.Image, progre
 		return fail(err)
 	}
 	l := layoutDir{ref.Dir()}
-	if err := os.MkdirAll(filepath.Join(l.dir, "blobs", "sha256"), 0o755); err != nil {
-		return fail(err)
-	}
-	layers, err := img.Layers()
-	if err != nil {
-		return fail(err)
-	}
-	if err := l.writeLayers(ctx, layers, &w, progress); err != nil {
-		return fail(err)
-	}
-	config, err := img.RawConfigFile()
-	if err != nil {
+	if err := l.put(ctx, img, &w, progress); err != nil {
 		return fail(err)
 	}
 	manifest, err := img.RawManifest()
 	if err != nil {
 		return fail(err)
-	}
-	for _, b := range [][]byte{config, manifest} {
-		h, n, err := v1.SHA256(bytes.NewReader(b))
-		if err != nil {
-			return fail(err)
-		}
-		if _, err := l.write(ctx, h, n, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }); err != nil {
-			return fail(err)
-		}
 	}
 	d, err := describe(img, manifest)
 	if err != nil {
@@ -206,6 +185,29 @@ func WriteLayout(ctx context.Context, ref Ref, names []Ref, img v1.Image, progre
 		return fail(err)
 	}
 	return w, nil
+}
+
+// put writes the blobs of an image, its manifest the last.
+func (l layoutDir) put(ctx context.Context, img v1.Image, w *Written, progress Progress) error {
+	if err := os.MkdirAll(filepath.Join(l.dir, "blobs", "sha256"), 0o755); err != nil {
+		return err
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		return err
+	}
+	if err := l.writeLayers(ctx, layers, w, progress); err != nil {
+		return err
+	}
+	config, err := img.RawConfigFile()
+	if err != nil {
+		return err
+	}
+	manifest, err := img.RawManifest()
+	if err != nil {
+		return err
+	}
+	return errors.Join(l.writeBytes(ctx, config), l.writeBytes(ctx, manifest))
 }
 
 func layoutAnnotations(ref Ref, names []Ref) map[string]string {
@@ -308,12 +310,13 @@ func (l layoutDir) writeLayers(ctx context.Context, layers []v1.Layer, w *Writte
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	sent := 0
 	for _, n := range isNew {
 		if n {
-			w.Sent++
+			sent++
 		}
 	}
-	w.Kept = len(seen) - w.Sent
+	w.Sent, w.Kept = w.Sent+sent, w.Kept+len(seen)-sent
 	return nil
 }
 

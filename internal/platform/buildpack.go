@@ -1,11 +1,9 @@
 package platform
 
 import (
-	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,7 +11,6 @@ import (
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/image"
@@ -160,26 +157,40 @@ func (j *job) builderBuildpack(arg string) (entry, error) {
 	return entry{}, fmt.Errorf("in builder %s", j.o.Builder)
 }
 
-// directoryBuildpack mounts a buildpack's own directory: what an author edits is what runs.
+// directoryBuildpack mounts a buildpack's own directory: what an author edits is what runs. The directory of one target
+// that lacks the buildpack.toml is copied, to have it.
 func (j *job) directoryBuildpack(path string) (entry, error) {
 	dir, err := filepath.Abs(path)
 	if err != nil {
 		return entry{}, err
 	}
-	d, err := readBuildpack(dir)
+	b, err := readBuildpackFor(dir, builderTarget(j.builder.Image))
 	if err != nil {
 		return entry{}, err
 	}
-	j.added = append(j.added, addedBuildpack{ref: d.Ref, dir: dir})
-	return entry{ref: d.Ref}, nil
+	if b.TOML != nil {
+		to, err := os.MkdirTemp(j.dir.path, "target-")
+		if err != nil {
+			return entry{}, err
+		}
+		err = errors.Join(os.Chmod(to, 0o755), os.CopyFS(to, os.DirFS(b.Dir)), os.WriteFile(filepath.Join(to, "buildpack.toml"), b.TOML, 0o644))
+		if err != nil {
+			return entry{}, fmt.Errorf("copy %s: %w", b.Dir, err)
+		}
+		b.Dir = to
+	}
+	j.added = append(j.added, addedBuildpack{ref: b.Ref, dir: b.Dir})
+	return entry{ref: b.Ref}, nil
 }
+
+var errNoBuild = errors.New("it has no bin/build")
 
 // executable says what would keep the container's user, who is nobody on this host, from running a file.
 func executable(path string) error {
 	fi, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return errors.New("it has no bin/build")
+		return errNoBuild
 	case err != nil:
 		return err
 	case fi.Mode()&0o005 != 0o005:
@@ -199,31 +210,11 @@ func (j *job) imageBuildpack(ctx context.Context, arg string) (entry, error) {
 
 // fileBuildpack brings in a .cnb file.
 func (j *job) fileBuildpack(ctx context.Context, path string) (entry, error) {
-	img, err := readPackageFile(ctx, path, j.dir.path)
+	img, err := readPackageFile(ctx, path, j.dir.path, j.resolver.Platform)
 	if err != nil {
 		return entry{}, err
 	}
 	return j.packageBuildpacks(ctx, img)
-}
-
-// readPackageFile opens a .cnb file, an OCI layout in a tar, which it unpacks below tmp.
-func readPackageFile(ctx context.Context, path, tmp string) (*image.Image, error) {
-	dir, err := os.MkdirTemp(tmp, "package-")
-	if err != nil {
-		return nil, err
-	}
-	if err := unpackLayout(ctx, path, dir); err != nil {
-		return nil, fmt.Errorf("it is no buildpack package (a .cnb file: an OCI layout in a tar): %w", err)
-	}
-	ref, err := image.ParseRef("oci:" + dir)
-	if err != nil {
-		return nil, err
-	}
-	img, err := image.ReadLayout(ctx, ref, hostPlatform())
-	if err != nil {
-		return nil, fmt.Errorf("it is no buildpack package (a .cnb file: an OCI layout in a tar): %w", err)
-	}
-	return img, nil
 }
 
 // packageBuildpacks unpacks every buildpack of a package; the result is the one that the package is about.
@@ -319,66 +310,4 @@ func (j *job) unpackLayer(ctx context.Context, img *image.Image, diffID string) 
 	}
 	dest := filepath.Join(parent, h.Hex)
 	return dest, j.collector.UnpackPackage(ctx, blob, diffID, dest)
-}
-
-// unpackLayout unpacks the tar of an OCI layout: plain files and directories only, below dir. The tar is not
-// compressed, so what it holds is not larger than itself; a sparse entry that says otherwise would fill the disk.
-func unpackLayout(ctx context.Context, path, dir string) error {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // not to wait for the other end of a FIFO
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if !fi.Mode().IsRegular() {
-		return errors.New("it is not a regular file")
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	tr, left := tar.NewReader(f), fi.Size()
-	for {
-		h, err := tr.Next()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return errors.New("it is not a valid tar file")
-		}
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		if left -= h.Size; left < 0 {
-			return fmt.Errorf("%q is larger than the whole file", h.Name)
-		}
-		name := strings.TrimPrefix(filepath.Clean(h.Name), "/")
-		switch h.Typeflag {
-		case tar.TypeDir:
-			err = root.MkdirAll(name, 0o755)
-		case tar.TypeReg:
-			err = unpackFile(root, name, tr)
-		default:
-			err = fmt.Errorf("%q is neither a file nor a directory", h.Name)
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func unpackFile(root *os.Root, name string, r io.Reader) error {
-	if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return err
-	}
-	f, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, r)
-	return errors.Join(err, f.Close())
 }

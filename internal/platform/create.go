@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -67,7 +68,7 @@ func CreateBuilder(ctx context.Context, m *Machine, o CreateOptions) (image.Writ
 		return image.Written{}, fmt.Errorf("make room for a builder: %w", err)
 	}
 	defer os.RemoveAll(tmp)
-	if spec.Buildpacks, err = m.builderBuildpacks(ctx, r, dir, tmp, config.Buildpacks); err != nil {
+	if spec.Buildpacks, err = m.builderBuildpacks(ctx, place{Resolver: r, dir: dir, tmp: tmp, target: builderTarget(base)}, config.Buildpacks); err != nil {
 		return image.Written{}, err
 	}
 	if spec.Lifecycle, spec.Describe, err = m.lifecycle(tmp, dir, config.Lifecycle); err != nil {
@@ -94,6 +95,13 @@ func CreateBuilder(ctx context.Context, m *Machine, o CreateOptions) (image.Writ
 	return w, err
 }
 
+// builderTarget is what a build image is, for the directories of targets.
+func builderTarget(base *image.Image) cnb.Target {
+	c := base.Config
+	return cnb.Target{OS: c.OS, Arch: c.Architecture, Variant: c.Variant, Distros: []cnb.Distro{{
+		Name: c.Config.Labels[cnb.LabelDistroName], Version: c.Config.Labels[cnb.LabelDistroVersion]}}}
+}
+
 func parseNames(names []string) ([]image.Ref, error) {
 	var refs []image.Ref
 	for _, n := range names {
@@ -109,11 +117,25 @@ func parseNames(names []string) ([]image.Ref, error) {
 	return refs, nil
 }
 
-// builderBuildpacks finds the buildpacks of a recipe in dir. What lies in tmp is to stay as long as they are used.
-func (m *Machine) builderBuildpacks(ctx context.Context, r *image.Resolver, dir, tmp string, sources []cnb.ModuleSource) ([]builder.BuilderBuildpack, error) {
+// A place is where the buildpacks of a recipe are looked for: paths from dir, images by the resolver, all for one target.
+// What lies in tmp is to stay as long as they are used.
+type place struct {
+	*image.Resolver
+	dir, tmp string
+	target   cnb.Target
+}
+
+// at is the place of a recipe in dir. A target without an architecture finds what is for this machine's.
+func (m *Machine) at(dir, tmp string, t cnb.Target, pull image.Policy) place {
+	t.Arch = cmp.Or(t.Arch, hostPlatform().Architecture)
+	return place{Resolver: m.resolver(platformOf(t), pull), dir: dir, tmp: tmp, target: t}
+}
+
+// builderBuildpacks finds the buildpacks of a recipe.
+func (m *Machine) builderBuildpacks(ctx context.Context, p place, sources []cnb.ModuleSource) ([]builder.BuilderBuildpack, error) {
 	var out []builder.BuilderBuildpack
 	for _, s := range sources {
-		bps, err := m.builderBuildpack(ctx, r, dir, tmp, s)
+		bps, err := m.builderBuildpack(ctx, p, s)
 		if err != nil {
 			return nil, fmt.Errorf("buildpack %s: %w", s.URI, err)
 		}
@@ -126,7 +148,7 @@ func (m *Machine) builderBuildpacks(ctx context.Context, r *image.Resolver, dir,
 	return out, nil
 }
 
-func (m *Machine) builderBuildpack(ctx context.Context, r *image.Resolver, dir, tmp string, s cnb.ModuleSource) ([]builder.BuilderBuildpack, error) {
+func (m *Machine) builderBuildpack(ctx context.Context, p place, s cnb.ModuleSource) ([]builder.BuilderBuildpack, error) {
 	if strings.HasPrefix(s.URI, prefixIndex) {
 		found, err := m.findIndexed(ctx, s.URI)
 		if err != nil {
@@ -135,7 +157,7 @@ func (m *Machine) builderBuildpack(ctx context.Context, r *image.Resolver, dir, 
 		s.URI = prefixDocker + found.Image
 	}
 	if ref, ok := strings.CutPrefix(s.URI, prefixDocker); ok {
-		img, err := r.Resolve(ctx, ref)
+		img, err := p.Resolve(ctx, ref)
 		if err != nil {
 			return nil, err
 		}
@@ -146,23 +168,23 @@ func (m *Machine) builderBuildpack(ctx context.Context, r *image.Resolver, dir, 
 	}
 	at := strings.TrimPrefix(s.URI, "file://")
 	if !filepath.IsAbs(at) {
-		at = filepath.Join(dir, at)
+		at = filepath.Join(p.dir, at)
 	}
 	if fi, err := os.Stat(at); err == nil && !fi.IsDir() {
-		img, err := readPackageFile(ctx, at, tmp)
+		img, err := readPackageFile(ctx, at, p.tmp, p.Platform)
 		if err != nil {
 			return nil, err
 		}
 		return packaged(img)
 	}
-	d, err := readBuildpack(at)
+	b, err := readBuildpackFor(at, p.target)
 	if err != nil {
 		return nil, err
 	}
-	if s.ID != "" && s.ID != d.ID || s.Version != "" && s.Version != d.Version {
-		return nil, fmt.Errorf("it is %s, not %s as the builder's recipe says", d.Ref, s.Ref)
+	if s.ID != "" && s.ID != b.ID || s.Version != "" && s.Version != b.Version {
+		return nil, fmt.Errorf("it is %s, not %s as the builder's recipe says", b.Ref, s.Ref)
 	}
-	return []builder.BuilderBuildpack{{Descriptor: d, Dir: at}}, nil
+	return []builder.BuilderBuildpack{b}, nil
 }
 
 // packaged is the buildpacks of a package image, whose layers go into the builder as they are.
@@ -182,7 +204,7 @@ func packaged(img *image.Image) ([]builder.BuilderBuildpack, error) {
 			if err != nil {
 				return nil, fmt.Errorf("image %s: buildpack %s@%s: %w", img.Ref, id, version, err)
 			}
-			out = append(out, builder.BuilderBuildpack{Layer: l, Descriptor: &cnb.Descriptor{
+			out = append(out, builder.BuilderBuildpack{Layer: l, Arch: img.Config.Architecture, Descriptor: &cnb.Descriptor{
 				Ref: cnb.Ref{ID: id, Version: version}, API: info.API, Name: info.Name, Homepage: info.Homepage,
 				Stacks: info.Stacks, Targets: info.Targets, Order: info.Order,
 			}})
@@ -208,29 +230,24 @@ func readPackage(img *image.Image) (main cnb.BuildpackageMetadata, layers cnb.Bu
 	return main, layers, nil
 }
 
-// readBuildpack reads the descriptor of a buildpack's directory and checks that the engine could run it.
-func readBuildpack(dir string) (*cnb.Descriptor, error) {
+// readDescriptor reads the buildpack.toml of a directory, and says whether the engine speaks its API.
+func readDescriptor(dir string) (*cnb.Descriptor, []byte, error) {
 	b, err := cnb.ReadFile(dir, "buildpack.toml", cnb.MaxDescriptor)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(dir); err != nil {
-			return nil, errors.New("there is no such directory")
+			return nil, nil, errors.New("there is no such directory")
 		}
-		return nil, errors.New("the directory has no buildpack.toml")
+		return nil, nil, errors.New("the directory has no buildpack.toml")
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	d, err := cnb.DecodeDescriptor("buildpack.toml", b)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !d.API.Within(cnb.OldestBuildpackAPI, cnb.NewestBuildpackAPI) {
-		return nil, &builder.APIError{Buildpack: d.Ref, API: d.API}
+		return nil, nil, &builder.APIError{Buildpack: d.Ref, API: d.API}
 	}
-	if len(d.Order) == 0 {
-		if err := executable(filepath.Join(dir, "bin", "build")); err != nil {
-			return nil, err
-		}
-	}
-	return d, nil
+	return d, b, nil
 }

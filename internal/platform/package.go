@@ -9,6 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/cnb"
@@ -22,18 +26,30 @@ type PackageOptions struct {
 	// Config is the path of package.toml, to whose directory its paths are relative; "" packages Path alone.
 	Config string
 	Path   string // directory of a buildpack; with Config it stands for the recipe's buildpack
-	Output Output
-	Pull   image.Policy
+	// Targets are what it is made for, "os/arch[/variant][:distro@version]" each; without any it is what the recipe or the
+	// buildpack says.
+	Targets []string
+	Output  Output
+	Pull    image.Policy
 }
 
 // Packaged is a buildpackage that was made.
 type Packaged struct {
-	image.Written
-	Buildpack  cnb.Ref
-	Buildpacks []cnb.Ref // all that is in it
+	image.Written // of the index where it is for several targets
+	Buildpack     cnb.Ref
+	Buildpacks    []cnb.Ref // all that is in it
+	Targets       []PackagedTarget
 }
 
-// PackageBuildpack makes a buildpackage and writes it to its destination: an image, or a file.
+// A PackagedTarget is the package for one target.
+type PackagedTarget struct {
+	Target string
+	Digest v1.Hash
+	File   string // where it was written to a file of its own
+}
+
+// PackageBuildpack makes a buildpackage and writes it to its destination: an image, an index of images where it is for
+// several targets, or files. A container engine and the local store take the image for this machine.
 func PackageBuildpack(ctx context.Context, m *Machine, o PackageOptions) (Packaged, error) {
 	var done Packaged
 	tmp, err := os.MkdirTemp(m.State, "package-")
@@ -41,72 +57,189 @@ func PackageBuildpack(ctx context.Context, m *Machine, o PackageOptions) (Packag
 		return done, fmt.Errorf("make room for a package: %w", err)
 	}
 	defer os.RemoveAll(tmp)
-	spec, err := m.packageSpec(ctx, tmp, o)
+	r, err := readRecipe(o)
 	if err != nil {
 		return done, err
 	}
-	img, err := builder.PackageBuildpack(ctx, spec)
+	targets, err := r.targets(o.Targets)
 	if err != nil {
 		return done, err
 	}
-	done.Buildpack = spec.Main
-	for _, b := range spec.Buildpacks {
-		done.Buildpacks = append(done.Buildpacks, b.Ref)
+	var d destination
+	if o.File == "" {
+		if d, err = m.destination(o.Output, o.Name, nil); err != nil {
+			return done, err
+		}
+		if targets, err = d.takes(targets); err != nil {
+			return done, err
+		}
 	}
-	if o.File != "" {
-		ref, err := image.ParseRef("oci:" + filepath.Join(tmp, "layout"))
+	var imgs []v1.Image
+	for _, t := range targets {
+		spec, err := m.packageSpec(ctx, r, m.at(r.dir, tmp, t, o.Pull))
 		if err != nil {
 			return done, err
 		}
-		if done.Written, err = image.WriteLayout(ctx, ref, nil, img, nil); err != nil {
+		spec.Platform = platformOf(t)
+		img, err := builder.PackageBuildpack(ctx, spec)
+		if err != nil {
 			return done, err
 		}
-		return done, packLayout(filepath.Join(tmp, "layout"), o.File)
+		imgs = append(imgs, img)
+		if err := done.add(spec, img); err != nil {
+			return done, err
+		}
 	}
-	d, err := m.destination(o.Output, o.Name, nil)
-	if err != nil {
-		return done, err
+	if o.File != "" {
+		return done, done.writeFiles(ctx, imgs, tmp, o.File)
 	}
-	done.Written, err = d.write(ctx, img)
+	done.Written, err = d.writePackage(ctx, imgs)
 	return done, err
 }
 
-// packageSpec reads what is to go into the package.
-func (m *Machine) packageSpec(ctx context.Context, tmp string, o PackageOptions) (builder.PackageSpec, error) {
-	spec := builder.PackageSpec{Platform: hostPlatform(), Layer: m.layer}
-	config, dir := cnb.PackageConfig{URI: "."}, ""
+// add notes what was made.
+func (p *Packaged) add(spec builder.PackageSpec, img v1.Image) error {
+	digest, err := img.Digest()
+	if err != nil {
+		return err
+	}
+	cf, err := img.ConfigFile()
+	if err != nil {
+		return err
+	}
+	t := cnb.Target{OS: cf.OS, Arch: cf.Architecture, Variant: cf.Variant}
+	p.Buildpack = spec.Main
+	p.Targets = append(p.Targets, PackagedTarget{Target: t.String(), Digest: digest})
+	for _, b := range spec.Buildpacks {
+		if !slices.Contains(p.Buildpacks, b.Ref) {
+			p.Buildpacks = append(p.Buildpacks, b.Ref)
+		}
+	}
+	return nil
+}
+
+// writeFiles writes a .cnb file for each image, as pack does: one that is for several targets is as many files, with os
+// and architecture in their names.
+func (p *Packaged) writeFiles(ctx context.Context, imgs []v1.Image, tmp, file string) error {
+	for i, img := range imgs {
+		t := &p.Targets[i]
+		t.File = file
+		if len(imgs) > 1 {
+			t.File = strings.TrimSuffix(file, ".cnb") + "-" + strings.ReplaceAll(t.Target, "/", "-") + ".cnb"
+		}
+		layout := filepath.Join(tmp, "layout-"+t.Digest.Hex)
+		ref, err := image.ParseRef("oci:" + layout)
+		if err != nil {
+			return err
+		}
+		if p.Written, err = image.WriteLayout(ctx, ref, nil, img, nil); err != nil {
+			return err
+		}
+		if err := packLayout(layout, t.File); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takes are those of the targets that the destination takes.
+func (d destination) takes(all []cnb.Target) ([]cnb.Target, error) {
+	if len(all) < 2 || d.where != WhereStore && d.where != WhereDocker {
+		return all, nil
+	}
+	for _, t := range all {
+		if own := hostPlatform(); t.OS == own.OS && (t.Arch == "" || t.Arch == own.Architecture) {
+			return []cnb.Target{t}, nil
+		}
+	}
+	return nil, fmt.Errorf("none of its targets is this machine's (%s): write it to a registry (--publish), to files (NAME.cnb) or to a directory (--output oci:DIR)", targetList(all))
+}
+
+// writePackage writes one image, or an index of several.
+func (d destination) writePackage(ctx context.Context, imgs []v1.Image) (image.Written, error) {
+	if len(imgs) == 1 {
+		return d.write(ctx, imgs[0])
+	}
+	idx, err := builder.PackageIndex(imgs)
+	if err != nil {
+		return image.Written{}, err
+	}
+	if d.where == WhereRegistry {
+		return d.m.Registry.PushIndex(ctx, d.refs, idx, image.PushOptions{})
+	}
+	layout, err := image.ParseRef("oci:" + d.oci)
+	if err != nil {
+		return image.Written{}, err
+	}
+	return image.WriteLayoutIndex(ctx, layout, d.refs, idx, nil)
+}
+
+// A recipe is package.toml, or what stands for it, with the directory that its paths are relative to.
+type recipe struct {
+	cnb.PackageConfig
+	dir string
+}
+
+// readRecipe reads what is to be packaged.
+func readRecipe(o PackageOptions) (recipe, error) {
+	r := recipe{PackageConfig: cnb.PackageConfig{URI: "."}}
 	if o.Config != "" {
 		var name string
-		if dir, name = filepath.Split(o.Config); dir == "" {
-			dir = "."
+		if r.dir, name = filepath.Split(o.Config); r.dir == "" {
+			r.dir = "."
 		}
-		b, err := cnb.ReadFile(dir, name, cnb.MaxDescriptor)
+		b, err := cnb.ReadFile(r.dir, name, cnb.MaxDescriptor)
 		if errors.Is(err, fs.ErrNotExist) {
-			return spec, fmt.Errorf("recipe %s: there is no such file", o.Config)
+			return r, fmt.Errorf("recipe %s: there is no such file", o.Config)
 		}
 		if err != nil {
-			return spec, fmt.Errorf("read %s: %w", o.Config, err)
+			return r, fmt.Errorf("read %s: %w", o.Config, err)
 		}
-		if config, err = cnb.DecodePackageConfig(o.Config, b); err != nil {
-			return spec, err
+		if r.PackageConfig, err = cnb.DecodePackageConfig(o.Config, b); err != nil {
+			return r, err
 		}
 	}
-	if o.Path != "" {
-		at, err := filepath.Abs(o.Path)
-		if err != nil {
-			return spec, err
-		}
-		config.URI = at
+	if o.Path == "" {
+		return r, nil
 	}
-	r := m.resolver(spec.Platform, o.Pull)
-	main, err := m.builderBuildpack(ctx, r, dir, tmp, cnb.ModuleSource{URI: config.URI})
+	at, err := filepath.Abs(o.Path)
+	r.URI = at
+	return r, err
+}
+
+// targets are what the package is made for. What the buildpack says counts where it is a directory.
+func (r recipe) targets(asked []string) ([]cnb.Target, error) {
+	at := strings.TrimPrefix(r.URI, "file://")
+	if !filepath.IsAbs(at) {
+		at = filepath.Join(r.dir, at)
+	}
+	var own *cnb.Descriptor
+	if fi, err := os.Stat(at); err == nil && fi.IsDir() {
+		if own, _, err = readDescriptor(at); err != nil {
+			return nil, fmt.Errorf("buildpack %s: %w", r.URI, err)
+		}
+	}
+	all, err := packageTargets(asked, r.Targets, own)
 	if err != nil {
-		return spec, fmt.Errorf("buildpack %s: %w", config.URI, err)
+		return nil, fmt.Errorf("buildpack %s: %w", r.URI, err)
+	}
+	return all, nil
+}
+
+// packageSpec reads what is to go into the package for one target.
+func (m *Machine) packageSpec(ctx context.Context, r recipe, p place) (builder.PackageSpec, error) {
+	spec := builder.PackageSpec{Layer: m.layer}
+	main, err := m.builderBuildpack(ctx, p, cnb.ModuleSource{URI: r.URI})
+	if err != nil {
+		return spec, fmt.Errorf("buildpack %s: %w", r.URI, err)
 	}
 	if len(main) != 1 {
-		return spec, fmt.Errorf("buildpack %s: it is a package of %d buildpacks: name the directory of one", config.URI, len(main))
+		return spec, fmt.Errorf("buildpack %s: it is a package of %d buildpacks: name the directory of one", r.URI, len(main))
 	}
-	more, err := m.builderBuildpacks(ctx, r, dir, tmp, config.Dependencies)
+	if err := madeFor(main[0].Descriptor, p.target); err != nil {
+		return spec, fmt.Errorf("buildpack %s: %w", main[0].Ref, err)
+	}
+	more, err := m.builderBuildpacks(ctx, p, r.Dependencies)
 	if err != nil {
 		return spec, err
 	}
