@@ -204,10 +204,7 @@ func (m *builderMaker) buildpack(ctx context.Context, b BuilderBuildpack) error 
 	l, created := b.Layer, "Builder: buildpack "+b.Ref.String()
 	if l == nil {
 		at := BuildpackPath(b.Ref)
-		parts := []layerPart{rootDirPart("/cnb"), rootDirPart(BuildpacksDir), rootDirPart(path.Dir(at)), treePart{anchor: b.Dir, name: at}}
-		if b.TOML != nil {
-			parts = append(parts, rootFilePart(at+"/buildpack.toml", b.TOML))
-		}
+		parts := append([]layerPart{rootDirPart("/cnb"), rootDirPart(BuildpacksDir), rootDirPart(path.Dir(at))}, b.parts(at)...)
 		var err error
 		if l, err = m.Layer(ctx, Layer{ID: b.Ref.String(), CreatedBy: created, parts: parts}); err != nil {
 			return fmt.Errorf("buildpack %s: %w", b.Ref, err)
@@ -217,15 +214,29 @@ func (m *builderMaker) buildpack(ctx context.Context, b BuilderBuildpack) error 
 	if err != nil {
 		return fmt.Errorf("buildpack %s: %w", b.Ref, err)
 	}
-	if m.label[b.ID] == nil {
-		m.label[b.ID] = map[string]cnb.BuildpackLayerInfo{}
-	}
-	m.label[b.ID][b.Version] = b.LayerInfo(diffID.String())
+	m.list(b, diffID)
 	if !m.added[diffID] { // a layer of a package may hold more than one buildpack
 		m.added[diffID] = true
 		m.append(l, created)
 	}
 	return nil
+}
+
+// parts are the files of a buildpack that is a directory.
+func (b BuilderBuildpack) parts(at string) []layerPart {
+	parts := []layerPart{treePart{anchor: b.Dir, name: at}}
+	if b.TOML != nil {
+		parts = append(parts, rootFilePart(at+"/buildpack.toml", b.TOML))
+	}
+	return parts
+}
+
+// list notes in the label which layer has a buildpack.
+func (m *builderMaker) list(b BuilderBuildpack, diffID v1.Hash) {
+	if m.label[b.ID] == nil {
+		m.label[b.ID] = map[string]cnb.BuildpackLayerInfo{}
+	}
+	m.label[b.ID][b.Version] = b.LayerInfo(diffID.String())
 }
 
 func (m *builderMaker) add(ctx context.Context, l Layer) error {

@@ -23,6 +23,9 @@ type PackageSpec struct {
 	Buildpacks []BuilderBuildpack
 	// Platform is what the package is for. Without an architecture it is for every one, unless a buildpack in it is not.
 	Platform v1.Platform
+	// Flatten puts all buildpacks but those of Apart into one layer, for container engines can stack only so many.
+	Flatten bool
+	Apart   []cnb.Ref
 	// Layer turns a layer into bytes that can be read more than once.
 	Layer func(ctx context.Context, l Layer) (v1.Layer, error)
 }
@@ -40,7 +43,14 @@ func PackageBuildpack(ctx context.Context, s PackageSpec) (v1.Image, error) {
 		return nil, err
 	}
 	m := builderMaker{BuilderSpec: BuilderSpec{Layer: s.Layer, Buildpacks: s.Buildpacks}, label: cnb.BuildpackLayersLabel{}, added: map[v1.Hash]bool{}}
-	for _, b := range s.Buildpacks {
+	merged, apart, err := s.flat()
+	if err == nil && len(merged) > 0 {
+		err = m.merge(ctx, merged)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range apart {
 		if err := m.buildpack(ctx, b); err != nil {
 			return nil, err
 		}
@@ -52,21 +62,24 @@ func PackageBuildpack(ctx context.Context, s PackageSpec) (v1.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("package of buildpack %s: %w", s.Main, err)
 	}
+	return s.configure(img, cnb.BuildpackageMetadata{ModuleInfo: main.Info(), Stacks: stacks}, m.label)
+}
+
+// configure sets platform and labels of a package.
+func (s PackageSpec) configure(img v1.Image, meta cnb.BuildpackageMetadata, layers cnb.BuildpackLayersLabel) (v1.Image, error) {
 	cf, err := img.ConfigFile()
 	if err != nil {
 		return nil, err
 	}
 	cf = cf.DeepCopy()
 	cf.Created = v1.Time{Time: LayerTime()}
+	p := s.Platform
 	for _, b := range s.Buildpacks {
-		s.Platform.Architecture = cmp.Or(s.Platform.Architecture, b.Arch)
+		p.Architecture = cmp.Or(p.Architecture, b.Arch)
 	}
-	cf.OS, cf.Architecture, cf.Variant = s.Platform.OS, s.Platform.Architecture, s.Platform.Variant
+	cf.OS, cf.Architecture, cf.Variant = p.OS, p.Architecture, p.Variant
 	cf.Config.Labels = map[string]string{}
-	for key, v := range map[string]any{
-		cnb.LabelBuildpackage:    cnb.BuildpackageMetadata{ModuleInfo: main.Info(), Stacks: stacks},
-		cnb.LabelBuildpackLayers: m.label,
-	} {
+	for key, v := range map[string]any{cnb.LabelBuildpackage: meta, cnb.LabelBuildpackLayers: layers} {
 		b, err := json.Marshal(v)
 		if err != nil {
 			return nil, fmt.Errorf("encode label %s: %w", key, err)

@@ -62,6 +62,8 @@ this machine's.`,
 	f.StringVarP(&o.Config, "config", "c", "", "package.toml, the recipe of the package")
 	f.StringVarP(&o.Path, "path", "p", "", "directory of the buildpack (default the current one, or what the recipe says)")
 	f.StringSliceVarP(&o.Targets, "target", "t", nil, "`OS/ARCH[/VARIANT]` that it is made for, behind it :DISTRO@VERSION where directories are; repeatable (default what package.toml or buildpack.toml says)")
+	f.BoolVar(&o.Flatten, "flatten", false, "put all buildpacks of it into one layer")
+	f.StringSliceVarP(&o.Apart, "flatten-exclude", "e", nil, "buildpack `ID@VERSION` that keeps a layer of its own; repeatable")
 	f.BoolVar(&publish, "publish", false, "write it to the registry in its name")
 	f.StringVar(&out, "output", "", "where it goes: docker, store, registry or oci:DIR (default Docker, else the store)")
 	f.StringVar(&pull, "pull-policy", "", "always, if-not-present or never")

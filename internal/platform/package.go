@@ -29,6 +29,9 @@ type PackageOptions struct {
 	// Targets are what it is made for, "os/arch[/variant][:distro@version]" each; without any it is what the recipe or the
 	// buildpack says.
 	Targets []string
+	// Flatten puts all buildpacks into one layer, but those of Apart, "id@version" each.
+	Flatten bool
+	Apart   []string
 	Output  Output
 	Pull    image.Policy
 }
@@ -57,6 +60,10 @@ func PackageBuildpack(ctx context.Context, m *Machine, o PackageOptions) (Packag
 		return done, fmt.Errorf("make room for a package: %w", err)
 	}
 	defer os.RemoveAll(tmp)
+	apart, err := o.apart()
+	if err != nil {
+		return done, err
+	}
 	r, err := readRecipe(o)
 	if err != nil {
 		return done, err
@@ -80,7 +87,7 @@ func PackageBuildpack(ctx context.Context, m *Machine, o PackageOptions) (Packag
 		if err != nil {
 			return done, err
 		}
-		spec.Platform = platformOf(t)
+		spec.Platform, spec.Flatten, spec.Apart = platformOf(t), o.Flatten, apart
 		img, err := builder.PackageBuildpack(ctx, spec)
 		if err != nil {
 			return done, err
@@ -95,6 +102,25 @@ func PackageBuildpack(ctx context.Context, m *Machine, o PackageOptions) (Packag
 	}
 	done.Written, err = d.writePackage(ctx, imgs)
 	return done, err
+}
+
+// apart reads which buildpacks are not to be flattened.
+func (o PackageOptions) apart() ([]cnb.Ref, error) {
+	var out []cnb.Ref
+	for _, s := range o.Apart {
+		r, err := cnb.ParseRef(s)
+		if err == nil && r.Version == "" {
+			err = fmt.Errorf("buildpack %q: want ID@VERSION", s)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("what is not to be flattened: %w", err)
+		}
+		out = append(out, r)
+	}
+	if len(out) > 0 && !o.Flatten {
+		return nil, errors.New("what is not to be flattened is named, but nothing is to be: give --flatten too")
+	}
+	return out, nil
 }
 
 // add notes what was made.
