@@ -59,7 +59,7 @@ func allowed() map[string][]string {
 		// package knows the seam only.
 		"internal/platform": {
 			"builder", "builder/base", "builder/cnb", "internal/agent", "internal/cache", "internal/container",
-			"internal/container/docker", "internal/container/oci", "internal/image", "internal/index", "internal/layerstore", "internal/lifecycle",
+			"internal/container/docker", "internal/container/oci", "internal/fetch", "internal/image", "internal/index", "internal/layerstore", "internal/lifecycle",
 			"internal/rootfs", "internal/source",
 		},
 		"internal/platform/platformtest": {},

@@ -65,7 +65,7 @@ func settingTable() []setting {
 			func(s *settings) []string { return s.AllowNetworks },
 			func(s *settings, v []string) error {
 				for _, n := range v {
-					if err := platform.ParseNetwork(n); err != nil {
+					if _, err := platform.ParseNetwork(n); err != nil {
 						return err
 					}
 				}

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/slipway-build/slipway/internal/container/docker"
+	"github.com/slipway-build/slipway/internal/fetch"
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/platform"
 )
@@ -58,7 +59,17 @@ func (a *app) machineSettings() (none platform.Settings, err error) {
 	if err != nil {
 		return none, err
 	}
+	networks := slices.Concat(s.AllowNetworks, a.allow)
+	dialer := fetch.Dialer{Setting: "--allow-network"}
+	for _, n := range networks {
+		p, err := platform.ParseNetwork(n)
+		if err != nil {
+			return none, err
+		}
+		dialer.Allow = append(dialer.Allow, p)
+	}
 	return platform.Settings{
+		Fetch: &fetch.Fetcher{Dialer: dialer, CA: trust.Bundle},
 		State: state, Tools: t, Version: version, Copy: a.getenv("SLIPWAY_RESTORE") == "copy",
 		Registry: image.RegistryOptions{
 			CA: trust.Bundle, Env: a.environ, DockerConfig: filepath.Join(a.dockerConfig(), "config.json"),
@@ -66,7 +77,7 @@ func (a *app) machineSettings() (none platform.Settings, err error) {
 		},
 		Docker:  docker.FromEnv(a.environ, a.getenv("HOME")),
 		Runtime: firstOf(a.runtime, a.getenv("SLIPWAY_RUNTIME"), s.Runtime),
-		Allow:   slices.Concat(s.AllowNetworks, a.allow, a.proxyAddresses()),
+		Allow:   slices.Concat(networks, a.proxyAddresses()),
 	}, nil
 }
 

@@ -266,7 +266,7 @@ func (c *Config) Check() (err error) {
 		return fmt.Errorf("pull-policy: %w", err)
 	}
 	for _, n := range c.AllowNetworks {
-		if err := platform.ParseNetwork(n); err != nil {
+		if _, err := platform.ParseNetwork(n); err != nil {
 			return fmt.Errorf("allow-networks: %w", err)
 		}
 	}

@@ -211,6 +211,7 @@ func (d *Daemon) openEngine(ctx context.Context) (err error) {
 	if u := d.base(); u.Scheme == "http" {
 		s.Registry.Insecure = append(s.Registry.Insecure, u.Host)
 	}
+	s.Fetch = &fetch.Fetcher{Dialer: d.fetcher.Dialer, CAFile: d.fetcher.CAFile}
 	d.host.Settings = s
 	d.machine, err = platform.Open(ctx, s)
 	return err

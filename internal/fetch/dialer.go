@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ type Dialer struct {
 	Allow    []netip.Prefix
 	Resolver *net.Resolver // nil: the system's
 	Timeout  time.Duration // of one connection; 0: 30 seconds
+	Setting  string        // what errors say allows an address; "": AllowSetting
 }
 
 // A RefusedError tells of an address that is not connected to.
@@ -27,6 +29,8 @@ type RefusedError struct {
 	Host string // as it was asked for
 	Addr netip.Addr
 	Kind string // "a private address"
+	// Setting is the Dialer's.
+	Setting string
 }
 
 func (e *RefusedError) Error() string {
@@ -34,7 +38,7 @@ func (e *RefusedError) Error() string {
 	if e.Host != e.Addr.String() {
 		is = fmt.Sprintf("is at %s, %s, which", e.Addr, e.Kind)
 	}
-	return fmt.Sprintf("%.200q %s is not connected to: the operator can add %s to %s", e.Host, is, netip.PrefixFrom(e.Addr, e.Addr.BitLen()), AllowSetting)
+	return fmt.Sprintf("%.200q %s is not connected to: the operator can add %s to %s", e.Host, is, netip.PrefixFrom(e.Addr, e.Addr.BitLen()), cmp.Or(e.Setting, AllowSetting))
 }
 
 // DialContext connects by TCP. An address that is refused is a *RefusedError.
@@ -73,7 +77,7 @@ func (d *Dialer) check(host string, a netip.Addr) error {
 			return nil
 		}
 	}
-	return &RefusedError{Host: host, Addr: a, Kind: kind}
+	return &RefusedError{Host: host, Addr: a, Kind: kind, Setting: d.Setting}
 }
 
 // kinds of addresses that are not the public Internet's, from IANA's registries of special-purpose addresses; the first

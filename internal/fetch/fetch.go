@@ -21,6 +21,8 @@ type Fetcher struct {
 	NeedSum bool
 	// CAFile is a PEM file of certificate authorities that are trusted instead of the system's.
 	CAFile string
+	// CA are such authorities in PEM, instead of a file of them.
+	CA []byte
 	// KnownHosts is a file of host keys as ssh keeps them. Without one, nothing is fetched by ssh.
 	KnownHosts string
 	// GitPath is the stock git binary, "" the one in PATH. Dir is a directory for repositories that live as long as a
@@ -62,16 +64,19 @@ func (l Limits) stalled(url string) error {
 
 // roots are the certificate authorities; nil means the system's.
 func (f *Fetcher) roots() (*x509.CertPool, error) {
-	if f.CAFile == "" {
+	if f.CAFile == "" && len(f.CA) == 0 {
 		return nil, nil
 	}
-	b, err := os.ReadFile(f.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("read certificate authorities: %w", err)
+	b := f.CA
+	if f.CAFile != "" {
+		var err error
+		if b, err = os.ReadFile(f.CAFile); err != nil {
+			return nil, fmt.Errorf("read certificate authorities: %w", err)
+		}
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(b) {
-		return nil, fmt.Errorf("read certificate authorities: %s has no certificate", f.CAFile)
+		return nil, fmt.Errorf("read certificate authorities: %s has no certificate", cmp.Or(f.CAFile, "what is given"))
 	}
 	return pool, nil
 }

@@ -36,9 +36,9 @@ const (
 )
 
 // Named makes a buildpack argument that somebody else gave, who is no user of this machine, mean no file of it: the
-// builder's buildpack of that id, or an image.
+// builder's buildpack of that id, an image, or a file of a URL.
 func Named(arg string) string {
-	for _, prefix := range []string{prefixBuilder, prefixIndex, prefixDocker} {
+	for _, prefix := range []string{prefixBuilder, prefixIndex, prefixDocker, "https://"} {
 		if strings.HasPrefix(arg, prefix) {
 			return arg
 		}
@@ -92,6 +92,8 @@ func (j *job) buildpack(ctx context.Context, arg string) (entry, error) {
 		return j.builderBuildpack(strings.TrimPrefix(arg, prefixBuilder))
 	case strings.HasPrefix(arg, prefixIndex):
 		return j.indexBuildpack(ctx, arg)
+	case isURL(strings.TrimPrefix(arg, prefixNamed)):
+		return j.urlBuildpack(ctx, strings.TrimPrefix(arg, prefixNamed))
 	}
 	for _, prefix := range []string{prefixDocker, prefixNamed} {
 		name, ok := strings.CutPrefix(arg, prefix)
@@ -208,13 +210,26 @@ func (j *job) imageBuildpack(ctx context.Context, arg string) (entry, error) {
 	return j.packageBuildpacks(ctx, img)
 }
 
-// fileBuildpack brings in a .cnb file.
+// fileBuildpack brings in a .cnb file, or an archive of a buildpack's directory.
 func (j *job) fileBuildpack(ctx context.Context, path string) (entry, error) {
-	img, err := readPackageFile(ctx, path, j.dir.path, j.resolver.Platform)
+	p := place{Resolver: j.resolver, tmp: j.dir.path}
+	at, err := p.file(ctx, path)
 	if err != nil {
 		return entry{}, err
 	}
-	return j.packageBuildpacks(ctx, img)
+	if at.pkg == nil {
+		return j.directoryBuildpack(at.dir)
+	}
+	return j.packageBuildpacks(ctx, at.pkg)
+}
+
+// urlBuildpack fetches one of those.
+func (j *job) urlBuildpack(ctx context.Context, arg string) (entry, error) {
+	file, err := j.m.download(ctx, arg)
+	if err != nil {
+		return entry{}, err
+	}
+	return j.fileBuildpack(ctx, file)
 }
 
 // packageBuildpacks unpacks every buildpack of a package; the result is the one that the package is about.

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -146,45 +145,6 @@ func (m *Machine) builderBuildpacks(ctx context.Context, p place, sources []cnb.
 		}
 	}
 	return out, nil
-}
-
-func (m *Machine) builderBuildpack(ctx context.Context, p place, s cnb.ModuleSource) ([]builder.BuilderBuildpack, error) {
-	if strings.HasPrefix(s.URI, prefixIndex) {
-		found, err := m.findIndexed(ctx, s.URI)
-		if err != nil {
-			return nil, err
-		}
-		s.URI = prefixDocker + found.Image
-	}
-	if ref, ok := strings.CutPrefix(s.URI, prefixDocker); ok {
-		img, err := p.Resolve(ctx, ref)
-		if err != nil {
-			return nil, err
-		}
-		return packaged(img)
-	}
-	if scheme, _, ok := strings.Cut(s.URI, "://"); ok && scheme != "file" {
-		return nil, fmt.Errorf("%s is not fetched: name a directory, a .cnb file or docker://IMAGE", s.URI)
-	}
-	at := strings.TrimPrefix(s.URI, "file://")
-	if !filepath.IsAbs(at) {
-		at = filepath.Join(p.dir, at)
-	}
-	if fi, err := os.Stat(at); err == nil && !fi.IsDir() {
-		img, err := readPackageFile(ctx, at, p.tmp, p.Platform)
-		if err != nil {
-			return nil, err
-		}
-		return packaged(img)
-	}
-	b, err := readBuildpackFor(at, p.target)
-	if err != nil {
-		return nil, err
-	}
-	if s.ID != "" && s.ID != b.ID || s.Version != "" && s.Version != b.Version {
-		return nil, fmt.Errorf("it is %s, not %s as the builder's recipe says", b.Ref, s.Ref)
-	}
-	return []builder.BuilderBuildpack{b}, nil
 }
 
 // packaged is the buildpacks of a package image, whose layers go into the builder as they are.

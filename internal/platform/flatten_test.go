@@ -63,7 +63,7 @@ func TestFlatten(t *testing.T) {
 	for want, o := range map[string]platform.PackageOptions{
 		"buildpack test/none@1, which is not to be flattened, is not in the package": {Flatten: true, Apart: []string{"test/none@1"}},
 		`buildpack "test/b": want ID@VERSION`:                                        {Flatten: true, Apart: []string{"test/b"}},
-		"give --flatten too": {Apart: []string{"test/b@1"}},
+		"give --flatten too":                                                         {Apart: []string{"test/b@1"}},
 	} {
 		o.File, o.Config = at("bad.cnb"), at("package.toml")
 		if _, err := platform.PackageBuildpack(t.Context(), y.machine, o); err == nil || !strings.Contains(err.Error(), want) {

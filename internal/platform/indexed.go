@@ -44,23 +44,29 @@ func (j *job) indexBuildpack(ctx context.Context, ref string) (entry, error) {
 // knownBuildpack is indexBuildpack for a name without the URN, "ns/name[@version]", that may mean something else: only
 // what the indexes here have is found, and nothing is fetched to look for it. ok tells that it was.
 func (j *job) knownBuildpack(ctx context.Context, arg string) (e entry, ok bool, err error) {
-	text, _, _ := strings.Cut(arg, "@")
-	if _, err := index.ParseName(text); err != nil {
-		return entry{}, false, nil
-	}
-	set, err := j.m.indexes()
-	if err != nil {
-		return entry{}, false, err
-	}
-	r, err := set.ResolveKnown(arg)
-	if errors.Is(err, index.ErrUnknown) {
-		return entry{}, false, nil
-	}
-	if err != nil {
+	r, ok, err := j.m.known(arg)
+	if err != nil || !ok {
 		return entry{}, false, err
 	}
 	e, err = j.resolvedBuildpack(ctx, r)
 	return e, true, err
+}
+
+// known looks a plain name up in the indexes here, and syncs none.
+func (m *Machine) known(arg string) (r index.Resolution, ok bool, err error) {
+	text, _, _ := strings.Cut(arg, "@")
+	if _, err := index.ParseName(text); err != nil {
+		return r, false, nil
+	}
+	set, err := index.OpenSet(filepath.Join(m.State, IndexDir))
+	if err != nil {
+		return r, false, err
+	}
+	r, err = set.ResolveKnown(arg)
+	if errors.Is(err, index.ErrUnknown) {
+		return r, false, nil
+	}
+	return r, err == nil, err
 }
 
 // resolvedBuildpack brings in the image, which has to be of the buildpack and version that the index says.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipway-build/slipway/internal/container"
 	"github.com/slipway-build/slipway/internal/container/docker"
+	"github.com/slipway-build/slipway/internal/fetch"
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/index"
 	"github.com/slipway-build/slipway/internal/layerstore"
@@ -27,6 +28,8 @@ type Machine struct {
 	Images *image.Images
 	// Registry reads and writes images in registries.
 	Registry *image.Registry
+	// Fetch downloads buildpacks that are named by URLs. Nil reaches public addresses by https, as the system trusts.
+	Fetch *fetch.Fetcher
 	// Runtime runs containers. It is nil where there can be none; NoRuntime then says why, for the one line that a
 	// user sees. Why says which one was taken, and for what reason.
 	Runtime   container.Runtime

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/slipway-build/slipway/internal/container"
 	"github.com/slipway-build/slipway/internal/container/docker"
 	"github.com/slipway-build/slipway/internal/container/oci"
+	"github.com/slipway-build/slipway/internal/fetch"
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/layerstore"
 	"github.com/slipway-build/slipway/internal/rootfs"
@@ -23,7 +25,9 @@ type Settings struct {
 	Tools    Tools
 	Version  string
 	Registry image.RegistryOptions
-	Docker   docker.Options
+	// Fetch is Machine.Fetch.
+	Fetch  *fetch.Fetcher
+	Docker docker.Options
 	// NoDocker leaves Docker alone although there is one.
 	NoDocker bool
 	// Runtime chooses what runs containers: see ParseRuntime.
@@ -52,10 +56,7 @@ func ParseRuntime(s string) error {
 }
 
 // ParseNetwork checks one of Settings.Allow.
-func ParseNetwork(s string) error {
-	_, err := oci.ParseNetwork(s)
-	return err
-}
+func ParseNetwork(s string) (netip.Prefix, error) { return oci.ParseNetwork(s) }
 
 // errNothing is what a user sees who has neither.
 var errNothing = errors.New("no container runtime: as root install runc (apt-get install runc), or install Docker (apt-get install docker.io) and start it")
@@ -70,7 +71,7 @@ func Open(ctx context.Context, s Settings) (*Machine, error) {
 	if err := os.MkdirAll(state, 0o755); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
-	m := &Machine{State: state, Tools: s.Tools, Version: s.Version, Copy: s.Copy}
+	m := &Machine{State: state, Tools: s.Tools, Version: s.Version, Copy: s.Copy, Fetch: s.Fetch}
 	if m.Store, err = layerstore.Open(filepath.Join(state, "images")); err != nil {
 		return nil, err
 	}

@@ -40,10 +40,23 @@ func readPackageFile(ctx context.Context, path, tmp string, want v1.Platform) (*
 	return img, nil
 }
 
+// openRegular opens a file that is one, and does not wait for the other end of a FIFO.
+func openRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		f.Close()
+		return nil, errors.New("it is not a regular file")
+	}
+	return f, nil
+}
+
 // unpackLayout unpacks the tar of an OCI layout: plain files and directories only, below dir. The tar is not
 // compressed, so what it holds is not larger than itself; a sparse entry that says otherwise would fill the disk.
 func unpackLayout(ctx context.Context, path, dir string) error {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // not to wait for the other end of a FIFO
+	f, err := openRegular(path)
 	if err != nil {
 		return err
 	}
@@ -51,9 +64,6 @@ func unpackLayout(ctx context.Context, path, dir string) error {
 	fi, err := f.Stat()
 	if err != nil {
 		return err
-	}
-	if !fi.Mode().IsRegular() {
-		return errors.New("it is not a regular file")
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {

@@ -93,7 +93,7 @@ func (j *job) projectBuildpack(b cnb.ProjectBuildpack, place string) (string, er
 		return prefixNamed + string(b.ID), nil
 	case strings.HasPrefix(b.URI, "oci:"):
 		return "", outside(b.URI)
-	case strings.HasPrefix(b.URI, "urn:"), strings.HasPrefix(b.URI, prefixDocker), b.URI == fromBuilder:
+	case strings.HasPrefix(b.URI, "urn:"), strings.HasPrefix(b.URI, prefixDocker), isURL(b.URI), b.URI == fromBuilder:
 		return b.URI, nil
 	}
 	name, isPath := strings.CutPrefix(b.URI, "file://")
