@@ -14,7 +14,9 @@ import (
 )
 
 func (a *app) buildpackCommand() *cobra.Command {
-	return group("buildpack", "Package buildpacks, and publish them", a.packageBuildpackCommand(), a.registerCommand(), a.yankCommand(), a.namespacesCommand())
+	return group("buildpack", "Package, inspect, pull and publish buildpacks",
+		a.packageBuildpackCommand(), a.inspectBuildpackCommand(), a.pullBuildpackCommand(),
+		a.registerCommand(), a.yankCommand(), a.namespacesCommand())
 }
 
 func (a *app) packageBuildpackCommand() *cobra.Command {

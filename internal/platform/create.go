@@ -122,6 +122,7 @@ type place struct {
 	*image.Resolver
 	dir, tmp string
 	target   cnb.Target
+	sync     bool // a plain name may mean what an index has that was not synced, and an image
 }
 
 // at is the place of a recipe in dir. A target without an architecture finds what is for this machine's.

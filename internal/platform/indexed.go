@@ -58,7 +58,7 @@ func (m *Machine) known(arg string) (r index.Resolution, ok bool, err error) {
 	if _, err := index.ParseName(text); err != nil {
 		return r, false, nil
 	}
-	set, err := index.OpenSet(filepath.Join(m.State, IndexDir))
+	set, err := m.indexes()
 	if err != nil {
 		return r, false, err
 	}

@@ -75,7 +75,23 @@ func (m *Machine) locateName(ctx context.Context, p place, arg string) (located,
 	if ok {
 		return p.indexed(ctx, r)
 	}
-	if _, err := image.ParseRef(arg); err != nil || !strings.ContainsAny(arg, ":.@") {
+	ref, err := image.ParseRef(arg)
+	if p.sync && err == nil {
+		here := *p.Resolver
+		here.Policy = image.PullNever
+		if img, err := here.ResolveRef(ctx, ref); err == nil {
+			return located{pkg: img}, nil
+		}
+	}
+	name, _, _ := strings.Cut(arg, "@")
+	if _, err := index.ParseName(name); p.sync && err == nil {
+		r, err := m.findIndexed(ctx, arg)
+		if err == nil {
+			return p.indexed(ctx, r)
+		}
+		return located{}, fmt.Errorf("there is no such directory, file or image here, and %w", err)
+	}
+	if err != nil || !strings.ContainsAny(arg, ":.@") {
 		return located{}, errors.New("there is no such directory or file, and no index here has it")
 	}
 	img, err := p.Resolve(ctx, arg)
