@@ -81,6 +81,7 @@ func allowed() map[string][]string {
 		"internal/outbox":    {"internal/build", "internal/fetch", "internal/killpoint", "internal/store"},
 		"internal/index":     {"internal/child"},
 		"internal/registrar": {"builder/cnb", "internal/build", "internal/gitserver", "internal/image", "internal/index", "internal/killpoint", "internal/store"},
+		"internal/health":    {"internal/image", "internal/index"},
 		"internal/client":    {"internal/build", "internal/logs"},
 
 		// daemon joins all of them, and has no law of its own.
@@ -104,7 +105,7 @@ func allowed() map[string][]string {
 			"internal/container/docker", "internal/container/oci", "internal/image", "internal/index", "internal/layerstore", "internal/logs",
 			"internal/platform", "internal/source", "internal/transcript",
 			// main is also the hook and the askpass of the service's gits.
-			"internal/daemon", "internal/fetch", "internal/gitserver",
+			"internal/daemon", "internal/fetch", "internal/gitserver", "internal/health",
 		},
 	}
 }
