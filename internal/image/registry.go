@@ -2,8 +2,10 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"runtime"
 	"slices"
@@ -91,7 +93,17 @@ func (g *Registry) options(ctx context.Context, ref Ref) []remote.Option {
 	return []remote.Option{
 		remote.WithContext(ctx), remote.WithTransport(t), remote.WithAuthFromKeychain(g.keychain),
 		remote.WithUserAgent(g.userAgent), remote.WithJobs(copyJobs), remote.WithRetryBackoff(g.backoff),
+		remote.WithRetryPredicate(passes),
 	}
+}
+
+// passes says whether an error may be gone at the next try. Who cannot be connected to, for as long as that may take, is
+// not tried again.
+func passes(err error) bool {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return false
+	}
+	return transient(err)
 }
 
 // hostPlatform is the platform of this machine's containers.

@@ -20,6 +20,10 @@ import (
 // maxRedirects bounds a chain of redirects: registries use one, to their storage.
 const maxRedirects = 3
 
+// connectTime is how long a registry may take to be connected to: long enough for two packets to be lost, short enough
+// for a build that cannot have its images to say so at once.
+const connectTime = 4 * time.Second
+
 // newTransport is the client side of every registry connection.
 func newTransport(ca []byte, env []string) http.RoundTripper {
 	lookup := func(n string) string {
@@ -32,7 +36,7 @@ func newTransport(ca []byte, env []string) http.RoundTripper {
 	proxyFor := proxy.ProxyFunc()
 	plain := &http.Transport{
 		Proxy:                 func(r *http.Request) (*url.URL, error) { return proxyFor(r.URL) },
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:           (&net.Dialer{Timeout: connectTime, KeepAlive: 30 * time.Second}).DialContext,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: 2 * time.Minute, // a registry may hash a whole blob before it answers
 		IdleConnTimeout:       90 * time.Second,

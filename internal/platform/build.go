@@ -95,6 +95,7 @@ type job struct {
 	order    cnb.Order
 	system   cnb.System
 	added    []addedBuildpack
+	packages foundPackages
 
 	looking  *background // finds the previous image: sets previous
 	boxing   *background // creates and starts the build container: sets prepared and box

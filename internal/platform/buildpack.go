@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/index"
@@ -71,7 +69,12 @@ func (j *job) addBuildpacks(ctx context.Context) error {
 				return &BuildpackError{strings.TrimPrefix(arg, prefixNamed), err}
 			}
 			lists[i] = append(lists[i], e)
+			j.packages.of(arg)
 		}
+	}
+	// All of them are there: before that, no layer is fetched.
+	if err := j.unpackPackages(ctx); err != nil {
+		return err
 	}
 	j.order = composeOrder(j.builder.order, lists[0], lists[1], lists[2])
 	if !j.o.NoSystemBuildpacks {
@@ -232,39 +235,6 @@ func (j *job) urlBuildpack(ctx context.Context, arg string) (entry, error) {
 	return j.fileBuildpack(ctx, file)
 }
 
-// packageBuildpacks unpacks every buildpack of a package; the result is the one that the package is about.
-func (j *job) packageBuildpacks(ctx context.Context, img *image.Image) (entry, error) {
-	main, layers, err := readPackage(img)
-	if err != nil {
-		return entry{}, err
-	}
-	if err := checkPackage(layers); err != nil {
-		return entry{}, fmt.Errorf("image %s: label %s: %w", img.Ref, cnb.LabelBuildpackLayers, err)
-	}
-	at := map[string]string{} // diffID -> where its layer is unpacked
-	for id, versions := range layers {
-		for version, info := range versions {
-			if at[info.LayerDiffID] == "" {
-				var err error
-				if at[info.LayerDiffID], err = j.unpackLayer(ctx, img, info.LayerDiffID); err != nil {
-					return entry{}, fmt.Errorf("image %s: %w", img.Ref, err)
-				}
-			}
-			ref := cnb.Ref{ID: id, Version: version}
-			dir, err := plainDir(at[info.LayerDiffID], id.Dir(), version)
-			if err != nil {
-				return entry{}, fmt.Errorf("image %s: buildpack %s: %w", img.Ref, ref, err)
-			}
-			j.added = append(j.added, addedBuildpack{ref: ref, dir: dir, from: img.Reference})
-		}
-	}
-	ref := cnb.Ref{ID: main.ID, Version: main.Version}
-	if _, _, ok := layers.Find(ref); !ok {
-		return entry{}, fmt.Errorf("image %s is about buildpack %s, which is not in it", img.Ref, ref)
-	}
-	return entry{ref: ref}, nil
-}
-
 // checkPackage makes sure that ids and versions of a package are such, for they become paths.
 func checkPackage(layers cnb.BuildpackLayersLabel) error {
 	n := 0
@@ -300,29 +270,4 @@ func plainDir(dir string, names ...string) (string, error) {
 		}
 	}
 	return dir, nil
-}
-
-// unpackLayer unpacks one layer of a package and says where.
-func (j *job) unpackLayer(ctx context.Context, img *image.Image, diffID string) (string, error) {
-	h, err := v1.NewHash(diffID)
-	if err != nil {
-		return "", fmt.Errorf("layer %q: %w", diffID, err)
-	}
-	l, err := img.LayerByDiffID(h)
-	if err != nil {
-		return "", fmt.Errorf("layer %s: %w", diffID, err)
-	}
-	if err := image.Keep(ctx, j.m.Store, l); err != nil {
-		return "", err
-	}
-	blob, err := j.h.Blob(ctx, diffID)
-	if err != nil {
-		return "", err
-	}
-	parent := filepath.Join(j.dir.path, "buildpacks")
-	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return "", fmt.Errorf("make a directory for buildpacks: %w", err)
-	}
-	dest := filepath.Join(parent, h.Hex)
-	return dest, j.collector.UnpackPackage(ctx, blob, diffID, dest)
 }

@@ -83,8 +83,7 @@ func (m *Machine) locateName(ctx context.Context, p place, arg string) (located,
 			return located{pkg: img}, nil
 		}
 	}
-	name, _, _ := strings.Cut(arg, "@")
-	if _, err := index.ParseName(name); p.sync && err == nil {
+	if p.sync && m.mayIndex(arg) {
 		r, err := m.findIndexed(ctx, arg)
 		if err == nil {
 			return p.indexed(ctx, r)
@@ -96,6 +95,14 @@ func (m *Machine) locateName(ctx context.Context, p place, arg string) (located,
 	}
 	img, err := p.Resolve(ctx, arg)
 	return located{pkg: img}, err
+}
+
+// mayIndex says whether an index may have what a plain name means.
+func (m *Machine) mayIndex(arg string) bool {
+	name, _, _ := strings.Cut(arg, "@")
+	_, err := index.ParseName(name)
+	set, serr := index.OpenSet(filepath.Join(m.State, IndexDir))
+	return err == nil && serr == nil && len(set.Registries) > 0
 }
 
 // indexed brings the image that an index tells, which has to be what the index says.
