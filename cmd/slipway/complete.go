@@ -13,8 +13,11 @@ import (
 // named here completes to files.
 func (a *app) completeValues(cmd *cobra.Command) {
 	outputs := []string{"docker", "store", "registry", "oci:"}
-	if cmd.Annotations[moreFormats] != "" {
+	switch {
+	case cmd.Annotations[moreFormats] != "", cmd.CommandPath() == "slipway registry health":
 		outputs = formats(cmd)
+	case cmd.CommandPath() == "slipway buildpack pull":
+		outputs = nil // a file
 	}
 	for name, values := range map[string][]string{
 		"pull-policy": {"always", "if-not-present", "never"},
@@ -22,7 +25,11 @@ func (a *app) completeValues(cmd *cobra.Command) {
 		"network":     {"bridge", "host", "none"},
 		"exec-env":    {"production", "test", "development"},
 		"platform":    {"linux/amd64", "linux/arm64"},
+		"target":      {"linux/amd64", "linux/arm64"},
 	} {
+		if len(values) == 0 {
+			continue
+		}
 		if cmd.LocalNonPersistentFlags().Lookup(name) != nil || cmd.PersistentFlags().Lookup(name) != nil {
 			_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 		}
