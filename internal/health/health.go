@@ -79,11 +79,11 @@ func judge(t Target, ref image.Ref, p image.Probe, err error, now time.Time) Res
 	r := Result{Target: t, Status: p.Status, Checked: now.UTC().Truncate(time.Second)}
 	_, want, _ := strings.Cut(t.Address, "@")
 	switch {
-	case p.Digest != "" && p.Digest != want && p.Status == http.StatusOK:
+	case p.There && p.Digest != "" && p.Digest != want:
 		r.State, r.Detail = Moved, fmt.Sprintf("%.80s is there", p.Digest)
-	case err == nil && !image.SameOwner(ref.Host(), p.Host):
+	case p.There && !image.SameOwner(ref.Host(), p.Host):
 		r.State, r.Detail = Moved, fmt.Sprintf("it is with %.200s", p.Host)
-	case err == nil:
+	case p.There:
 		r.State = OK
 	case p.Status == http.StatusTooManyRequests:
 		r.State, r.Detail = Limited, "the registry wants not to be asked now"

@@ -73,6 +73,7 @@ func (r *registry) answer(w http.ResponseWriter, kind, digest string) {
 		w.WriteHeader(http.StatusTooManyRequests)
 	case "broken":
 		w.WriteHeader(http.StatusInternalServerError)
+	case "terse": // says nothing but that it is there
 	default:
 		if kind == "other" {
 			digest = "sha256:" + strings.Repeat("9", 64)
@@ -133,21 +134,21 @@ func client(t *testing.T) *image.Registry {
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	r := newRegistry(t)
-	_, x, dir := newIndex(t, r.host, "fine-one", "fine-two", "gone-one", "secret-one", "patience-one", "other-one", "broken-one")
+	_, x, dir := newIndex(t, r.host, "fine-one", "fine-two", "gone-one", "secret-one", "patience-one", "other-one", "broken-one", "terse-one")
 	targets, err := health.Targets(x, nil)
-	if err != nil || len(targets) != 7 {
-		t.Fatalf("%d targets, %v: want 7, without what is yanked", len(targets), err)
+	if err != nil || len(targets) != 8 {
+		t.Fatalf("%d targets, %v: want 8, without what is yanked", len(targets), err)
 	}
 	calls := 0
 	results := health.Check(t.Context(), client(t), targets, health.Options{Progress: func(int, int, health.Result) { calls++ }})
 	want := map[string]health.State{"acme/fine-one": health.OK, "acme/fine-two": health.OK, "acme/gone-one": health.Dead, "acme/secret-one": health.Dead,
-		"acme/patience-one": health.OK, "acme/other-one": health.Moved, "acme/broken-one": health.Unreachable}
+		"acme/patience-one": health.OK, "acme/other-one": health.Moved, "acme/broken-one": health.Unreachable, "acme/terse-one": health.OK}
 	for i, one := range results {
 		if one.Target != targets[i] || one.State != want[one.Buildpack] || (one.Detail == "") != (one.State == health.OK) || one.Checked.IsZero() {
 			t.Errorf("%+v, want state %s", one, want[one.Buildpack])
 		}
 	}
-	if len(results) != 7 || calls != 7 {
+	if len(results) != 8 || calls != 8 {
 		t.Errorf("%d results, told of %d", len(results), calls)
 	}
 	old, err := health.Read(dir)
@@ -162,13 +163,13 @@ func TestCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	again, err := health.Read(dir)
-	if err != nil || again.Live != 7 || again.Counts[health.OK] != 3 || again.Counts[health.Dead] != 2 || len(again.Results) != 7 {
+	if err != nil || again.Live != 8 || again.Counts[health.OK] != 4 || again.Counts[health.Dead] != 2 || len(again.Results) != 8 {
 		t.Fatalf("%+v %v", again, err)
 	}
 	one := again.Results[0] // broken-one
 	one.State = health.Dead
 	merged, err := again.Merge(x, []health.Result{one})
-	if err != nil || merged.Counts[health.Dead] != 3 || len(merged.Results) != 7 {
+	if err != nil || merged.Counts[health.Dead] != 3 || len(merged.Results) != 8 {
 		t.Errorf("merged: %+v %v", merged.Counts, err)
 	}
 	if part := again.Of(targets[:2]); part.Live != 2 || len(part.Results) != 2 {

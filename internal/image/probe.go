@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,7 +31,8 @@ func (g *Registry) NewProber() *Prober {
 type Probe struct {
 	Status     int           // of the last answer; 0 where there was none
 	Host       string        // that gave it: another than the registry's where it was redirected
-	Digest     string        // of what is there
+	There      bool          // something is there under this digest or tag
+	Digest     string        // of what is there, where the registry says it
 	RetryAfter time.Duration // for how long it wants not to be asked
 }
 
@@ -96,18 +98,39 @@ func (a *answer) get() Probe {
 	return a.Probe
 }
 
+func (a *answer) set(p Probe) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.Probe = p
+}
+
 // noting notes what came.
 type noting struct{ base http.RoundTripper }
 
 // RoundTrip is http.RoundTripper's.
 func (n *noting) RoundTrip(r *http.Request) (*http.Response, error) {
+	a, ok := r.Context().Value(answerKey{}).(*answer)
+	if !ok {
+		return n.base.RoundTrip(r)
+	}
+	a.set(Probe{}) // what is said to a log-in is no answer to what comes after it
 	resp, err := n.base.RoundTrip(r)
-	if a, ok := r.Context().Value(answerKey{}).(*answer); ok && err == nil {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.Probe = Probe{Status: resp.StatusCode, Host: r.URL.Host, Digest: resp.Header.Get("Docker-Content-Digest"), RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now())}
+	if err == nil {
+		a.set(Probe{
+			Status: resp.StatusCode, Host: r.URL.Host, Digest: resp.Header.Get("Docker-Content-Digest"),
+			There:      resp.StatusCode == http.StatusOK && strings.Contains(asked(r).URL.Path, "/manifests/"),
+			RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now()),
+		})
 	}
 	return resp, err
+}
+
+// asked is the request that redirects have led from.
+func asked(r *http.Request) *http.Request {
+	for r.Response != nil && r.Response.Request != nil {
+		r = r.Response.Request
+	}
+	return r
 }
 
 // retryAfter reads the header of that name: seconds, or a time.
