@@ -18,13 +18,14 @@ func TestFlatten(t *testing.T) {
 	y := open(t)
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
-	group := "[[order]]\n"
+	var group strings.Builder
+	group.WriteString("[[order]]\n")
 	for _, n := range []string{"a", "b", "c"} {
 		write(t, dir, 0o644, n+"/buildpack.toml", fmt.Sprintf("api = \"0.12\"\n[buildpack]\nid = \"test/%s\"\nversion = \"1\"\n", n))
 		write(t, dir, 0o755, n+"/bin/build", "#!/bin/sh\n. \"$CNB_BUILDPACK_DIR/say\"\n", n+"/say", "echo here speaks "+n+"\n")
-		group += fmt.Sprintf("[[order.group]]\nid = \"test/%s\"\nversion = \"1\"\n", n)
+		fmt.Fprintf(&group, "[[order.group]]\nid = \"test/%s\"\nversion = \"1\"\n", n)
 	}
-	write(t, dir, 0o644, "all/buildpack.toml", "api = \"0.12\"\n[buildpack]\nid = \"test/flat\"\nversion = \"2\"\n"+group,
+	write(t, dir, 0o644, "all/buildpack.toml", "api = \"0.12\"\n[buildpack]\nid = \"test/flat\"\nversion = \"2\"\n"+group.String(),
 		"package.toml", "[buildpack]\nuri = \"all\"\n[[dependencies]]\nuri = \"a.cnb\"\n[[dependencies]]\nuri = \"b\"\n[[dependencies]]\nuri = \"c\"\n")
 	make := func(o platform.PackageOptions) platform.Packaged {
 		t.Helper()
