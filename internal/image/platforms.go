@@ -11,17 +11,17 @@ import (
 // maxPlatforms bounds the images of one index that somebody else made.
 const maxPlatforms = 32
 
-// Platforms finds an image, or the images of an index for all their platforms. Manifests and configs are read and
+// Images finds an image, or the images of an index for all their platforms. Manifests and configs are read and
 // checked.
-func (g *Registry) Platforms(ctx context.Context, ref Ref) ([]*Image, error) {
-	all, err := g.platforms(ctx, ref)
+func (g *Registry) Images(ctx context.Context, ref Ref) ([]*Image, error) {
+	all, err := g.images(ctx, ref)
 	if err != nil {
 		return nil, g.failed("read", ref, err)
 	}
 	return all, nil
 }
 
-func (g *Registry) platforms(ctx context.Context, ref Ref) ([]*Image, error) {
+func (g *Registry) images(ctx context.Context, ref Ref) ([]*Image, error) {
 	r, err := g.reference(ref)
 	if err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ import (
 // Inspect finds out what the image at a digest says of itself, for all platforms that it is for. Whatever keeps it from
 // being read is a *build.InvalidError: whoever registers it is told.
 func Inspect(ctx context.Context, g *image.Registry, ref image.Ref) (p Package, err error) {
-	all, err := g.Platforms(ctx, ref)
+	all, err := g.Images(ctx, ref)
 	if err != nil {
 		return p, badImage(err)
 	}
