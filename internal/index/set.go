@@ -216,6 +216,7 @@ type Resolution struct {
 	Buildpack string    `json:"buildpack"`
 	Version   string    `json:"version"`
 	Image     string    `json:"image"` // HOST/REPOSITORY@sha256:DIGEST, of a mirror where one is named
+	Address   string    `json:"-"`     // Image as the index has it
 	Index     string    `json:"index"`
 	Revision  string    `json:"revision,omitempty"`
 	Synced    time.Time `json:"synced"`
@@ -284,21 +285,20 @@ func (s *Set) Resolve(ref, only string) (Resolution, error) { return s.resolve(r
 func (s *Set) ResolveKnown(ref string) (Resolution, error) { return s.resolve(ref, "", true) }
 
 func (s *Set) resolve(ref, only string, known bool) (Resolution, error) {
-	text, want, _ := strings.Cut(strings.TrimPrefix(ref, Prefix), "@")
-	n, err := ParseName(text)
+	asked, err := ParseRef(ref)
 	if err != nil {
 		return Resolution{}, err
 	}
-	b, x, err := s.lookup(n, only, known)
+	b, x, err := s.lookup(asked.Name, only, known)
 	if err != nil {
 		return Resolution{}, err
 	}
-	v, err := b.Choose(want)
+	v, err := b.Choose(asked.Want)
 	if err != nil {
 		return Resolution{}, fmt.Errorf("index %s: %w", x.Name, err)
 	}
 	return Resolution{
-		Buildpack: n.String(), Version: v.Version, Image: s.mirrored(v.Address),
+		Buildpack: asked.Name.String(), Version: v.Version, Image: s.mirrored(v.Address), Address: v.Address,
 		Index: x.Name, Revision: x.Revision, Synced: x.Synced, Yanked: v.Yanked,
 	}, nil
 }

@@ -164,23 +164,36 @@ func (b Buildpack) Choose(want string) (Version, error) {
 			}
 		}
 	}
-	fits := func(*semver.Version) bool { return true }
 	if want != "" {
 		if _, err := semver.StrictNewVersion(want); err == nil {
 			return Version{}, b.lacks(want)
 		}
-		c, err := semver.NewConstraint(want)
-		if err != nil {
-			return Version{}, fmt.Errorf("version %.80q: want one such as 1.2.3, its beginning such as 1.2, or a range such as ^1.2", want)
-		}
-		fits = c.Check
+	}
+	fits, err := admitting(want)
+	if err != nil {
+		return Version{}, err
 	}
 	for _, v := range slices.Backward(b.Versions) {
-		if !v.Yanked && v.parsed.Prerelease() == "" && fits(v.parsed) {
+		if !v.Yanked && fits(v.parsed) {
 			return v, nil
 		}
 	}
 	return Version{}, b.lacks(want)
+}
+
+// admitting tells which versions a text means, those that are yanked among them: see Choose.
+func admitting(want string) (func(*semver.Version) bool, error) {
+	if want == "" {
+		return func(v *semver.Version) bool { return v.Prerelease() == "" }, nil
+	}
+	if _, err := semver.StrictNewVersion(want); err == nil {
+		return func(v *semver.Version) bool { return v.Original() == want }, nil
+	}
+	c, err := semver.NewConstraint(want)
+	if err != nil {
+		return nil, fmt.Errorf("version %.80q: want one such as 1.2.3, its beginning such as 1.2, or a range such as ^1.2", want)
+	}
+	return func(v *semver.Version) bool { return v.Prerelease() == "" && c.Check(v) }, nil
 }
 
 // Newest are the versions, the newest first.
