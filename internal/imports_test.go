@@ -72,7 +72,7 @@ func allowed() map[string][]string {
 		"internal/logs":      {"internal/build"},
 		"internal/gitserver": {"internal/build", "internal/child", "internal/killpoint", "internal/limit"},
 		"internal/service":   {"internal/build", "internal/container", "internal/killpoint", "internal/logs", "internal/store", "internal/webhook", "internal/work"},
-		"internal/work":      {"builder", "builder/cnb", "internal/build", "internal/container", "internal/image", "internal/killpoint", "internal/layerstore", "internal/platform", "internal/transcript"},
+		"internal/work":      {"builder", "builder/cnb", "internal/build", "internal/container", "internal/image", "internal/index", "internal/killpoint", "internal/layerstore", "internal/platform", "internal/transcript"},
 		"internal/registry":  {"internal/killpoint", "internal/limit"},
 		"internal/killpoint": {},
 		"internal/limit":     {},

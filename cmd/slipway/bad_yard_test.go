@@ -69,6 +69,7 @@ uri = %q
 id = "sample/one-layer"
 `, y.base, y.runImage, fixture(t, "one-layer")))
 
+	write(t, filepath.Join(y.template, "registries", "registries.toml"), "registries = []\n") // none that would be fetched
 	w := &work{t: t, y: y, home: y.template, name: prefix + "/app"}
 	for _, args := range [][]string{
 		{"images", "import", "--store-only", y.runImage, "oci:" + y.base},

@@ -59,6 +59,7 @@ func newStage(t *testing.T) *stage {
 	check(t, os.WriteFile(s.path("builder.toml"), fmt.Appendf(nil,
 		"description = \"for tests\"\n[build]\nimage = %q\n[[run.images]]\nimage = %q\n[[buildpacks]]\nuri = \"sample\"\n[[order]]\n[[order.group]]\nid = \"sample/app\"\n",
 		s.name("build"), s.name("run")), 0o644))
+	write(t, s.path("home/registries/registries.toml"), "registries = []\n") // no index that would be fetched
 	for _, args := range [][]string{
 		{"images", "import", s.name("build"), "oci:" + s.path("base/build")},
 		{"images", "import", s.name("run"), "oci:" + s.path("base/run")},

@@ -132,8 +132,8 @@ func (s *collectorServer) handlers() map[string]wire.Handler {
 		"source": handler(func(ctx context.Context, _ *wire.Call, req source.Request) (any, error) {
 			return source.Unpack(ctx, req)
 		}),
-		"descriptor": handler(func(ctx context.Context, _ *wire.Call, req source.Request) (any, error) {
-			return source.Descriptor(ctx, req.Path, req.Unwrap)
+		"told": handler(func(ctx context.Context, _ *wire.Call, req source.Request) (any, error) {
+			return source.Tell(ctx, req.Path, req.Unwrap)
 		}),
 		"unpack":  handler(func(ctx context.Context, _ *wire.Call, r unpackRequest) (any, error) { return nil, unpack(ctx, r) }),
 		"same":    handler(func(ctx context.Context, _ *wire.Call, pairs []FilePair) (any, error) { return SameFiles(ctx, pairs) }),

@@ -65,8 +65,9 @@ func (s *collectorServer) tree(ctx context.Context, _ *wire.Call, r treeRequest)
 	return builder.UnpackCached(ctx, r.Dirs, r.Layer, rc, r.Limits)
 }
 
-// Descriptor is source.Descriptor in the collector: the project.toml of the source at path, nil where there is none.
-func (c *Collector) Descriptor(ctx context.Context, path string, unwrap bool) ([]byte, error) {
-	var b []byte
-	return b, c.call(ctx, "descriptor", source.Request{Path: path, Unwrap: unwrap}, &b)
+// Told is source.Tell in the collector.
+func (c *Collector) Told(ctx context.Context, path string, unwrap bool) (source.Told, error) {
+	var t source.Told
+	err := c.call(ctx, "told", source.Request{Path: path, Unwrap: unwrap}, &t)
+	return t, err
 }

@@ -179,7 +179,8 @@ func (y *yard) fill() (err error) {
 	if m.NoRuntime != nil {
 		return errors.Join(m.NoRuntime, m.Close())
 	}
-	if err := errors.Join(y.makeBuilder(m), m.Close()); err != nil {
+	none := map[string]string{"registries.toml": "registries = []\n"} // no index that would be fetched
+	if err := errors.Join(y.makeBuilder(m), m.Close(), writeFiles(filepath.Join(y.state(), platform.IndexDir), none)); err != nil {
 		return err
 	}
 	return copyDir(y.state(), y.fresh())

@@ -237,6 +237,9 @@ type UnknownError struct {
 }
 
 func (e *UnknownError) Error() string {
+	if len(e.Indexes) == 0 {
+		return fmt.Sprintf("no buildpack %s: there is no index (slipway registry add)", e.Name)
+	}
 	text := fmt.Sprintf("no buildpack %s in index %s", e.Name, strings.Join(e.Indexes, ", "))
 	if len(e.Near) > 0 {
 		text += "; there is " + strings.Join(e.Near, ", ")
@@ -272,7 +275,7 @@ func (s *Set) lookup(n Name, only string, known bool) (Buildpack, *Index, error)
 		unknown.Indexes = append(unknown.Indexes, src.Name)
 		unknown.Near = append(unknown.Near, x.Near(n)...)
 	}
-	if len(unknown.Indexes) == 0 {
+	if len(unknown.Indexes) == 0 && only != "" {
 		return Buildpack{}, nil, s.unknownIndex(only)
 	}
 	return Buildpack{}, nil, unknown

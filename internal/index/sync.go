@@ -34,6 +34,11 @@ type Synced struct {
 // processes too, follow each other; who reads meanwhile has what was there. An upstream that has rewritten its history is
 // not followed, and Held says so, unless accept: what was resolved yesterday should mean the same tomorrow.
 func (s *Set) Sync(ctx context.Context, name string, accept bool) (Synced, error) {
+	return s.sync(ctx, name, accept, 0)
+}
+
+// sync is Sync, unless the index was synced in the last time older when its turn comes: then that is errFresh.
+func (s *Set) sync(ctx context.Context, name string, accept bool, older time.Duration) (out Synced, err error) {
 	src, ok := s.source(name)
 	if !ok {
 		return Synced{}, s.unknownIndex(name)
@@ -41,17 +46,29 @@ func (s *Set) Sync(ctx context.Context, name string, accept bool) (Synced, error
 	if name == s.kept {
 		return Synced{Index: name}, nil
 	}
+	defer func() {
+		if err != nil && !errors.Is(err, errFresh) {
+			out, err = Synced{}, &SyncError{name, err}
+		}
+	}()
+	ctx, cancel := context.WithTimeoutCause(ctx, maxSync, fmt.Errorf("it took longer than %s", maxSync))
+	defer cancel()
 	start := time.Now()
 	dir := s.dirOf(name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return Synced{}, fmt.Errorf("sync index %s: %w", name, err)
+		return out, err
 	}
 	unlock, err := lock(ctx, filepath.Join(dir, "lock"))
 	if err != nil {
-		return Synced{}, fmt.Errorf("sync index %s: %w", name, err)
+		return out, err
 	}
 	defer unlock()
-	out := Synced{Index: name}
+	model := filepath.Join(dir, "model")
+	if info, err := os.Stat(model); err == nil && time.Since(info.ModTime()) < older {
+		return out, errFresh
+	}
+	removeLeft(dir)
+	out.Index = name
 	before, _ := s.head(name) // one that cannot be read is made anew
 	out.Before = before.Revision
 	head := Head{Name: name, Source: src.URL}
@@ -62,23 +79,33 @@ func (s *Set) Sync(ctx context.Context, name string, accept bool) (Synced, error
 		tree, err = ReadPath(ctx, src.URL)
 	}
 	if err != nil {
-		return Synced{}, fmt.Errorf("sync index %s: %w", name, err)
+		return out, err
 	}
-	model := filepath.Join(dir, "model")
 	if tree != nil {
-		if err := WriteModel(model, head, tree); err != nil {
-			return Synced{}, err
-		}
-	} else if err := os.Chtimes(model, time.Time{}, time.Now()); err != nil { // as of now nothing is newer
-		return Synced{}, fmt.Errorf("sync index %s: %w", name, err)
+		err = WriteModel(model, head, tree)
+	} else {
+		err = os.Chtimes(model, time.Time{}, time.Now()) // as of now nothing is newer
+	}
+	if err != nil {
+		return out, err
 	}
 	after, err := s.head(name)
 	if err != nil {
-		return Synced{}, err
+		return out, err
 	}
 	out.Revision, out.Versions, out.Added, out.Faults, out.More = after.Revision, after.Versions, after.Versions-before.Versions, after.Faults, after.MoreFaults
 	out.Took = time.Since(start)
 	return out, nil
+}
+
+// removeLeft takes away what syncs left behind that were killed.
+func removeLeft(dir string) {
+	for _, pattern := range []string{".model-*", "repo.git/objects/pack/tmp_*", "repo.git/*.lock", "repo.git/refs/slipway/*.lock"} {
+		left, _ := filepath.Glob(filepath.Join(dir, pattern))
+		for _, p := range left {
+			_ = os.Remove(p)
+		}
+	}
 }
 
 // head is what the read model of an index says of itself; the zero Head where there is none.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-build/slipway/builder"
@@ -16,7 +15,9 @@ import (
 	"github.com/slipway-build/slipway/internal/agent"
 	"github.com/slipway-build/slipway/internal/container"
 	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/index"
 	"github.com/slipway-build/slipway/internal/layerstore"
+	"github.com/slipway-build/slipway/internal/source"
 )
 
 // platformAPI is the Platform API that our own engine runs with.
@@ -96,6 +97,8 @@ type job struct {
 	system   cnb.System
 	added    []addedBuildpack
 	packages foundPackages
+	told     *source.Told // nil before the source is looked at
+	lock     *index.Lock  // of the source; nil before a buildpack of an index is asked for
 
 	looking  *background // finds the previous image: sets previous
 	boxing   *background // creates and starts the build container: sets prepared and box
@@ -192,7 +195,7 @@ func (j *job) analyze(ctx context.Context) error {
 		ExecEnv: j.o.ExecEnv, Emit: j.h.Emit,
 	}
 	if j.previous != nil {
-		in.Previous, in.PreviousReference = told{j.previous}, j.previous.Reference
+		in.Previous, in.PreviousReference = inspected{j.previous}, j.previous.Reference
 	}
 	var err error
 	if j.analyzed, err = builder.Analyze(in); err != nil {
@@ -208,28 +211,6 @@ func (j *job) analyze(ctx context.Context) error {
 	_, err = j.collector.Catalog(ctx, j.box.Hello().Buildpacks)
 	return err
 }
-
-// checkCompression refuses zstd on a run image whose manifest has no name for such layers.
-func (j *job) checkCompression() error {
-	if j.o.Compression != layerstore.Zstd {
-		return nil
-	}
-	kind, err := j.run.MediaType()
-	if err == nil && kind != types.OCIManifestSchema1 {
-		err = fmt.Errorf("it has a Docker manifest, which has gzip layers only: leave out --compression zstd, or take a run image with an OCI manifest")
-	}
-	if err != nil {
-		return fmt.Errorf("run image %s: %w", j.runName.Image, err)
-	}
-	return nil
-}
-
-// told is an image by the config that its place tells. For an image in Docker that is what inspect says; the exact
-// config would have the whole image read out of there, to look at its labels.
-type told struct{ *image.Image }
-
-// ConfigFile is what is known without reading.
-func (t told) ConfigFile() (*v1.ConfigFile, error) { return t.Config, nil }
 
 func (j *job) imageTarget() cnb.Target {
 	if j.analyzed.RunImage != nil && j.analyzed.RunImage.Target != nil {

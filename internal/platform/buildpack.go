@@ -86,7 +86,7 @@ func (j *job) addBuildpacks(ctx context.Context) error {
 	return nil
 }
 
-// buildpack resolves one argument in pack's order: a path, an id in the builder, an image.
+// buildpack resolves one argument in pack's order: a path, an id in the builder, a buildpack of an index, an image.
 func (j *job) buildpack(ctx context.Context, arg string) (entry, error) {
 	switch {
 	case arg == fromBuilder:
@@ -123,16 +123,25 @@ func (j *job) buildpack(ctx context.Context, arg string) (entry, error) {
 	return j.namedBuildpack(ctx, arg, "it is neither a path nor")
 }
 
-// namedBuildpack resolves what is no path: an id in the builder, an image. not begins the sentence of what it is not.
+// namedBuildpack resolves what is no path: an id in the builder, a buildpack of an index, an image. not begins the sentence of what it is not.
 func (j *job) namedBuildpack(ctx context.Context, arg, not string) (entry, error) {
+	if ref, ok := indexRef(arg); ok {
+		// What was an index's when the lock file was made stays so, whatever the builder has learned since.
+		if e, ok, err := j.lockedBuildpack(ctx, ref, exactly); ok || err != nil {
+			return e, err
+		}
+	}
 	e, idErr := j.builderBuildpack(arg)
 	if idErr == nil {
 		return e, nil
 	}
-	if e, ok, err := j.knownBuildpack(ctx, arg); ok || err != nil {
+	if e, ok, err := j.namedIndexBuildpack(ctx, arg); ok {
+		if err != nil {
+			err = fmt.Errorf("%s %w; %w", not, idErr, err)
+		}
 		return e, err
 	}
-	if _, err := image.ParseRef(arg); err != nil || !strings.ContainsAny(arg, ":.@") {
+	if !isImage(arg) {
 		return entry{}, fmt.Errorf("%s %w", not, idErr)
 	}
 	e, err := j.imageBuildpack(ctx, arg)

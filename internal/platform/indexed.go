@@ -6,13 +6,18 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/slipway-build/slipway/builder/cnb"
+	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/index"
 )
 
 // IndexDir is the directory of buildpack indexes in a Machine's State.
 const IndexDir = "registries"
+
+// indexWait bounds the sync that a build waits for because no index knows what it asks for.
+const indexWait = time.Minute
 
 // indexes are the indexes of this machine, behind the one that its process keeps itself.
 func (m *Machine) indexes() (*index.Set, error) {
@@ -23,39 +28,71 @@ func (m *Machine) indexes() (*index.Set, error) {
 	return set, err
 }
 
-// findIndexed asks the indexes of this machine. One that does not know ref is synced once.
+// findIndexed asks the indexes of this machine. Those that do not know ref are synced once. One that was not synced for
+// long is told to m.StaleIndex.
 func (m *Machine) findIndexed(ctx context.Context, ref string) (index.Resolution, error) {
 	set, err := m.indexes()
 	if err != nil {
 		return index.Resolution{}, err
 	}
-	return set.Find(ctx, ref, "")
+	ctx, cancel := context.WithTimeoutCause(ctx, indexWait, fmt.Errorf("it took longer than %s: `slipway registry sync` takes its time", indexWait))
+	defer cancel()
+	r, err := set.Find(ctx, ref, "")
+	if err == nil && m.StaleIndex != nil && set.Claim(r.Index) {
+		m.StaleIndex(r.Index)
+	}
+	return r, err
 }
 
-// indexBuildpack brings in a buildpack that an index says where to find.
-func (j *job) indexBuildpack(ctx context.Context, ref string) (entry, error) {
-	r, err := j.m.findIndexed(ctx, ref)
+// indexRef reads what an index may be asked for: a name without the URN may mean something else. An image by its
+// digest is none.
+func indexRef(arg string) (index.Ref, bool) {
+	ref, err := index.ParseRef(arg)
+	return ref, err == nil && !strings.Contains(ref.Want, ":")
+}
+
+// indexBuildpack brings in the buildpack that the app's lock file names for ref, or else an index.
+func (j *job) indexBuildpack(ctx context.Context, arg string) (entry, error) {
+	ref, err := index.ParseRef(arg)
 	if err != nil {
 		return entry{}, err
 	}
-	return j.resolvedBuildpack(ctx, r)
+	if e, ok, err := j.lockedBuildpack(ctx, ref, (*index.Lock).Find); ok || err != nil {
+		return e, err
+	}
+	return j.foundBuildpack(ctx, arg)
 }
 
-// knownBuildpack is indexBuildpack for a name without the URN, "ns/name[@version]", that may mean something else: only
-// what the indexes here have is found, and nothing is fetched to look for it. ok tells that it was.
-func (j *job) knownBuildpack(ctx context.Context, arg string) (e entry, ok bool, err error) {
-	r, ok, err := j.m.known(arg)
-	if err != nil || !ok {
-		return entry{}, false, err
+func (j *job) foundBuildpack(ctx context.Context, arg string) (entry, error) {
+	r, err := j.m.findIndexed(ctx, arg)
+	if err != nil {
+		return entry{}, err
 	}
-	e, err = j.resolvedBuildpack(ctx, r)
+	return j.resolvedBuildpack(ctx, r, "index "+r.Index)
+}
+
+// namedIndexBuildpack is indexBuildpack for a name without the URN, which the builder does not have. Where it may be an
+// image too, only what is known of indexes counts, and nothing is fetched to look for it. ok tells that there is one.
+func (j *job) namedIndexBuildpack(ctx context.Context, arg string) (e entry, ok bool, err error) {
+	ref, ok := indexRef(arg)
+	if !ok {
+		return entry{}, false, nil
+	}
+	if e, ok, err := j.lockedBuildpack(ctx, ref, (*index.Lock).Find); ok || err != nil {
+		return e, true, err
+	}
+	if isImage(arg) {
+		if _, ok, err := j.m.known(arg); err != nil || !ok {
+			return entry{}, err != nil, err
+		}
+	}
+	e, err = j.foundBuildpack(ctx, arg)
 	return e, true, err
 }
 
 // known looks a plain name up in the indexes here, and syncs none.
 func (m *Machine) known(arg string) (r index.Resolution, ok bool, err error) {
-	text, _, _ := strings.Cut(arg, "@")
-	if _, err := index.ParseName(text); err != nil {
+	if _, ok := indexRef(arg); !ok {
 		return r, false, nil
 	}
 	set, err := m.indexes()
@@ -69,18 +106,58 @@ func (m *Machine) known(arg string) (r index.Resolution, ok bool, err error) {
 	return r, err == nil, err
 }
 
-// resolvedBuildpack brings in the image, which has to be of the buildpack and version that the index says.
-func (j *job) resolvedBuildpack(ctx context.Context, r index.Resolution) (entry, error) {
+// isImage tells the name of an image from an id, of whose form it may be.
+func isImage(arg string) bool {
+	_, err := image.ParseRef(arg)
+	return err == nil && strings.ContainsAny(arg, ":.@")
+}
+
+// lockedBuildpack is what the lock file in the root of the source names for ref, which needs no index. It is read when it
+// is first asked.
+func (j *job) lockedBuildpack(ctx context.Context, ref index.Ref, find func(*index.Lock, index.Ref) (index.Locked, bool, error)) (entry, bool, error) {
+	if j.lock == nil {
+		told, err := j.tell(ctx)
+		if err != nil {
+			return entry{}, false, err
+		}
+		j.lock = &index.Lock{}
+		if told.Lock != nil {
+			if j.lock, err = index.ParseLock(index.LockName, told.Lock); err != nil {
+				j.lock = nil
+				return entry{}, false, err
+			}
+		}
+	}
+	l, ok, err := find(j.lock, ref)
+	if err != nil || !ok {
+		return entry{}, false, err
+	}
+	set, err := j.m.indexes()
+	if err != nil {
+		return entry{}, false, err
+	}
+	e, err := j.resolvedBuildpack(ctx, set.Resolution(l), fmt.Sprintf("%s:%d", index.LockName, l.Line))
+	return e, true, err
+}
+
+// exactly is index.Lock.Exact as lockedBuildpack takes it.
+func exactly(l *index.Lock, ref index.Ref) (index.Locked, bool, error) {
+	e, ok := l.Exact(ref)
+	return e, ok, nil
+}
+
+// resolvedBuildpack brings in the image, which has to be of the buildpack and version that who names it says.
+func (j *job) resolvedBuildpack(ctx context.Context, r index.Resolution, who string) (entry, error) {
 	want := cnb.Ref{ID: cnb.ID(r.Buildpack), Version: r.Version}
 	if r.Yanked {
 		j.warn("buildpack %s is yanked in index %s: its author wants nobody to use it", want, r.Index)
 	}
 	e, err := j.imageBuildpack(ctx, r.Image)
 	if err != nil {
-		return entry{}, fmt.Errorf("index %s says that it is %s: %w", r.Index, r.Image, err)
+		return entry{}, fmt.Errorf("%s says that it is %s: %w", who, r.Image, err)
 	}
 	if e.ref != want {
-		return entry{}, fmt.Errorf("index %s says that it is %s, which is of buildpack %s", r.Index, r.Image, e.ref)
+		return entry{}, fmt.Errorf("%s says that it is %s, which is of buildpack %s", who, r.Image, e.ref)
 	}
 	return e, nil
 }

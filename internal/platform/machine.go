@@ -49,6 +49,9 @@ type Machine struct {
 	// asked before those in State, and without a network. nil: there is none.
 	OwnIndex     func() (*index.Index, error)
 	OwnIndexName string
+	// StaleIndex, where it is not nil, is told of an index that a build asked and that was not synced for an hour, at
+	// most once in ten minutes. It has it synced, and does not wait for that.
+	StaleIndex func(name string)
 	// Copy restores cached layers by copying also where they could be mounted. The result is the same.
 	Copy bool
 }

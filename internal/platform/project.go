@@ -30,7 +30,9 @@ func (j *job) readProject(ctx context.Context) (p *cnb.Project, b []byte, err er
 			return nil, nil, fmt.Errorf("project descriptor %s: there is no such file", name)
 		}
 	default:
-		b, err = j.collector.Descriptor(ctx, j.o.Source, j.o.Unwrap)
+		var told source.Told
+		told, err = j.tell(ctx)
+		b = told.Descriptor
 	}
 	if err != nil || b == nil {
 		return &cnb.Project{}, nil, err
@@ -42,6 +44,18 @@ func (j *job) readProject(ctx context.Context) (p *cnb.Project, b []byte, err er
 		j.warn("%s", w)
 	}
 	return p.For(j.o.ExecEnv), b, nil
+}
+
+// tell has the collector look, once, at what the source says of its builds.
+func (j *job) tell(ctx context.Context) (source.Told, error) {
+	if j.told == nil {
+		told, err := j.collector.Told(ctx, j.o.Source, j.o.Unwrap)
+		if err != nil {
+			return told, err
+		}
+		j.told = &told
+	}
+	return *j.told, nil
 }
 
 // applyProject merges the descriptor into the options: what the user said on the command line wins.

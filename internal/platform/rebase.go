@@ -210,7 +210,7 @@ func PlanRebase(ctx context.Context, m *Machine, app *image.Image, o RebaseOptio
 	}
 	p := RebasePlan{RunImage: b.Reference, RunImageName: b.name, Current: standsOn(app, b.Image)}
 	err = builder.CheckRebase(builder.RebaseInput{
-		PlatformAPI: platformAPI, App: told{app}, Run: told{b.Image}, RunReference: b.Reference, RunName: b.name, Force: o.Force,
+		PlatformAPI: platformAPI, App: inspected{app}, Run: inspected{b.Image}, RunReference: b.Reference, RunName: b.name, Force: o.Force,
 	})
 	if err != nil {
 		p.Refused = err.Error()

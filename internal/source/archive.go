@@ -13,6 +13,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/slipway-build/slipway/builder/cnb"
@@ -82,28 +83,28 @@ func (z *zipReader) checkDirectory() error {
 	return nil
 }
 
-func (z *zipReader) descriptor(context.Context) ([]byte, error) {
+func (z *zipReader) told(_ context.Context, name string) ([]byte, error) {
 	if err := z.open(); err != nil {
 		return nil, err
 	}
 	for _, f := range z.z.File {
-		if name, err := below(z.top, f.Name); err == nil && name == DescriptorName && f.Mode().IsRegular() {
+		if at, err := below(z.top, f.Name); err == nil && at == name && f.Mode().IsRegular() {
 			r, err := f.Open()
 			if err != nil {
-				return nil, fmt.Errorf("read %s: %w", DescriptorName, err)
+				return nil, fmt.Errorf("read %s: %w", name, err)
 			}
 			defer r.Close()
-			return readDescriptor(r)
+			return readTold(r, name)
 		}
 	}
 	return nil, nil
 }
 
-// readDescriptor reads one byte more than the limit at most, which the decoder then refuses.
-func readDescriptor(r io.Reader) ([]byte, error) {
+// readTold reads one byte more than the limit at most, which the decoder then refuses.
+func readTold(r io.Reader, name string) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, cnb.MaxDescriptor+1))
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", DescriptorName, err)
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	return b, nil
 }
@@ -175,8 +176,8 @@ type tarReader struct {
 
 // seen is what is in a tar file, as far as one has to know before it is unpacked.
 type seen struct {
-	top        string // with unwrap: the directory that is taken for the root
-	descriptor []byte // nil: there is none
+	top  string            // with unwrap: the directory that is taken for the root
+	told map[string][]byte // by name; nil: there is none
 }
 
 // open reads from the start.
@@ -210,12 +211,12 @@ func (m *meter) add(h *tar.Header) error {
 	return nil
 }
 
-func (t *tarReader) descriptor(ctx context.Context) ([]byte, error) {
+func (t *tarReader) told(ctx context.Context, name string) ([]byte, error) {
 	s, err := t.look(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return s.descriptor, nil
+	return s.told[name], nil
 }
 
 // look reads the file once.
@@ -228,7 +229,7 @@ func (t *tarReader) look(ctx context.Context) (*seen, error) {
 		return nil, err
 	}
 	m, all := meter{limits: t.limits}, unwrapped{}
-	descriptors := map[string][]byte{} // by the directory that it would be the descriptor of, at most two
+	found := map[string]map[string][]byte{"": {}} // by the directory that would be the root, at most two
 	for {
 		h, err := r.Next()
 		if err == io.EOF {
@@ -250,10 +251,15 @@ func (t *tarReader) look(ctx context.Context) (*seen, error) {
 			return nil, err
 		}
 		for _, top := range [...]string{"", all.first} {
-			if name, err := below(top, h.Name); err == nil && name == DescriptorName && h.Typeflag == tar.TypeReg {
-				if descriptors[top], err = readDescriptor(r); err != nil { // the last of a name counts
+			if name, err := below(top, h.Name); err == nil && slices.Contains(toldNames, name) && h.Typeflag == tar.TypeReg {
+				b, err := readTold(r, name)
+				if err != nil {
 					return nil, err
 				}
+				if found[top] == nil {
+					found[top] = map[string][]byte{}
+				}
+				found[top][name] = b // the last of a name counts
 				break
 			}
 		}
@@ -262,7 +268,7 @@ func (t *tarReader) look(ctx context.Context) (*seen, error) {
 	if t.unwrap {
 		t.seen.top = all.top()
 	}
-	t.seen.descriptor = descriptors[t.seen.top]
+	t.seen.told = found[t.seen.top]
 	return t.seen, nil
 }
 

@@ -19,8 +19,8 @@ import (
 // so that nothing outside is reached, and what is opened decides what it is.
 type dirReader struct{ path string }
 
-func (d *dirReader) descriptor(context.Context) ([]byte, error) {
-	b, err := cnb.ReadFile(d.path, DescriptorName, cnb.MaxDescriptor)
+func (d *dirReader) told(_ context.Context, name string) ([]byte, error) {
+	b, err := cnb.ReadFile(d.path, name, cnb.MaxDescriptor)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -28,6 +28,12 @@ const (
 // DescriptorName is the project descriptor's usual name.
 const DescriptorName = "project.toml"
 
+// LockName is the file beside it that says which buildpacks of indexes the app's builds take (package index).
+const LockName = "slipway.lock"
+
+// toldNames are the files in the root of a source that are read apart from it.
+var toldNames = []string{DescriptorName, LockName}
+
 // Limits bound what a source may cost. A zero field means the default: for archives 512 MiB in, 2 GiB and
 // 200,000 entries out and a ratio of 200 to 1; for a directory, which its user has on disk already, 64 GiB
 // and 2,000,000 entries.
@@ -193,25 +199,32 @@ func (req Request) open() (reader, Kind, Limits, io.Closer, error) {
 	return &dirReader{path: req.Path}, kind, limits, f, nil
 }
 
-// Descriptor reads the project.toml of the source at path and nothing else; nil where there is none. unwrap is
-// Request.Unwrap.
-func Descriptor(ctx context.Context, path string, unwrap bool) ([]byte, error) {
+// Told is what the root of a source says of its builds. What is not there is nil.
+type Told struct {
+	Descriptor []byte // project.toml
+	Lock       []byte // slipway.lock
+}
+
+// Tell reads what the source at path says of its builds and nothing else. unwrap is Request.Unwrap.
+func Tell(ctx context.Context, path string, unwrap bool) (t Told, err error) {
 	r, _, _, closer, err := Request{Path: path, Unwrap: unwrap}.open()
 	if err != nil {
-		return nil, err
+		return t, err
 	}
 	defer closer.Close()
-	b, err := r.descriptor(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("source %s: %w", path, err)
+	if t.Descriptor, err = r.told(ctx, DescriptorName); err == nil {
+		t.Lock, err = r.told(ctx, LockName)
 	}
-	return b, nil
+	if err != nil {
+		return t, fmt.Errorf("source %s: %w", path, err)
+	}
+	return t, nil
 }
 
 // A reader is one kind of source.
 type reader interface {
-	// descriptor is the source's own project.toml, nil if it has none.
-	descriptor(ctx context.Context) ([]byte, error)
+	// told is the file of that name, one of toldNames, in the source's root; nil if it has none.
+	told(ctx context.Context, name string) ([]byte, error)
 	// each gives every entry to w, which checks names and limits.
 	each(ctx context.Context, w *writer) error
 }
@@ -224,7 +237,7 @@ func (req Request) filter(ctx context.Context, r reader, res *Result) (*filter, 
 	}
 	res.Descriptor = req.Descriptor
 	if res.Descriptor == nil {
-		b, err := r.descriptor(ctx)
+		b, err := r.told(ctx, DescriptorName)
 		if err != nil {
 			return nil, err
 		}

@@ -447,6 +447,28 @@ func TestDescriptor(t *testing.T) {
 	}
 }
 
+// TestLock: the lock file is found in the root of every kind of source, and nowhere else.
+func TestLock(t *testing.T) {
+	items := append(slices.Clone(app), item{name: "deep/slipway.lock", text: "other"}, item{name: "slipway.lock", text: "first"})
+	for kind, path := range map[string]string{
+		"tar": fileOf(t, tarOf(t, items, true)), "zip": fileOf(t, zipOf(t, items)), "dir": dirOf(t, items),
+		"unwrapped tar": fileOf(t, tarOf(t, within("x", items), true)), "unwrapped zip": fileOf(t, zipOf(t, within("x", items))),
+	} {
+		if s, err := Tell(t.Context(), path, strings.HasPrefix(kind, "unwrapped")); err != nil || string(s.Lock) != "first" || s.Descriptor != nil {
+			t.Errorf("%s: %q %v", kind, s, err)
+		}
+	}
+	for _, path := range []string{fileOf(t, tarOf(t, app, true)), fileOf(t, zipOf(t, app)), dirOf(t, app), fileOf(t, tarOf(t, within("x", items), true))} {
+		if s, err := Tell(t.Context(), path, false); err != nil || s.Lock != nil {
+			t.Errorf("%s has none: %q %v", path, s, err)
+		}
+	}
+	link := dirOf(t, append(slices.Clone(app), item{name: "slipway.lock", kind: tar.TypeSymlink, link: "/etc/passwd"}))
+	if s, err := Tell(t.Context(), link, false); err == nil {
+		t.Errorf("a link out of the source: %q", s)
+	}
+}
+
 func TestSkipped(t *testing.T) {
 	items := append(slices.Clone(app), item{name: "pipe", kind: tar.TypeFifo})
 	for kind, path := range map[string]string{"tar": fileOf(t, tarOf(t, items, true)), "zip": fileOf(t, zipOf(t, items)), "dir": dirOf(t, items)} {

@@ -51,8 +51,8 @@ func TestUnwrap(t *testing.T) {
 			if err != nil || got.Digest != want.Digest || string(got.Descriptor) != string(want.Descriptor) {
 				t.Errorf("%s, as %s: %v\n%s", c.what, form, err, list(t, dest))
 			}
-			if d, err := Descriptor(t.Context(), path, true); err != nil || string(d) != string(want.Descriptor) {
-				t.Errorf("%s, as %s: the descriptor is %q, %v", c.what, form, d, err)
+			if s, err := Tell(t.Context(), path, true); err != nil || string(s.Descriptor) != string(want.Descriptor) {
+				t.Errorf("%s, as %s: the descriptor is %q, %v", c.what, form, s.Descriptor, err)
 			}
 			if got, dest, err := unpack(t, path, nil); err != nil || len(c.items) > 0 && strings.Contains(c.what, "github") && (got.Digest == want.Digest || !strings.Contains(list(t, dest), "app-0123abc/index.js")) {
 				t.Errorf("%s, as %s and not unwrapped: %v\n%s", c.what, form, err, list(t, dest))

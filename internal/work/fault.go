@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/container"
 	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/index"
 	"github.com/slipway-build/slipway/internal/platform"
 )
 
@@ -137,8 +138,9 @@ func badChoice(err error, f *build.Failure) bool {
 	named, isNamed := errors.AsType[*platform.BuildpackError](err)
 	_, isRegistry := errors.AsType[*image.RegistryError](err)
 	_, isMachine := errors.AsType[syscall.Errno](err)
+	_, isIndex := errors.AsType[*index.SyncError](err)
 	switch {
-	case isNamed && !isRegistry && !isMachine: // a registry has its own say, and our disk is ours
+	case isNamed && !isRegistry && !isMachine && !isIndex: // a registry has its own say, our disk is ours, and so is an index that is not reached
 		f.Phase, f.Buildpack = string(platform.PhasePrepare), cut(named.Buildpack, maxBelow)
 	case isAPI:
 		ref = api.Buildpack
@@ -147,7 +149,7 @@ func badChoice(err error, f *build.Failure) bool {
 	default:
 		return false
 	}
-	f.Blame, f.Code, f.Next = build.BlameApp, "buildpack-unusable", "choose a buildpack that the builder has"
+	f.Blame, f.Code, f.Next = build.BlameApp, "buildpack-unusable", "choose a buildpack that the builder has, or an index"
 	if ref != (cnb.Ref{}) {
 		f.Buildpack = ref.String()
 	}

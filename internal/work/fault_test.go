@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/container"
 	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/index"
 	"github.com/slipway-build/slipway/internal/platform"
 )
 
@@ -48,6 +49,8 @@ func TestVerdict(t *testing.T) {
 			build.Failure{Blame: build.BlameApp, Code: "buildpack-unusable", Phase: "prepare", Buildpack: "acme/none"}},
 		{&platform.BuildpackError{Buildpack: "x.test/b:1", Err: &image.RegistryError{Host: "x.test", Reason: image.ReasonDown}}, build.Failed,
 			build.Failure{Blame: build.BlamePlatform, Code: "registry-" + string(image.ReasonDown)}},
+		{&platform.BuildpackError{Buildpack: "acme/new", Err: fmt.Errorf("no such buildpack: %w", &index.SyncError{Index: "official", Err: errors.New("no route")})}, build.Failed,
+			build.Failure{Blame: build.BlamePlatform, Code: "platform"}},
 		{&platform.BuildpackError{Buildpack: "x.test/b:1", Err: fmt.Errorf("unpack: %w", syscall.ENOSPC)}, build.Failed,
 			build.Failure{Blame: build.BlamePlatform, Code: "platform"}},
 	} {
