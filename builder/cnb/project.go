@@ -64,6 +64,19 @@ func (p *Project) For(execEnv string) *Project {
 	return &out
 }
 
+// BuildpackLine is where buildpack i of Buildpacks ("group"), Pre ("pre") or Post ("post") stands in b, the text that p was
+// decoded from; 0 where it is not known.
+func (p *Project) BuildpackLine(b []byte, list string, i int) int {
+	steps := []step{{key: "io"}, {key: "buildpacks"}, {key: "group"}, {i: i}}
+	switch {
+	case p.SchemaVersion == "0.1":
+		steps = []step{{key: "build"}, {key: "buildpacks"}, {i: i}}
+	case list != "group":
+		steps = []step{{key: "io"}, {key: "buildpacks"}, {key: list}, {key: "group"}, {i: i}}
+	}
+	return locate(b, steps)
+}
+
 // DecodeProject reads project.toml. A missing schema version means 0.1, as in pack.
 func DecodeProject(name string, b []byte) (*Project, error) {
 	d, t, err := parse(name, b, MaxDescriptor)

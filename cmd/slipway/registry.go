@@ -43,7 +43,8 @@ newest release. What is yanked is found by its exact version only.`,
 				return a.inIndexes(func(s *index.Set) error { return a.did(s.Remove(args[0]), "Removed the index %s", args[0]) })
 			}},
 		a.syncIndexCommand(), a.resolveCommand(), a.searchIndexCommand(), a.indexInfoCommand("info", "Show a buildpack of an index"),
-		a.indexInfoCommand("versions", "List the versions of a buildpack, the newest first"), a.healthCommand(),
+		a.indexInfoCommand("versions", "List the versions of a buildpack, the newest first"),
+		a.healthCommand(), a.lockCommand(), a.updateLockCommand(), a.whyCommand(),
 	)
 	return cmd
 }

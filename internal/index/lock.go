@@ -154,7 +154,7 @@ func ParseLock(file string, b []byte) (*Lock, error) {
 		return nil, fmt.Errorf("%s:%d: %w", file, p.at, err)
 	}
 	if p.version == "" {
-		return nil, fmt.Errorf("%s: it does not say version = 1: slipway registry lock makes it anew", file)
+		return nil, fmt.Errorf("%s: it does not say version = 1: take it away, and slipway registry lock makes it anew", file)
 	}
 	return &p.lock, nil
 }

@@ -105,6 +105,11 @@ func newYard() (y *yard, err error) {
 	if y.machine, err = machine(state, y.tools(), image.RegistryOptions{}); err != nil {
 		return nil, err
 	}
+	indexes := filepath.Join(state, platform.IndexDir)
+	none := []byte("registries = []\n") // no index that would be fetched
+	if err := errors.Join(os.MkdirAll(indexes, 0o755), os.WriteFile(filepath.Join(indexes, "registries.toml"), none, 0o644)); err != nil {
+		return nil, err
+	}
 	if err := y.machine.NoRuntime; err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/index"
 	"github.com/slipway-build/slipway/internal/platform"
@@ -121,6 +122,48 @@ func TestIndexed(t *testing.T) {
 		}
 		if yanked := strings.Contains(fmt.Sprint(r), "is yanked in index ours"); yanked != (tc.want == "2.0.0") {
 			t.Errorf("%s: warned of a yanked one: %t\n%s", tc.arg, yanked, r)
+		}
+	}
+}
+
+// TestIndexedRecipes makes builders and packages of what an index names.
+func TestIndexedRecipes(t *testing.T) {
+	t.Parallel()
+	x := openIndexed(t)
+	dir := t.TempDir()
+	write(t, dir, 0o644, "all/buildpack.toml", "api = \"0.12\"\n[buildpack]\nid = \"test/all\"\nversion = \"2\"\n[[order]]\n[[order.group]]\nid = \"test/indexed\"\nversion = \"1.0.0\"\n")
+	for _, tc := range []struct{ source, want, fault string }{
+		{source: `uri = "urn:cnb:registry:test/indexed@1.0"`, want: "1.0.0"},
+		{source: `uri = "test/indexed@1.0"`, want: "1.0.0"},
+		{source: "uri = \"test/indexed@^1.0, <1.1\"\nid = \"test/indexed\"\nversion = \"1.0.0\"", want: "1.0.0"},
+		{source: `uri = "` + x.host + `/bp:1.0.0"`, want: "1.0.0"},
+		{source: "uri = \"test/indexed\"\nversion = \"1.0.0\"", fault: "it is test/indexed@1.1.0, not @1.0.0 as the recipe says"},
+		{source: "image = \"" + x.host + "/bp:1.0.0\"\nid = \"test/other\"", fault: "it is test/indexed@1.0.0, not test/other as the recipe says"},
+		{source: `uri = "urn:cnb:registry:test/liar@1.0"`, fault: "index ours says that test/liar@1.0.0 is "},
+		{source: `uri = "test/nowhere"`, fault: "buildpack test/nowhere: there is no such directory, file or image here, and no buildpack test/nowhere in index ours"},
+		{source: `uri = "./test/indexed"`, fault: "there is no such directory"},
+	} {
+		builder := "[build]\nimage = \"test/build\"\n[[run.images]]\nimage = \"test/run\"\n[[buildpacks]]\n" + tc.source + "\n[[order]]\n[[order.group]]\nid = \"test/indexed\"\n"
+		write(t, dir, 0o644, "builder.toml", builder, "package.toml", "[buildpack]\nuri = \"all\"\n[[dependencies]]\n"+tc.source+"\n")
+		made, packed := name(t), name(t)
+		_, err := platform.CreateBuilder(t.Context(), x.machine, platform.CreateOptions{Name: made, Config: filepath.Join(dir, "builder.toml"), Output: platform.Output{Store: true}})
+		_, perr := platform.PackageBuildpack(t.Context(), x.machine, platform.PackageOptions{Name: packed, Config: filepath.Join(dir, "package.toml"), Output: platform.Output{Store: true}})
+		if tc.fault != "" {
+			for what, err := range map[string]error{"builder": err, "package": perr} {
+				if err == nil || !strings.Contains(err.Error(), tc.fault) {
+					t.Errorf("%s: %s: %v, want %q", what, tc.source, err, tc.fault)
+				}
+			}
+			continue
+		}
+		if err != nil || perr != nil {
+			t.Errorf("%s: %v, %v", tc.source, err, perr)
+			continue
+		}
+		for _, n := range []string{made, packed} {
+			if label := x.find(t, n).Label(cnb.LabelBuildpackLayers); !strings.Contains(label, `"`+tc.want+`"`) || !strings.Contains(label, "test/indexed") {
+				t.Errorf("%s: in it is %s", tc.source, label)
+			}
 		}
 	}
 }

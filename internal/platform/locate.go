@@ -83,14 +83,14 @@ func (m *Machine) locateName(ctx context.Context, p place, arg string) (located,
 			return located{pkg: img}, nil
 		}
 	}
-	if p.sync && m.mayIndex(arg) {
+	if (p.sync || !isImage(arg)) && m.mayIndex(arg) {
 		r, err := m.findIndexed(ctx, arg)
 		if err == nil {
 			return p.indexed(ctx, r)
 		}
 		return located{}, fmt.Errorf("there is no such directory, file or image here, and %w", err)
 	}
-	if err != nil || !strings.ContainsAny(arg, ":.@") {
+	if !isImage(arg) {
 		return located{}, errors.New("there is no such directory or file, and no index here has it")
 	}
 	img, err := p.Resolve(ctx, arg)
@@ -99,10 +99,9 @@ func (m *Machine) locateName(ctx context.Context, p place, arg string) (located,
 
 // mayIndex says whether an index may have what a plain name means.
 func (m *Machine) mayIndex(arg string) bool {
-	name, _, _ := strings.Cut(arg, "@")
-	_, err := index.ParseName(name)
-	set, serr := index.OpenSet(filepath.Join(m.State, IndexDir))
-	return err == nil && serr == nil && len(set.Registries) > 0
+	_, ok := indexRef(arg)
+	set, err := m.indexes()
+	return ok && err == nil && len(set.Registries) > 0
 }
 
 // indexed brings the image that an index tells, which has to be what the index says.
@@ -165,7 +164,7 @@ func (m *Machine) builderBuildpack(ctx context.Context, p place, s cnb.ModuleSou
 	}
 	is := func(r cnb.Ref) error {
 		if s.ID != "" && s.ID != r.ID || s.Version != "" && s.Version != r.Version {
-			return fmt.Errorf("it is %s, not %s as the builder's recipe says", r, s.Ref)
+			return fmt.Errorf("it is %s, not %s as the recipe says", r, s.Ref)
 		}
 		return nil
 	}

@@ -44,7 +44,7 @@ func builderName(s string) error {
 
 const maxBuildpacks = 100
 
-// buildpackNames lets ids of the builder and images through, and nothing that could be a file of this machine.
+// buildpackNames lets ids, of the builder and of indexes, and images through, and nothing that could be a file of this machine.
 func buildpackNames(all []string) error {
 	if len(all) > maxBuildpacks {
 		return invalid("buildpacks", fmt.Sprintf("there are more than %d", maxBuildpacks))
@@ -56,11 +56,11 @@ func buildpackNames(all []string) error {
 		}
 		for _, prefix := range []string{"/", ".", "~", "-", "file:", "named:", "oci:"} {
 			if strings.HasPrefix(s, prefix) {
-				return invalid(field, fmt.Sprintf("it is the id of a buildpack in the builder, or an image; it does not begin with %q", prefix))
+				return invalid(field, fmt.Sprintf("it is the id of a buildpack in the builder or an index, or an image; it does not begin with %q", prefix))
 			}
 		}
 		if s == "" || strings.ContainsAny(s, " \\") || strings.Contains(s, "..") {
-			return invalid(field, "it is the id of a buildpack in the builder, or an image")
+			return invalid(field, "it is the id of a buildpack in the builder or an index, or an image")
 		}
 	}
 	return nil
