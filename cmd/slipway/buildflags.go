@@ -49,7 +49,7 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 	s.SortFlags = false
 	s.StringVarP(&f.path, "path", "p", ".", "directory, zip or tar file of the app's source")
 	s.StringVarP(&f.builder, "builder", "B", "", "builder `IMAGE` (default: project.toml's, then that of slipway config default-builder)")
-	s.StringSliceVarP(&f.buildpacks, "buildpack", "b", nil, "buildpack instead of the builder's order: directory, .cnb file, image, or ID[@VERSION] in the builder; from=builder stands for that order; repeatable")
+	s.StringSliceVarP(&f.buildpacks, "buildpack", "b", nil, "buildpack instead of the builder's order: directory, .cnb file, image, or ID[@VERSION] in the builder or an index; from=builder stands for that order; repeatable")
 	s.StringArrayVar(&f.pre, "pre-buildpack", nil, "buildpack before every group of the order; repeatable")
 	s.StringArrayVar(&f.post, "post-buildpack", nil, "buildpack after every group of the order; repeatable")
 	s.StringArrayVarP(&f.env, "env", "e", nil, "`NAME=value` for the build, or NAME for the value it has here; repeatable")
@@ -112,7 +112,7 @@ func ignoredFlags() []ignoredFlag {
 		{"lifecycle-image", "", "slipway brings its own lifecycle", true},
 		{"docker-host", "", "the engine's socket is never given to a build; DOCKER_HOST says which engine slipway uses", true},
 		{"userns-host", "", "the build runs as the engine isolates it", false},
-		{"buildpack-registry", "r", "name buildpacks by directory, .cnb file, image or id in the builder", true},
+		{"buildpack-registry", "r", "slipway registry add names indexes, which are asked in their order", true},
 		{"interactive", "", "the live view comes by itself on a terminal", false},
 		{"sparse", "", "OCI layouts are written in full", false},
 	}

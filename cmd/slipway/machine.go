@@ -38,7 +38,11 @@ func (a *app) machine(ctx context.Context) (*platform.Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return platform.Open(ctx, s)
+	m, err := platform.Open(ctx, s)
+	if err == nil {
+		m.StaleIndex = a.syncBeside
+	}
+	return m, err
 }
 
 // machineSettings are what flags, configuration and environment say of this machine.

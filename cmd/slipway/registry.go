@@ -131,10 +131,12 @@ func (a *app) addIndex(ctx context.Context, s *index.Set, name, source string) e
 
 func (a *app) syncIndexCommand() *cobra.Command {
 	var accept string
+	var older time.Duration
 	cmd := &cobra.Command{
 		Use: "sync [NAME...]", Short: "Bring indexes up to their sources", Args: cobra.ArbitraryArgs,
 		Long: `Bring indexes up to their sources, all or the named ones. Of a git repository only what
-is new is fetched. One whose history was rewritten is kept as it was, until --accept NAME.`,
+is new is fetched. One whose history was rewritten is kept as it was, until --accept NAME.
+With --older only those are, whose last sync is so long ago.`,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return a.inIndexes(func(s *index.Set) error {
 				if len(names) == 0 && accept != "" {
@@ -148,18 +150,24 @@ is new is fetched. One whose history was rewritten is kept as it was, until --ac
 				var all []index.Synced
 				var errs []error
 				for _, n := range names {
-					done, err := s.Sync(cmd.Context(), n, n == accept)
-					if err != nil {
-						errs = append(errs, err)
-						continue
+					var done index.Synced
+					var err error
+					ok := true
+					if older > 0 && n != accept {
+						done, ok, err = s.Refresh(cmd.Context(), n, older)
+					} else {
+						done, err = s.Sync(cmd.Context(), n, n == accept)
 					}
-					all = append(all, done)
+					if errs = append(errs, err); err == nil && ok {
+						all = append(all, done)
+					}
 				}
 				return errors.Join(append(errs, a.printSynced(all))...)
 			})
 		},
 	}
 	cmd.Flags().StringVar(&accept, "accept", "", "take the rewritten history of the index `NAME`")
+	cmd.Flags().DurationVar(&older, "older", 0, "leave alone what was synced in this time, such as 1h")
 	return cmd
 }
 

@@ -91,6 +91,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return d.sender.Run(all) })
 	g.Go(func() error { return d.upkeep(all) })
 	g.Go(func() error { d.scrub(all, scrubPause); return nil })
+	g.Go(func() error { d.syncIndexes(all); return nil })
 	g.Go(func() error {
 		if err := d.machine.Sweep(all); err != nil && all.Err() == nil {
 			d.host.Fault(fmt.Errorf("remove what builds of an earlier run left: %w", err))

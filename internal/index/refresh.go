@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -25,14 +26,20 @@ func (s *Set) Claim(name string) bool {
 	if err != nil || time.Since(x.Synced) < Stale {
 		return false
 	}
-	claim := filepath.Join(s.dirOf(name), "claim")
-	if info, err := os.Stat(claim); err == nil && time.Since(info.ModTime()) < Again {
+	f, err := os.OpenFile(filepath.Join(s.dirOf(name), "claim"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
 		return false
 	}
-	// Whoever removes the old claim may make the new one: renaming a file of one's own over it would let two in.
-	_ = os.Remove(claim)
-	f, err := os.OpenFile(claim, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	return err == nil && f.Close() == nil
+	defer f.Close()
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		return false
+	}
+	// Its time is that of the last claim, and an empty file is none.
+	if info, err := f.Stat(); err != nil || info.Size() > 0 && time.Since(info.ModTime()) < Again {
+		return false
+	}
+	_, err = f.WriteAt([]byte("claimed\n"), 0)
+	return err == nil
 }
 
 // Refresh is Sync of an index that nobody has synced for so long; ok is false where somebody has. One that never was
