@@ -12,7 +12,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
@@ -48,16 +47,6 @@ type Tree struct {
 	Versions   int
 	Faults     []Fault
 	MoreFaults int // that were not kept
-
-	repositories map[string]bool // that were found good
-}
-
-func (t *Tree) fault(file string, line int, reason error) {
-	if len(t.Faults) == maxFaults {
-		t.MoreFaults++
-		return
-	}
-	t.Faults = append(t.Faults, Fault{File: file, Line: line, Reason: reason.Error()})
 }
 
 // ReadDir reads the index in a directory. Links are not followed.
@@ -67,7 +56,7 @@ func ReadDir(ctx context.Context, dir string) (*Tree, error) {
 		return nil, fmt.Errorf("read index: %w", err)
 	}
 	defer root.Close()
-	t := &Tree{repositories: map[string]bool{}}
+	t := newReading()
 	err = fs.WalkDir(root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -90,10 +79,11 @@ func ReadDir(ctx context.Context, dir string) (*Tree, error) {
 		}
 		return errors.Join(t.file(p, f), f.Close())
 	})
+	tree, err := t.done(err)
 	if err != nil {
 		return nil, fmt.Errorf("read index %s: %w", dir, err)
 	}
-	return t.done(), nil
+	return tree, nil
 }
 
 // ReadTar reads the index in a tar, plain or compressed by gzip or zstd. Its files may lie in one directory on top.
@@ -103,24 +93,32 @@ func ReadTar(ctx context.Context, r io.Reader) (*Tree, error) {
 		return nil, fmt.Errorf("read index: %w", err)
 	}
 	defer plain.Close()
-	t := &Tree{repositories: map[string]bool{}}
-	for tr := tar.NewReader(plain); ; {
+	t := newReading()
+	tree, err := t.done(t.tar(ctx, tar.NewReader(plain)))
+	if err != nil {
+		return nil, fmt.Errorf("read index: %w", err)
+	}
+	return tree, nil
+}
+
+func (t *reading) tar(ctx context.Context, tr *tar.Reader) error {
+	for {
 		h, err := tr.Next()
 		if err == io.EOF {
-			return t.done(), nil
+			return nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read index: it is no tar archive: %w", err)
+			return fmt.Errorf("it is no tar archive: %w", err)
 		}
 		if err := context.Cause(ctx); err != nil {
-			return nil, err
+			return err
 		}
 		p := path.Clean(strings.TrimPrefix(h.Name, "./"))
 		if h.Typeflag != tar.TypeReg || strings.HasPrefix(p, ".") || !strings.Contains(p, "/") {
 			continue
 		}
 		if err := t.file(p, tr); err != nil {
-			return nil, fmt.Errorf("read index: %w", err)
+			return err
 		}
 	}
 }
@@ -142,85 +140,6 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 		return z.IOReadCloser(), nil
 	}
 	return io.NopCloser(br), nil
-}
-
-// file reads the file at p, of which the last two or three parts say whose it is. Other files are none of an index's.
-func (t *Tree) file(p string, r io.Reader) error {
-	ns, name, ok := strings.Cut(path.Base(p), "_")
-	if !ok {
-		return nil
-	}
-	n, err := ParseName(ns + "/" + name)
-	if err != nil {
-		t.fault(p, 0, err)
-		return nil
-	}
-	if want := n.Path(); p != want && !strings.HasSuffix(p, "/"+want) {
-		t.fault(p, 0, fmt.Errorf("the versions of %s belong into %s", n, want))
-		return nil
-	}
-	if len(t.Buildpacks) == maxFiles {
-		return fmt.Errorf("more than %d buildpacks", maxFiles)
-	}
-	b, err := t.lines(p, n, r)
-	if err != nil {
-		return err
-	}
-	for _, twice := range b.arrange() {
-		t.fault(p, 0, twice)
-	}
-	if t.Versions += len(b.Versions); t.Versions > maxVersions {
-		return fmt.Errorf("more than %d versions", maxVersions)
-	}
-	t.Buildpacks = append(t.Buildpacks, b)
-	return nil
-}
-
-func (t *Tree) lines(p string, n Name, r io.Reader) (Buildpack, error) {
-	b := Buildpack{Name: n}
-	limited := &io.LimitedReader{R: r, N: maxFile}
-	br := bufio.NewReaderSize(limited, maxLine)
-	for no := 1; ; no++ {
-		text, err := br.ReadSlice('\n')
-		long := err == bufio.ErrBufferFull
-		for err == bufio.ErrBufferFull { // the rest of it
-			_, err = br.ReadSlice('\n')
-		}
-		text = bytes.TrimSpace(text)
-		switch {
-		case long:
-			t.fault(p, no, fmt.Errorf("the line has %d bytes or more", maxLine))
-		case len(text) > 0:
-			v, verr := parseLine(text, n, t.repositories)
-			if verr != nil {
-				t.fault(p, no, verr)
-				break
-			}
-			b.Versions = append(b.Versions, v)
-		}
-		if err == io.EOF {
-			if limited.N == 0 {
-				t.fault(p, no, fmt.Errorf("the file is larger than %d bytes: the rest was not read", maxFile))
-			}
-			return b, nil
-		}
-		if err != nil {
-			return b, fmt.Errorf("%s: %w", p, err)
-		}
-	}
-}
-
-func (t *Tree) done() *Tree {
-	slices.SortFunc(t.Buildpacks, func(a, b Buildpack) int { return strings.Compare(a.Name.String(), b.Name.String()) })
-	var last Name
-	t.Buildpacks = slices.DeleteFunc(t.Buildpacks, func(b Buildpack) bool {
-		twice := b.Name == last
-		if last = b.Name; twice {
-			t.fault(b.Name.Path(), 0, fmt.Errorf("the file is there in more than one directory: the first counts"))
-		}
-		return twice || len(b.Versions) == 0
-	})
-	return t
 }
 
 // ReadPath reads the index at a path: a directory, or a tar.

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -39,48 +40,50 @@ type line struct {
 
 // parseLine reads a row of the file of want. repositories are those that were found good before.
 func parseLine(b []byte, want Name, repositories map[string]bool) (Version, error) {
-	l, ok := plainLine(b)
+	v, ok := plainLine(b, want)
 	if !ok {
+		var l line
 		if err := json.Unmarshal(b, &l); err != nil {
 			return Version{}, fmt.Errorf("it is not a JSON object of a version: %w", err)
 		}
+		if l.NS != want.NS || l.Name != want.Name {
+			return Version{}, fmt.Errorf("it is of %.80q, which belongs into another file", l.NS+"/"+l.Name)
+		}
+		v = Version{Version: l.Version, Yanked: l.Yanked, Address: l.Addr}
 	}
-	if l.NS != want.NS || l.Name != want.Name {
-		return Version{}, fmt.Errorf("it is of %.80q, which belongs into another file", l.NS+"/"+l.Name)
-	}
-	v := Version{Version: l.Version, Yanked: l.Yanked, Address: l.Addr}
 	if err := v.parse(); err != nil {
 		return Version{}, err
 	}
 	return v, checkAddress(v.Address, repositories)
 }
 
-// plainLine reads a row in the one form in which tools write them, which is nearly all of an index. Any other row is JSON
-// still.
-func plainLine(b []byte) (l line, ok bool) {
-	s := string(b)
-	value := func(before string) (v string) {
-		if ok {
-			s, ok = strings.CutPrefix(s, before)
+// plainLine reads a row of want in the one form in which tools write them, which is nearly all of an index. Any other
+// row is JSON still. Of the row no more is kept in memory than what the Version says.
+func plainLine(b []byte, want Name) (v Version, ok bool) {
+	ok = bytes.IndexByte(b, '\\') < 0
+	value := func(before string) (text []byte) {
+		if ok = ok && len(b) > len(before) && string(b[:len(before)]) == before; ok {
+			text, b, ok = bytes.Cut(b[len(before):], []byte{'"'})
 		}
-		if ok {
-			v, s, ok = strings.Cut(s, `"`)
-		}
-		return v
+		return text
 	}
-	ok = !strings.Contains(s, `\`)
-	l.NS = value(`{"ns":"`)
-	l.Name = value(`,"name":"`)
-	l.Version = value(`,"version":"`)
-	if ok {
-		if l.Yanked = strings.HasPrefix(s, `,"yanked":true`); l.Yanked {
-			s = s[len(`,"yanked":true`):]
-		} else {
-			s, ok = strings.CutPrefix(s, `,"yanked":false`)
-		}
+	if string(value(`{"ns":"`)) != want.NS || string(value(`,"name":"`)) != want.Name {
+		return v, false
 	}
-	l.Addr = value(`,"addr":"`)
-	return l, ok && s == "}"
+	version := value(`,"version":"`)
+	if rest, yes := bytes.CutPrefix(b, []byte(`,"yanked":true`)); yes {
+		v.Yanked, b = true, rest
+	} else if b, yes = bytes.CutPrefix(b, []byte(`,"yanked":false`)); !yes {
+		return v, false
+	}
+	address := value(`,"addr":"`)
+	if !ok || string(b) != "}" {
+		return v, false
+	}
+	var room [512]byte
+	both := string(append(append(room[:0], version...), address...))
+	v.Version, v.Address = both[:len(version)], both[len(version):]
+	return v, true
 }
 
 func (v *Version) parse() (err error) {
