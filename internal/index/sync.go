@@ -146,13 +146,12 @@ func syncGit(ctx context.Context, repo, url string, accept bool, before Head, he
 	if head.Revision = incoming; incoming == before.Revision && before.Held == "" && before.Source == url {
 		return nil, nil
 	}
-	if current, err := g.run(ctx, "rev-parse", "--verify", "--quiet", refCurrent); err == nil && !accept && before.Revision == current && before.Source == url {
-		if _, err := g.run(ctx, "merge-base", "--is-ancestor", current, incoming); err != nil {
-			if context.Cause(ctx) != nil {
-				return nil, context.Cause(ctx)
-			}
-			head.Revision = current
-			head.Held = fmt.Sprintf("the history of %s was rewritten: %.12s does not follow %.12s, which is kept (slipway registry sync --accept %s takes it)", url, incoming, current, head.Name)
+	if !accept && before.Revision != "" && before.Source == url {
+		if held, err := g.rewritten(ctx, before.Revision, incoming); err != nil {
+			return nil, err
+		} else if held {
+			head.Revision = before.Revision
+			head.Held = fmt.Sprintf("the history of %s was rewritten: %.12s does not follow %.12s, which is kept (slipway registry sync --accept %s takes it)", url, incoming, before.Revision, head.Name)
 			out.Held = head.Held
 		}
 	}
@@ -162,6 +161,19 @@ func syncGit(ctx context.Context, repo, url string, accept bool, before Head, he
 	}
 	_, err = g.run(ctx, "update-ref", refCurrent, head.Revision)
 	return tree, err
+}
+
+// rewritten says whether a commit that was read before is no part of the history of the one that has come. Where the
+// copy of the repository has lost it there is nothing to keep, and nothing to compare.
+func (g gitRepo) rewritten(ctx context.Context, before, incoming string) (bool, error) {
+	if _, err := g.run(ctx, "cat-file", "-e", before+"^{commit}"); err != nil {
+		return false, context.Cause(ctx)
+	}
+	_, err := g.run(ctx, "merge-base", "--is-ancestor", before, incoming)
+	if cause := context.Cause(ctx); cause != nil {
+		return false, cause
+	}
+	return err != nil, nil
 }
 
 // gitRepo is a bare repository of ours.
