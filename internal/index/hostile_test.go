@@ -32,17 +32,22 @@ var commits = flag.Int("index.commits", 15_000, "commits of the index of Benchma
 type grown struct {
 	t    testing.TB
 	dir  string
-	rows [50]bytes.Buffer
-	n    int
+	rows map[string]*bytes.Buffer // by buildpack
+	n    int                      // commits
 }
 
 func newGrown(t testing.TB) *grown {
 	t.Helper()
-	g := &grown{t: t, dir: filepath.Join(t.TempDir(), "index.git")}
+	g := &grown{t: t, dir: filepath.Join(t.TempDir(), "index.git"), rows: map[string]*bytes.Buffer{}}
 	if out, err := exec.Command("git", "init", "--quiet", "--bare", "--initial-branch", "main", g.dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return g
+}
+
+// grownName is the buildpack that commit n adds to. They are spread over directories, as those of the public index are.
+func grownName(n int) string {
+	return fmt.Sprintf("acme/%c%c%c%c-pack", 'a'+n%8, 'a'+n/8%8, 'a'+n/64%8, 'a'+n/32%8)
 }
 
 // grow adds so many commits.
@@ -51,12 +56,16 @@ func (g *grown) grow(n int) {
 	var in bytes.Buffer
 	for i := range n {
 		g.n++
-		name := fmt.Sprintf("acme/buildpack-%d", g.n%len(g.rows))
+		name := grownName(g.n)
 		id, err := index.ParseName(name)
 		if err != nil {
 			g.t.Fatal(err)
 		}
-		text := &g.rows[g.n%len(g.rows)]
+		text := g.rows[name]
+		if text == nil {
+			text = &bytes.Buffer{}
+			g.rows[name] = text
+		}
 		fmt.Fprintf(text, `{"ns":"acme","name":%q,"version":"1.0.%d","yanked":false,"addr":"registry.example/acme/bp@sha256:%064x"}`+"\n", id.Name, g.n, g.n*7919)
 		fmt.Fprintf(&in, "commit refs/heads/main\ncommitter a <a@example.org> %d +0000\ndata 3\nADD\n", 1_700_000_000+g.n)
 		if i == 0 && g.n > 1 {
@@ -114,7 +123,7 @@ func (c *cutOff) Write(b []byte) (int, error) {
 // makes up for it.
 func TestRemoteGone(t *testing.T) {
 	g := newGrown(t)
-	g.grow(1000)
+	g.grow(512)
 	url, left := g.serve()
 	s := emptySet(t)
 	if err := s.Add(index.Source{Name: "ours", URL: url}); err != nil {
@@ -131,7 +140,7 @@ func TestRemoteGone(t *testing.T) {
 	}
 	version := func(want string) {
 		t.Helper()
-		r, err := s.Resolve("acme/buildpack-0", "")
+		r, err := s.Resolve(grownName(0), "")
 		if want == "" && err == nil || want != "" && (err != nil || r.Version != want) {
 			t.Errorf("%+v %v, want %q", r, err, want)
 		}
@@ -139,31 +148,31 @@ func TestRemoteGone(t *testing.T) {
 	gone()
 	version("")
 	left.Store(9000)
-	if _, err := s.Find(t.Context(), "acme/buildpack-0", ""); err == nil || !strings.Contains(err.Error(), "git fetch "+url) {
+	if _, err := s.Find(t.Context(), grownName(0), ""); err == nil || !strings.Contains(err.Error(), "git fetch "+url) {
 		t.Errorf("a build that has to wait for it: %v", err)
 	}
 	left.Store(-1)
 	first, err := s.Sync(t.Context(), "ours", false)
-	if err != nil || first.Versions != 1000 {
+	if err != nil || first.Versions != 512 {
 		t.Fatalf("%+v %v", first, err)
 	}
-	version("1.0.1000")
-	g.grow(1000)
+	version("1.0.512")
+	g.grow(512)
 	gone()
-	version("1.0.1000")
+	version("1.0.512")
 	if _, err := s.Sync(t.Context(), "ours", false); err != nil {
 		t.Fatal(err)
 	}
-	version("1.0.2000")
+	version("1.0.1024")
 }
 
 // TestIncremental: a sync of an index that has grown a little fetches a little.
 func TestIncremental(t *testing.T) {
 	g := newGrown(t)
-	g.grow(3000)
+	g.grow(1500)
 	first, second := syncTwice(t, g, 10)
 	if second.Added != 10 || second.Fetched <= 0 || second.Fetched > first.Fetched/10 {
-		t.Errorf("3000 commits: %d bytes; 10 more: %d bytes, %d versions", first.Fetched, second.Fetched, second.Added)
+		t.Errorf("1500 commits: %d bytes; 10 more: %d bytes, %d versions", first.Fetched, second.Fetched, second.Added)
 	}
 }
 
@@ -281,7 +290,7 @@ func child(dir string) int {
 		}
 		var r index.Resolution
 		if err == nil {
-			r, err = s.Find(context.Background(), fmt.Sprintf("acme/buildpack-%d", i), "")
+			r, err = s.Find(context.Background(), grownName(i+1), "")
 		}
 		if err != nil || !strings.HasPrefix(r.Image, "registry.example/acme/bp@sha256:") {
 			fmt.Println(r, err)
