@@ -56,7 +56,7 @@ func writeFigures(w io.Writer, rows []result) {
 // spread is figures of durations: the middle one, the one that a hundredth exceeds, whose target p99 is in the unit, and
 // the longest.
 func spread(what string, all []time.Duration, unit time.Duration, p99 float64) []figure {
-	name := map[time.Duration]string{time.Second: "s", time.Millisecond: "ms"}[unit]
+	name := map[time.Duration]string{time.Second: "s", time.Millisecond: "ms", time.Microsecond: "µs"}[unit]
 	in := func(d time.Duration) float64 { return float64(d) / float64(unit) }
 	s := slices.Sorted(slices.Values(all))
 	if len(s) == 0 {

@@ -32,6 +32,7 @@ type options struct {
 	buildpacks, fixtures     string
 	registry, state          string
 	mirror                   string
+	index                    string
 	only                     string
 	json                     string
 	rounds                   int
@@ -75,6 +76,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	f.StringVar(&o.registry, "registry", or("REGISTRY", ""), "registry on this machine, host:port ($REGISTRY); by default docker-registry is started on a free port")
 	f.StringVar(&o.state, "state", or("SLIPWAY_HOME", ""), "Slipway's state with the base images in it ($SLIPWAY_HOME)")
 	f.StringVar(&o.mirror, "node-mirror", or("BP_NODE_MIRROR", "npm:"), "where the nodejs buildpack finds Node ($BP_NODE_MIRROR)")
+	f.StringVar(&o.index, "index", or("SLIPWAY_INDEX", ""), "a tar of the public buildpack index ($SLIPWAY_INDEX); without one, one of its size is made")
 	f.StringVar(&o.only, "only", "", "which cases, of their rows' numbers and their apps' letters: 1,6,B (default all)")
 	f.StringVar(&o.json, "json", "", "`FILE` that gets every row as JSON")
 	f.IntVar(&o.rounds, "rounds", 5, "timed runs of each")
@@ -98,7 +100,7 @@ func (o *options) resolve(getenv func(string) string) error {
 	if o.state == "" && getenv("HOME") != "" {
 		o.state = filepath.Join(getenv("HOME"), ".local", "share", "slipway")
 	}
-	for _, p := range []*string{&o.slipway, &o.lifecycle, &o.reference, &o.buildpacks, &o.fixtures, &o.state} {
+	for _, p := range []*string{&o.slipway, &o.lifecycle, &o.reference, &o.buildpacks, &o.fixtures, &o.state, &o.index} {
 		if *p == "" {
 			continue
 		}

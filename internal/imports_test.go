@@ -96,7 +96,7 @@ func allowed() map[string][]string {
 		"conformance":   {}, // looks at any lifecycle, from outside
 		"clients":       {}, // knows the service by what others' clients see
 		"parity":        {}, // knows lifecycles by their command line only
-		"bench":         {"internal/build", "internal/child", "internal/client", "internal/container", "internal/container/docker", "internal/container/oci", "internal/image", "internal/layerstore", "internal/platform"},
+		"bench":         {"internal/build", "internal/child", "internal/client", "internal/container", "internal/container/docker", "internal/container/oci", "internal/image", "internal/index", "internal/layerstore", "internal/platform"},
 		"cmd/agent":     {"internal/agent"},
 		"cmd/launcher":  {"builder/launch"},
 		"cmd/lifecycle": {"builder", "builder/cnb", "internal/cache", "internal/container/docker", "internal/image", "internal/layerstore"},
