@@ -22,12 +22,11 @@ func New(h Head, t *Tree) *Index {
 
 // With is an Index that New made with another text of the file of one buildpack, at a later revision.
 func (x *Index) With(n Name, file []byte, revision string, at time.Time) (*Index, error) {
-	t := &Tree{repositories: map[string]bool{}}
-	b, err := t.lines(n.Path(), n, bytes.NewReader(file))
-	if err != nil {
+	read := &part{at: n.Path(), buildpack: Buildpack{Name: n}}
+	if err := newParser().read(read, bytes.NewReader(file)); err != nil {
 		return nil, err
 	}
-	b.arrange()
+	b := read.buildpack
 	y := &Index{Head: x.Head, names: x.names, read: maps.Clone(x.read)}
 	y.Revision, y.Synced = revision, at
 	key := n.String()
