@@ -96,7 +96,7 @@ func (s *server) registryBuildpack(c *call, k known, b index.Buildpack) registry
 		latest = newest[0]
 	}
 	out := registryBuildpack{Latest: k.entry(b.Name, latest), Versions: make([]registryVersion, len(newest))}
-	link := s.at(c.Request, "/api/v1/buildpacks/"+b.Name.String()+"/").String()
+	link := s.at(c.Request, registryPath+"buildpacks/"+b.Name.String()+"/").String()
 	for i, v := range newest {
 		out.Versions[i] = registryVersion{v.Version, v.Yanked, link + v.Version}
 	}
