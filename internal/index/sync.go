@@ -159,9 +159,16 @@ func syncGit(ctx context.Context, repo, url string, accept bool, before Head, he
 	if err != nil {
 		return nil, err
 	}
-	_, err = g.run(ctx, "update-ref", refCurrent, head.Revision)
-	return tree, err
+	if _, err := g.run(ctx, "update-ref", refCurrent, head.Revision); err != nil {
+		return nil, err
+	}
+	// What every sync leaves as files of their own becomes one file now and then. Where it cannot, that costs room alone.
+	_, _ = g.run(ctx, "-c", fmt.Sprintf("gc.auto=%d", looseObjects), "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")
+	return tree, nil
 }
+
+// looseObjects is about how many objects of git lie in files of their own before they are packed: some days of syncs.
+const looseObjects = 500
 
 // rewritten says whether a commit that was read before is no part of the history of the one that has come. Where the
 // copy of the repository has lost it there is nothing to keep, and nothing to compare.

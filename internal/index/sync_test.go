@@ -102,6 +102,43 @@ func TestSyncGit(t *testing.T) {
 	}
 }
 
+// TestCopyIsPacked: hourly syncs, each of some objects, do not leave a file for each of these.
+func TestCopyIsPacked(t *testing.T) {
+	r := newRepo(t)
+	dir := t.TempDir()
+	s, err := index.OpenSet(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Add(index.Source{Name: "ours", URL: "file://" + r.dir}); err != nil {
+		t.Fatal(err)
+	}
+	const syncs, each = 15, 60
+	for i := range syncs {
+		files := map[string]string{}
+		for j := range each {
+			name := fmt.Sprintf("bp%d-%d", i, j)
+			files[fmt.Sprintf("%s/%s/acme_%s", name[:2], name[2:4], name)] = row("acme/"+name, "1.0.0", "1", false)
+		}
+		r.commit(files)
+		if _, err := s.Sync(t.Context(), "ours", false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	repos, err := filepath.Glob(filepath.Join(dir, "ours", "repo.git"))
+	if err != nil || len(repos) != 1 {
+		t.Fatal(repos, err)
+	}
+	loose, _ := filepath.Glob(filepath.Join(repos[0], "objects", "[0-9a-f][0-9a-f]", "*"))
+	packs, _ := filepath.Glob(filepath.Join(repos[0], "objects", "pack", "*.pack"))
+	if len(loose) > syncs*each*9/10 || len(packs) == 0 {
+		t.Errorf("%d objects in files of their own, %d packs", len(loose), len(packs))
+	}
+	if r, err := s.Resolve("acme/bp0-0", "ours"); err != nil || r.Image != address("1") {
+		t.Error(r, err)
+	}
+}
+
 // Eight at once on one directory, as eight processes would: each with a Set of its own.
 func TestSideBySide(t *testing.T) {
 	r := newRepo(t)
