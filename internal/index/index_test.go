@@ -225,7 +225,7 @@ func TestSearch(t *testing.T) {
 	} {
 		var got []string
 		for _, n := range x.Search(text) {
-			got = append(got, n.String())
+			got = append(got, n.Name.String())
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: %v, want %v", text, got, want)

@@ -6,16 +6,22 @@ import (
 	"strings"
 )
 
-// Search finds buildpacks whose names have all words of text in them, the best first: a name that is the text, then names
-// that begin with it, then others; shorter ones first.
-func (x *Index) Search(text string) []Name {
-	type hit struct {
-		name Name
-		rank int
-	}
+// A Hit is a buildpack that was searched for.
+type Hit struct {
+	Name Name
+	Rank int // 0 is a name that is the text, 1 and 2 are names that begin with it, without and with the namespace, 3 are others
+}
+
+// Compare sorts hits, of several indexes too: the best first, and shorter names before longer ones.
+func (h Hit) Compare(o Hit) int {
+	return cmp.Or(h.Rank-o.Rank, len(h.Name.Name)-len(o.Name.Name), strings.Compare(h.Name.String(), o.Name.String()))
+}
+
+// Search finds buildpacks whose names have all words of text in them, the best first.
+func (x *Index) Search(text string) []Hit {
 	words := strings.Fields(strings.ToLower(text))
 	whole := strings.Join(words, " ")
-	var hits []hit
+	var hits []Hit
 	for _, s := range x.names {
 		low := strings.ToLower(s)
 		if !all(words, low) {
@@ -31,16 +37,10 @@ func (x *Index) Search(text string) []Name {
 		case strings.HasPrefix(low, whole):
 			rank = 2
 		}
-		hits = append(hits, hit{Name{ns, name}, rank})
+		hits = append(hits, Hit{Name{ns, name}, rank})
 	}
-	slices.SortFunc(hits, func(a, b hit) int {
-		return cmp.Or(a.rank-b.rank, len(a.name.Name)-len(b.name.Name), strings.Compare(a.name.String(), b.name.String()))
-	})
-	out := make([]Name, len(hits))
-	for i, h := range hits {
-		out[i] = h.name
-	}
-	return out
+	slices.SortFunc(hits, Hit.Compare)
+	return hits
 }
 
 func all(words []string, in string) bool {

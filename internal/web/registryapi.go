@@ -208,10 +208,10 @@ func (s *server) registrySearch(ctx context.Context, c *call) ([]registryBuildpa
 
 // matching are buildpacks that a text finds: by name, the best first, then by description.
 func matching(x *index.Index, images []build.BuildpackImage, text string) []index.Name {
-	names := x.Search(text)
+	var names []index.Name
 	seen := map[index.Name]bool{}
-	for _, n := range names {
-		seen[n] = true
+	for _, hit := range x.Search(text) {
+		names, seen[hit.Name] = append(names, hit.Name), true
 	}
 	words := strings.Fields(strings.ToLower(text))
 	for _, b := range images {
