@@ -155,8 +155,8 @@ test: setup builder ## all tests, skipping nothing (RACE=1, or CI=true: with the
 	[[ -z "$$failed" ]],go test -timeout 40m $(TESTFLAGS) ./...)
 
 .PHONY: soak
-soak: setup builder ## kill the service at random times while clients use it (KILLS=300, SOAKFLAGS=-soak.seed=N)
-	go test -v -timeout 8h -run 'TestSoak$$' ./internal/daemon -soak.kills=$(or $(KILLS),300) $(SOAKFLAGS)
+soak: setup builder ## kill the service at every kill point, and at random times while clients use it (KILLS=300, SOAKFLAGS=-soak.seed=N)
+	go test -v -timeout 8h -run 'TestSoak$$|TestKillPoints$$' ./internal/daemon -kill.all -soak.kills=$(or $(KILLS),300) $(SOAKFLAGS)
 
 # A real forge before the service. It has cgo in it, and is no part of what is built here.
 GITEA := code.gitea.io/gitea@v1.24.6
