@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/slipway-build/slipway/internal/child"
 )
 
 // TestGitea has a real forge before the service: make forge builds one, which takes a while, and so the tag.
@@ -82,7 +84,7 @@ LEVEL = Warn
 	g.run("admin", "user", "create", "--username", giteaUser, "--password", "of-this-test-0nly", "--email", "ann@git.test", "--admin", "--must-change-password=false")
 	web := g.command("web")
 	web.Stdout, web.Stderr = &g.output, &g.output
-	if err := web.Start(); err != nil {
+	if err := child.Start(web); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -110,7 +112,6 @@ LEVEL = Warn
 func (g *gitea) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(*giteaBinary, append(args, "--config", g.config)...)
 	cmd.Env = append(os.Environ(), "HOME="+g.dir, "GITEA_WORK_DIR="+g.dir, "GITEA_I_AM_BEING_UNSAFE_RUNNING_AS_ROOT=true")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
 
