@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
 // maxPlatforms bounds the images of one index that somebody else made.
@@ -22,19 +21,10 @@ func (g *Registry) Images(ctx context.Context, ref Ref) ([]*Image, error) {
 }
 
 func (g *Registry) images(ctx context.Context, ref Ref) ([]*Image, error) {
-	r, err := g.reference(ref)
+	src, desc, err := g.open(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	puller, err := remote.NewPuller(g.options(ctx, ref)...)
-	if err != nil {
-		return nil, err
-	}
-	desc, err := puller.Get(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	src := &remoteSource{g: g, ctx: ctx, ref: ref, puller: puller, repo: r.Context()}
 	if !isIndex(desc.MediaType, desc.Manifest) {
 		raw, err := newRawImage(desc.Manifest, src)
 		if err != nil {
@@ -77,4 +67,20 @@ func (g *Registry) oneOf(ctx context.Context, src *remoteSource, ref Ref, d v1.D
 		return nil, err
 	}
 	return found(raw, KindRegistry, ref)
+}
+
+// Platforms are those that a name in a registry is for; nil where it is one image and no index.
+func (g *Registry) Platforms(ctx context.Context, ref Ref) ([]string, error) {
+	_, desc, err := g.open(ctx, ref)
+	if err != nil {
+		return nil, g.failed("read", ref, err)
+	}
+	if !isIndex(desc.MediaType, desc.Manifest) {
+		return nil, nil
+	}
+	idx, err := parseIndex(desc.Manifest)
+	if err != nil {
+		return nil, fmt.Errorf("image %q: %w", ref.Familiar(), err)
+	}
+	return platforms(idx.Manifests), nil
 }

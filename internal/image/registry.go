@@ -124,23 +124,28 @@ func (g *Registry) Image(ctx context.Context, ref Ref, want v1.Platform) (*Image
 	return img, nil
 }
 
-func (g *Registry) image(ctx context.Context, ref Ref, want v1.Platform) (*Image, error) {
+// open reads the manifest that a name leads to, of an image or of an index, and gives what reads the rest.
+func (g *Registry) open(ctx context.Context, ref Ref) (*remoteSource, *remote.Descriptor, error) {
 	r, err := g.reference(ref)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	puller, err := remote.NewPuller(g.options(ctx, ref)...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	desc, err := puller.Get(ctx, r)
+	return &remoteSource{g: g, ctx: ctx, ref: ref, puller: puller, repo: r.Context()}, desc, err
+}
+
+func (g *Registry) image(ctx context.Context, ref Ref, want v1.Platform) (*Image, error) {
+	src, desc, err := g.open(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
 	if want.OS == "" {
 		want = hostPlatform()
 	}
-	src := &remoteSource{g: g, ctx: ctx, ref: ref, puller: puller, repo: r.Context()}
 	for n := 0; isIndex(desc.MediaType, desc.Manifest); n++ {
 		if n == 3 {
 			return nil, fmt.Errorf("image index holds indexes that hold indexes")
@@ -153,7 +158,7 @@ func (g *Registry) image(ctx context.Context, ref Ref, want v1.Platform) (*Image
 		if err != nil {
 			return nil, err
 		}
-		if desc, err = puller.Get(ctx, r.Context().Digest(d.Digest.String())); err != nil {
+		if desc, err = src.puller.Get(ctx, src.repo.Digest(d.Digest.String())); err != nil {
 			return nil, err
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"io"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
 // PushIndex writes an image index to a registry: its images first, under their digests alone, then the index under the
@@ -127,24 +126,4 @@ func (l layoutDir) writeBytes(ctx context.Context, b []byte) error {
 	}
 	_, err = l.write(ctx, h, n, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil })
 	return err
-}
-
-// Platforms are those that a name in a registry is for; nil where it is one image and no index.
-func (g *Registry) Platforms(ctx context.Context, ref Ref) ([]string, error) {
-	r, err := g.reference(ref)
-	if err != nil {
-		return nil, err
-	}
-	d, err := remote.Get(r, g.options(ctx, ref)...)
-	if err != nil {
-		return nil, g.failed("read", ref, err)
-	}
-	if !isIndex(d.MediaType, d.Manifest) {
-		return nil, nil
-	}
-	idx, err := parseIndex(d.Manifest)
-	if err != nil {
-		return nil, fmt.Errorf("image %q: %w", ref.Familiar(), err)
-	}
-	return platforms(idx.Manifests), nil
 }

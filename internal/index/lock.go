@@ -279,6 +279,6 @@ func (r Resolution) Locked(ref Ref) (Locked, error) {
 // Resolution is a locked buildpack as if it had been resolved now, from the mirror that this Set names for it.
 func (s *Set) Resolution(e Locked) Resolution {
 	return Resolution{
-		Buildpack: e.Ref.Name.String(), Version: e.Version, Image: s.mirrored(e.Address), Address: e.Address, Index: e.Index, Revision: e.Revision,
+		Buildpack: e.Ref.Name.String(), Version: e.Version, Image: s.Mirrored(e.Address), Address: e.Address, Index: e.Index, Revision: e.Revision,
 	}
 }

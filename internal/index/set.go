@@ -301,7 +301,7 @@ func (s *Set) resolve(ref, only string, known bool) (Resolution, error) {
 		return Resolution{}, fmt.Errorf("index %s: %w", x.Name, err)
 	}
 	return Resolution{
-		Buildpack: asked.Name.String(), Version: v.Version, Image: s.mirrored(v.Address), Address: v.Address,
+		Buildpack: asked.Name.String(), Version: v.Version, Image: s.Mirrored(v.Address), Address: v.Address,
 		Index: x.Name, Revision: x.Revision, Synced: x.Synced, Yanked: v.Yanked,
 	}, nil
 }
@@ -336,8 +336,9 @@ func (s *Set) Find(ctx context.Context, ref, only string) (Resolution, error) {
 	return s.Resolve(ref, only)
 }
 
-// mirrored applies the first mirror whose From the address begins with, at the end of a part.
-func (s *Set) mirrored(address string) string {
+// Mirrored is where an address of an index is fetched from: the first mirror whose From it begins with, at the end of a
+// part, is applied.
+func (s *Set) Mirrored(address string) string {
 	for _, m := range s.Mirrors {
 		for _, a := range []string{address, strings.Replace(address, "index.docker.io/", "docker.io/", 1)} {
 			if rest, ok := strings.CutPrefix(a, m.From); ok && (rest == "" || strings.ContainsAny(rest[:1], "/@") || strings.HasSuffix(m.From, "/")) {

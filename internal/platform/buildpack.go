@@ -219,7 +219,7 @@ func (j *job) imageBuildpack(ctx context.Context, arg string) (entry, error) {
 	if err != nil {
 		return entry{}, err
 	}
-	return j.packageBuildpacks(ctx, img)
+	return j.packageBuildpacks(img)
 }
 
 // fileBuildpack brings in a .cnb file, or an archive of a buildpack's directory.
@@ -232,7 +232,7 @@ func (j *job) fileBuildpack(ctx context.Context, path string) (entry, error) {
 	if at.pkg == nil {
 		return j.directoryBuildpack(at.dir)
 	}
-	return j.packageBuildpacks(ctx, at.pkg)
+	return j.packageBuildpacks(at.pkg)
 }
 
 // urlBuildpack fetches one of those.

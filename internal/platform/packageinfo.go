@@ -158,16 +158,9 @@ func PullBuildpack(ctx context.Context, m *Machine, l Lookup, file string) (*Pul
 }
 
 func (m *Machine) pull(ctx context.Context, p place, at located, file string) (*Pulled, error) {
-	main, layers, err := readPackage(at.pkg)
-	if err == nil {
-		err = checkPackage(layers)
-	}
+	ref, _, err := wholePackage(at.pkg)
 	if err != nil {
 		return nil, err
-	}
-	ref := cnb.Ref{ID: main.ID, Version: main.Version}
-	if _, _, ok := layers.Find(ref); !ok {
-		return nil, fmt.Errorf("image %s is about buildpack %s, which is not in it", at.pkg.Ref, ref)
 	}
 	digest, err := at.pkg.Digest()
 	if err != nil {

@@ -31,18 +31,27 @@ func (f foundPackages) of(arg string) {
 	}
 }
 
-// packageBuildpacks notes that a package is to be unpacked; the result is the buildpack that it is about.
-func (j *job) packageBuildpacks(_ context.Context, img *image.Image) (entry, error) {
+// wholePackage reads the labels of a package that has the buildpack that it is about.
+func wholePackage(img *image.Image) (cnb.Ref, cnb.BuildpackLayersLabel, error) {
 	main, layers, err := readPackage(img)
 	if err != nil {
-		return entry{}, err
+		return cnb.Ref{}, nil, err
 	}
 	if err := checkPackage(layers); err != nil {
-		return entry{}, fmt.Errorf("image %s: label %s: %w", img.Ref, cnb.LabelBuildpackLayers, err)
+		return cnb.Ref{}, nil, fmt.Errorf("image %s: label %s: %w", img.Ref, cnb.LabelBuildpackLayers, err)
 	}
 	ref := cnb.Ref{ID: main.ID, Version: main.Version}
 	if _, _, ok := layers.Find(ref); !ok {
-		return entry{}, fmt.Errorf("image %s is about buildpack %s, which is not in it", img.Ref, ref)
+		return cnb.Ref{}, nil, fmt.Errorf("image %s is about buildpack %s, which is not in it", img.Ref, ref)
+	}
+	return ref, layers, nil
+}
+
+// packageBuildpacks notes that a package is to be unpacked; the result is the buildpack that it is about.
+func (j *job) packageBuildpacks(img *image.Image) (entry, error) {
+	ref, layers, err := wholePackage(img)
+	if err != nil {
+		return entry{}, err
 	}
 	j.packages = append(j.packages, foundPackage{img: img, layers: layers})
 	return entry{ref: ref}, nil
