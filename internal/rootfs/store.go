@@ -178,7 +178,9 @@ func valid(h v1.Hash) bool {
 // An Image is an image of the store.
 type Image struct {
 	Config *v1.ConfigFile
-	Lower  []string // its layers' directories as Overlay wants them, the topmost first
+	// Lower are its layers' directories as Overlay wants them, the topmost first. One that the image has twice is there
+	// once, where it is highest: nothing of it shows from below itself.
+	Lower []string
 }
 
 // Image finds an image by its id. An absent one is ErrNoImage.
@@ -204,7 +206,9 @@ func (s *Store) Image(id string) (*Image, error) {
 		if fi, err := os.Lstat(dir); !valid(d) || err != nil || !fi.IsDir() {
 			return nil, fmt.Errorf("image %s: layer %s is gone: %w", id, d, ErrNoImage)
 		}
-		img.Lower = append(img.Lower, dir)
+		if !slices.Contains(img.Lower, dir) {
+			img.Lower = append(img.Lower, dir)
+		}
 	}
 	if len(img.Lower) == 0 {
 		return nil, fmt.Errorf("image %s has no layers", id)

@@ -121,6 +121,40 @@ func TestStack(t *testing.T) {
 	}
 }
 
+// TestLayerTwice: an image may have a layer twice, and another between that changes what the first gave.
+func TestLayerTwice(t *testing.T) {
+	if os.Geteuid() != 0 {
+		return // nobody else mounts
+	}
+	dir, reg := byte(tar.TypeDir), byte(tar.TypeReg)
+	twice := layer(t, entry{name: "a/", kind: dir}, entry{name: "a/file", kind: reg, body: "1"}, entry{name: "a/.wh.base", kind: reg})
+	s := open(t)
+	id, err := s.Add(t.Context(), imageOf(t,
+		layer(t, entry{name: "a/", kind: dir}, entry{name: "a/base", kind: reg, body: "x"}), twice,
+		layer(t, entry{name: "a/.wh.file", kind: reg}, entry{name: "a/base", kind: reg, body: "y"}, entry{name: "b", kind: reg, body: "2"}), twice))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Image(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := t.TempDir()
+	if err := (rootfs.Overlay{Lower: got.Lower}).Mount(at); err != nil {
+		t.Fatal(err)
+	}
+	defer rootfs.Unmount(at)
+	for name, want := range map[string]string{"a/file": "1", "a/base": "-", "b": "2"} {
+		b, err := os.ReadFile(filepath.Join(at, name))
+		if err != nil {
+			b = []byte("-")
+		}
+		if string(b) != want {
+			t.Errorf("%s: %q, want %q", name, b, want)
+		}
+	}
+}
+
 // TestHostileLayers: nothing is written outside, nothing stays of what is refused.
 func TestHostileLayers(t *testing.T) {
 	outside := t.TempDir()
