@@ -36,7 +36,9 @@ PLAIN    := -ldflags "-s -w"
 RACE_ON := $(filter 1 true yes,$(RACE) $(CI))
 # These look at other processes, which are built without the detector, or run the command line as a process of its own:
 # what runs at once in it is tested where it is.
-UNRACED := builder/base cmd/slipway conformance parity bench buildpacks/.* internal/lifecycle.*
+# Builds run at once in the daemon's tests, which are watched; of platform's own those are that build side by side.
+UNRACED := builder/base cmd/slipway conformance parity bench buildpacks/.* internal/lifecycle.* internal/platform
+SIDEWAYS := ^(TestSideBySide|TestSameAfterCancel)$$
 UNRACED := ^github.com/slipway-build/slipway/($(subst $() ,|,$(strip $(UNRACED))))$$
 
 # Others' packages that only turn bytes into bytes are compiled without the detector, in which a run would spend most of
@@ -152,6 +154,7 @@ test: setup builder ## all tests, skipping nothing (RACE=1, or CI=true: with the
 	$(if $(RACE_ON),failed=; \
 	go test -timeout 40m $(TESTFLAGS) $$(go list $(LONGEST) ./... | grep -E '$(UNRACED)') || failed=1; \
 	$(RACE_TEST) -timeout 40m $(TESTFLAGS) $$(go list $(LONGEST) ./... | grep -vE '$(UNRACED)') || failed=1; \
+	$(RACE_TEST) -timeout 40m $(TESTFLAGS) -run '$(SIDEWAYS)' ./internal/platform || failed=1; \
 	[[ -z "$$failed" ]],go test -timeout 40m $(TESTFLAGS) ./...)
 
 .PHONY: soak

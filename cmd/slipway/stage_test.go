@@ -161,18 +161,14 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// testRuntime is what the tests' builds run with: Docker, or what SLIPWAY_TEST_RUNTIME says.
+// testRuntime is what the tests' builds run with, where the runtime is not the matter: what SLIPWAY_TEST_RUNTIME says, or
+// the one that takes less time of those that this user may use.
 func testRuntime() string {
 	if r := os.Getenv("SLIPWAY_TEST_RUNTIME"); r != "" {
 		return r
 	}
-	return "docker"
-}
-
-// anyRuntime is for what is no matter of the runtime: the one that takes less time, of those that this user may use.
-func anyRuntime() string {
 	if os.Geteuid() == 0 {
 		return "oci"
 	}
-	return testRuntime()
+	return "docker"
 }

@@ -75,11 +75,7 @@ func TestCanary(t *testing.T) {
 				auth, _ := json.Marshal(map[string]string{host: "Basic " + basic})
 				opts.Env = append(opts.Env, "CNB_REGISTRY_AUTH="+string(auth))
 			}
-			runtime := anyRuntime()
-			if from == "docker config" {
-				runtime = testRuntime()
-			}
-			m, err := machineOn(runtime, filepath.Join(dir, "state"), y.tools(), opts)
+			m, err := machine(filepath.Join(dir, "state"), y.tools(), opts)
 			if err != nil {
 				t.Fatal(err)
 			}

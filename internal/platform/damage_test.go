@@ -109,7 +109,7 @@ type ruin struct {
 
 func newRuin(t *testing.T, y *yard) *ruin {
 	t.Helper()
-	m, err := machineOn(anyRuntime(), t.TempDir(), y.tools(), image.RegistryOptions{})
+	m, err := machine(t.TempDir(), y.tools(), image.RegistryOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

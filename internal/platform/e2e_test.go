@@ -124,10 +124,14 @@ func (y *yard) borrowed() bool { return os.Getenv(yardVariable) != "" }
 // runtimeVariable names the runtime that the tests use.
 const runtimeVariable = "SLIPWAY_TEST_RUNTIME"
 
-// testRuntime is Docker unless the environment says otherwise: see TestWithoutDaemon.
+// testRuntime is what the environment says, or the one that takes less time of those that this user may use: see
+// TestWithDocker.
 func testRuntime() string {
 	if r := os.Getenv(runtimeVariable); r != "" {
 		return r
+	}
+	if os.Geteuid() == 0 {
+		return platform.RuntimeOCI
 	}
 	return platform.RuntimeDocker
 }
@@ -138,22 +142,10 @@ func dockerOptions() docker.Options {
 	return docker.FromEnv(os.Environ(), home)
 }
 
-// anyRuntime is for what is no matter of the runtime: the one that takes less time, of those that this user may use.
-func anyRuntime() string {
-	if os.Geteuid() == 0 {
-		return platform.RuntimeOCI
-	}
-	return testRuntime()
-}
-
 // machine opens a machine with a state directory of its own.
 func machine(state string, tools platform.Tools, registry image.RegistryOptions) (*platform.Machine, error) {
-	return machineOn(testRuntime(), state, tools, registry)
-}
-
-func machineOn(runtime, state string, tools platform.Tools, registry image.RegistryOptions) (*platform.Machine, error) {
 	return platform.Open(context.Background(), platform.Settings{
-		State: state, Tools: tools, Version: "0.0.0-test", Registry: registry, Docker: dockerOptions(), Runtime: runtime,
+		State: state, Tools: tools, Version: "0.0.0-test", Registry: registry, Docker: dockerOptions(), Runtime: testRuntime(),
 	})
 }
 

@@ -67,11 +67,7 @@ func TestMountedEqualsCopied(t *testing.T) {
 	y := open(t)
 	var machines []*platform.Machine
 	for _, copies := range []bool{false, true} {
-		runtime := testRuntime()
-		if copies {
-			runtime = anyRuntime()
-		}
-		m, err := machineOn(runtime, t.TempDir(), y.tools(), image.RegistryOptions{})
+		m, err := machine(t.TempDir(), y.tools(), image.RegistryOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,30 +11,21 @@ import (
 	"github.com/slipway-build/slipway/internal/platform"
 )
 
-// withoutDaemon are the tests that are run again with an OCI runtime: those about what a build may do, what comes of
-// it, and what is left. TestSame* compare with images that Docker has. Where a password comes from is no matter of the
-// runtime: TestCanary has one of its three places with both.
-const withoutDaemon = "^(TestSameEverywhere|TestSameAfterCancel|TestLeavesNothing|TestSideBySide|TestSemantics.*|TestPlaceAndOwner|TestTrust|TestUsersOwn)$|^TestCanary$/^docker_config$"
+// withDocker are the tests that are run again with Docker: those about what a build may do, what comes of it, and what
+// is left. Where a password comes from is no matter of the runtime: TestCanary has one of its three places with both.
+const withDocker = "^(TestSameEverywhere|TestSameAfterCancel|TestLeavesNothing|TestSideBySide|TestSemantics.*|TestPlaceAndOwner|TestTrust|TestUsersOwn)$|^TestCanary$/^docker_config$"
 
-// TestWithoutDaemon runs tests of this binary with the oci runtime, which needs root. An ordinary user is told so.
-func TestWithoutDaemon(t *testing.T) {
+// TestWithDocker runs tests of this binary with Docker, where the others have an OCI runtime.
+func TestWithDocker(t *testing.T) {
 	y := open(t)
-	if os.Geteuid() != 0 {
-		m, err := platform.Open(t.Context(), platform.Settings{State: t.TempDir(), Tools: y.tools(), NoDocker: true, Runtime: platform.RuntimeOCI})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer m.Close()
-		if m.Runtime != nil || m.NoRuntime == nil || !strings.Contains(m.NoRuntime.Error(), "root") {
-			t.Errorf("runtime %v, reason %v", m.Runtime, m.NoRuntime)
-		}
-		return
+	if testRuntime() == platform.RuntimeDocker {
+		return // they all have it
 	}
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.timeout=15m", "-test.run", withoutDaemon)
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), yardVariable+"="+y.dir, runtimeVariable+"="+platform.RuntimeOCI)
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.timeout=15m", "-test.run", withDocker)
+	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), yardVariable+"="+y.dir, runtimeVariable+"="+platform.RuntimeDocker)
 	out, err := cmd.CombinedOutput()
 	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestSameEverywhere")) {
-		t.Errorf("without a daemon: %v\n%s", err, out)
+		t.Errorf("with Docker: %v\n%s", err, out)
 	}
 }
 
