@@ -103,7 +103,7 @@ func allowed() map[string][]string {
 		"cmd/launcher":  {"builder/launch"},
 		"cmd/lifecycle": {"builder", "builder/cnb", "internal/cache", "internal/container/docker", "internal/image", "internal/layerstore"},
 		"cmd/slipway": {
-			"builder", "builder/base", "builder/cnb", "internal/build", "internal/client", "internal/container",
+			"builder", "builder/base", "builder/cnb", "internal/appjson", "internal/build", "internal/button", "internal/client", "internal/container",
 			"internal/container/docker", "internal/container/oci", "internal/image", "internal/index", "internal/layerstore", "internal/logs",
 			"internal/platform", "internal/source", "internal/transcript",
 			// main is also the hook and the askpass of the service's gits.

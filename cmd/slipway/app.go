@@ -143,7 +143,7 @@ func (a *app) root() *cobra.Command {
 		id   string
 		cmds []*cobra.Command
 	}{
-		{"app", []*cobra.Command{a.buildCommand(), a.runCommand()}},
+		{"app", []*cobra.Command{a.buildCommand(), a.runCommand(), a.appjsonCommand(), a.buttonCommand()}},
 		{"image", []*cobra.Command{a.imagesCommand(), a.cacheCommand(), a.registryCommand(), a.inspectCommand(), a.rebaseCommand(), a.sbomCommand(), a.builderCommand(), a.buildpackCommand()}},
 		{"service", a.serviceCommands()},
 		{"self", []*cobra.Command{a.configCommand(), a.doctorCommand(), a.versionCommand(), a.completionCommand()}},
