@@ -72,28 +72,13 @@ func (s *session) archive(ctx context.Context, commit Commit, w io.Writer) error
 func (f *Fetcher) Resolve(ctx context.Context, req GitRequest) (Commit, error) {
 	var commit Commit
 	err := f.session(ctx, req, func(ctx context.Context, s *session) error {
-		args := []string{"ls-remote", "--quiet", "--", req.URL.String()}
-		for _, name := range req.Ref.candidates() {
-			args = append(args, name, name+"^{}")
-		}
-		out, err := s.run(ctx, args...)
+		known, err := s.refs(ctx, req.URL, req.Ref.candidates())
 		if err != nil {
 			return err
 		}
-		found := map[string]string{}
-		for line := range strings.Lines(out) {
-			hash, name, _ := strings.Cut(strings.TrimSpace(line), "\t")
-			found[name] = hash
-		}
-		for _, name := range req.Ref.candidates() {
-			hash := found[name+"^{}"] // of an annotated tag, the commit
-			if hash == "" {
-				hash = found[name]
-			}
-			if hash != "" {
-				commit, err = ParseCommit(hash)
-				return err
-			}
+		if at := known.commit(req.Ref); at != "" {
+			commit, err = ParseCommit(at)
+			return err
 		}
 		return ErrNoRef
 	})
@@ -113,6 +98,7 @@ type session struct {
 	limits  Limits
 	dir     string   // goes when the session ends
 	network []string // environment by which git reaches the repository
+	filter  string   // what is left out of what comes, as git writes it; "" is nothing
 }
 
 func (s *session) repo() string { return filepath.Join(s.dir, "repo") }
@@ -274,7 +260,7 @@ const fetchedRef = "refs/slipway/source"
 
 // fetch brings the commit, alone where the server gives it out alone.
 func (s *session) fetch(ctx context.Context, req GitRequest) (Commit, error) {
-	args := []string{"fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-auto-gc", "--no-write-fetch-head"}
+	args := s.fetchArgs()
 	url := req.URL.String()
 	alone := func(what string) error {
 		_, err := s.run(ctx, append(slices.Clone(args), "--depth=1", "--", url, "+"+what+":"+fetchedRef)...)
@@ -309,6 +295,14 @@ func (s *session) fetch(ctx context.Context, req GitRequest) (Commit, error) {
 		return "", ErrNoRef
 	}
 	return req.Commit, nil
+}
+
+func (s *session) fetchArgs() []string {
+	args := []string{"fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-auto-gc", "--no-write-fetch-head"}
+	if s.filter != "" {
+		args = append(args, "--filter="+s.filter)
+	}
+	return args
 }
 
 // noRef finds out whether git failed because the server does not have, or does not give, what was asked for.

@@ -33,6 +33,7 @@ func settings() []string {
 		"pack.threads=1",
 		"fetch.unpackLimit=1", // one file to watch
 		"fetch.recurseSubmodules=false",
+		"fetch.negotiationAlgorithm=noop", // a server is not told what we have: of a filtered commit that is not all (see Files)
 		"fetch.fsckObjects=true",
 		// Old and harmless mistakes of other programs, which are in the history of many projects.
 		"fetch.fsck.missingSpaceBeforeDate=ignore",
