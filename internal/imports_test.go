@@ -67,7 +67,7 @@ func allowed() map[string][]string {
 		// The service. build has its nouns and laws and imports nothing of ours.
 		"internal/build":     {},
 		"internal/appjson":   {"internal/build"},
-		"internal/button":    {"internal/build", "internal/fetch"},
+		"internal/button":    {"internal/appjson", "internal/build", "internal/fetch"},
 		"internal/secret":    {},
 		"internal/webhook":   {},
 		"internal/store":     {"internal/build", "internal/secret"},

@@ -1,0 +1,123 @@
+package button
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/slipway-build/slipway/internal/appjson"
+	"github.com/slipway-build/slipway/internal/fetch"
+)
+
+// A Pinned is a template at one commit, with what it says of itself. All of it is text of others.
+type Pinned struct {
+	Template
+	Ref    fetch.Ref    // "" is the default branch, or a commit by its name
+	Commit fetch.Commit // what is shown and what is built, whatever becomes of the ref
+	Dir    string       // the directory of the repository that the link means, "" is its root
+	App    *appjson.App
+	Found  []appjson.Finding
+	Readme Readme
+}
+
+// A Readme is the beginning of a template's README.
+type Readme struct {
+	Name string // "" is none
+	Text string
+	Cut  bool // there is more of it
+}
+
+// MaxReadme is how much of a README is read.
+const MaxReadme = 64 << 10
+
+// ErrNoAppJSON tells that a template has no app.json; it is wrapped in where it was looked for. The Pinned that comes
+// with it has the commit all the same.
+var ErrNoAppJSON = errors.New("no app.json")
+
+// limits of reading a template: a server that leaves out what we do not ask for sends a few kilobytes.
+func limits() fetch.Limits {
+	return fetch.Limits{Archive: 32 << 20, Time: time.Minute, Stall: 15 * time.Second, Memory: 1 << 30}
+}
+
+// Read finds the commit that a template is at and reads its app.json and the beginning of its README there, and not the
+// rest of the repository. Errors of package fetch tell what the repository lacks; what is wrong with the app.json is in
+// Found. Credentials are of somebody who may read a private template. The zero Limits are one minute and 32 MiB.
+func Read(ctx context.Context, f *fetch.Fetcher, t Template, creds fetch.Credentials, bounds fetch.Limits) (Pinned, error) {
+	if bounds == (fetch.Limits{}) {
+		bounds = limits()
+	}
+	p := Pinned{Template: t}
+	req := fetch.GitRequest{URL: t.Repository, Credentials: creds, Limits: bounds}
+	at, err := f.ResolvePath(ctx, req, t.Path)
+	if errors.Is(err, fetch.ErrNoRef) && t.Path != "" {
+		return p, fmt.Errorf("%w: %s%s", err, quoted(t.Path), short(t.Path))
+	}
+	if err != nil {
+		return p, err
+	}
+	p.Ref, p.Commit = at.Ref, at.Commit
+	if !t.File {
+		p.Dir = at.Path
+	}
+	req.Ref, req.Commit = at.Ref, at.Commit
+	files, err := f.Files(ctx, req, p.Dir, choose)
+	if err != nil {
+		return p, err
+	}
+	for name, file := range files {
+		if name != appJSON {
+			text := strings.ToValidUTF8(string(file.Data), "")
+			p.Readme = Readme{Name: name, Text: text, Cut: file.Size > int64(len(file.Data))}
+		}
+	}
+	file, ok := files[appJSON]
+	switch {
+	case !ok:
+		return p, fmt.Errorf("%w in %s at commit %.12s%s: a template has one in its root; its name is in lower case", ErrNoAppJSON, where(t, p.Dir), p.Commit, named(p.Ref))
+	case file.Size > int64(len(file.Data)):
+		return p, fmt.Errorf("app.json in %s has %d bytes, %d is the most", where(t, p.Dir), file.Size, appjson.MaxBytes)
+	}
+	p.App, p.Found = appjson.Parse(file.Data)
+	return p, nil
+}
+
+const appJSON = "app.json"
+
+// choose asks for app.json, and for the README that forges show.
+func choose(names []string) []fetch.FileRequest {
+	all := []fetch.FileRequest{{Name: appJSON, Most: appjson.MaxBytes}}
+	for _, ext := range []string{".md", ".markdown", ".rst", ".adoc", ".txt", ""} {
+		i := slices.IndexFunc(names, func(name string) bool { return strings.EqualFold(name, "README"+ext) })
+		if i >= 0 {
+			return append(all, fetch.FileRequest{Name: names[i], Most: MaxReadme, Optional: true})
+		}
+	}
+	return all
+}
+
+func where(t Template, dir string) string {
+	if dir == "" {
+		return t.Repository.String()
+	}
+	return t.Repository.String() + ", in " + quoted(path.Clean(dir)) + ","
+}
+
+func named(ref fetch.Ref) string {
+	if ref == "" {
+		return ""
+	}
+	return " of " + quoted(string(ref))
+}
+
+// short tells of a commit that is not named in full.
+func short(ref string) string {
+	first, _, _ := strings.Cut(ref, "/")
+	if len(first) >= 7 && len(first) < 40 && strings.Trim(first, "0123456789abcdef") == "" {
+		return "; a commit is named by all of its 40 digits"
+	}
+	return ""
+}
