@@ -3,6 +3,7 @@ package appjson
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"maps"
 	"net/url"
 	"strings"
 
@@ -89,6 +90,29 @@ func Secret() string {
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
+}
+
+// Values are the config vars of a deploy: those that are given, also such as the app does not know, then made secrets,
+// then defaults. missing are the ones that the app requires and that nobody gave, or gave as nothing.
+func (s Settings) Values(given map[build.EnvName]string) (values map[build.EnvName]string, missing []build.EnvName) {
+	values = maps.Clone(given)
+	if values == nil {
+		values = map[build.EnvName]string{}
+	}
+	for _, v := range s.Env {
+		text, ok := given[v.Name]
+		switch {
+		case ok && (text != "" || !v.Required):
+		case ok && !v.Secret || v.Missing():
+			delete(values, v.Name)
+			missing = append(missing, v.Name)
+		case v.Secret:
+			values[v.Name] = Secret()
+		case v.HasValue:
+			values[v.Name] = v.Value
+		}
+	}
+	return values, missing
 }
 
 // A Process is how many of a process type run at first.

@@ -2,6 +2,7 @@ package appjson
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -134,6 +135,28 @@ func TestFor(t *testing.T) {
 	a, _ = Parse([]byte(`{"name": "x"}`))
 	if s := a.For(Production); s.Scripts == nil || s.Env != nil {
 		t.Errorf("%+v", s)
+	}
+}
+
+func TestValues(t *testing.T) {
+	a, _ := Parse([]byte(`{"env": {"DEFAULT": "d", "EMPTY": "", "KEY": {"generator": "secret"}, "NEEDED": {}, "OPTIONAL": {"required": false}, "OPTIONAL_DEFAULT": {"required": false, "value": "o"}}}`))
+	const made = "made"
+	for _, c := range []struct {
+		given, want map[build.EnvName]string
+		missing     string
+	}{
+		{nil, map[build.EnvName]string{"DEFAULT": "d", "EMPTY": "", "KEY": made, "OPTIONAL_DEFAULT": "o"}, "[NEEDED]"},
+		{map[build.EnvName]string{"NEEDED": "n", "KEY": "k", "MORE": "m"}, map[build.EnvName]string{"DEFAULT": "d", "EMPTY": "", "KEY": "k", "OPTIONAL_DEFAULT": "o", "NEEDED": "n", "MORE": "m"}, "[]"},
+		{map[build.EnvName]string{"NEEDED": "", "KEY": "", "DEFAULT": "", "OPTIONAL": "", "OPTIONAL_DEFAULT": ""}, map[build.EnvName]string{"EMPTY": "", "KEY": made, "OPTIONAL": "", "OPTIONAL_DEFAULT": ""}, "[DEFAULT NEEDED]"},
+	} {
+		given := maps.Clone(c.given)
+		got, missing := a.For(Production).Values(given)
+		if len(got["KEY"]) == 64 {
+			got["KEY"] = made
+		}
+		if !maps.Equal(got, c.want) || fmt.Sprint(missing) != c.missing || !maps.Equal(given, c.given) {
+			t.Errorf("%v: %v, %v", c.given, got, missing)
+		}
 	}
 }
 

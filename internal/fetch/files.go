@@ -120,17 +120,21 @@ func (f *Fetcher) Files(ctx context.Context, req GitRequest, dir string, choose 
 	if err := checkPath(dir); dir != "" && err != nil {
 		return nil, fmt.Errorf("fetch %s: %w", req.URL, err)
 	}
-	depth := 1
+	// A server may leave out all of this, files only, or nothing; or leave files out and not give them out alone.
+	filters := []string{"tree:1", "blob:none", ""}
 	if dir != "" {
-		depth += strings.Count(dir, "/") + 1
+		filters = filters[1:]
 	}
 	r := reading{url: req.URL, dir: dir, choose: choose}
-	err := f.session(ctx, req, func(ctx context.Context, s *session) error {
-		s.filter = fmt.Sprintf("combine:blob:none+tree:%d", depth)
-		return r.files(ctx, s, req)
-	})
-	if r.refused { // the server leaves out what we ask for, and does not give it out alone
-		err = f.session(ctx, req, func(ctx context.Context, s *session) error { return r.files(ctx, s, req) })
+	var err error
+	for _, filter := range filters {
+		err = f.session(ctx, req, func(ctx context.Context, s *session) error {
+			s.filter = filter
+			return r.files(ctx, s, req)
+		})
+		if !r.refused {
+			break
+		}
 	}
 	if limit, ok := errors.AsType[*LimitError](err); ok && r.at != "" {
 		err = &LimitError{limit.URL, r.at + ": " + limit.Text}
@@ -159,6 +163,7 @@ func (r *reading) files(ctx context.Context, s *session, req GitRequest) error {
 	r.found, r.at, r.refused = map[string]File{}, "", false
 	commit, err := s.fetch(ctx, req)
 	if err != nil {
+		r.refused = s.filter != "" && noFilter(err)
 		return err
 	}
 	blobs, err := s.directory(ctx, commit, r.dir)
@@ -190,6 +195,12 @@ func (r *reading) files(ctx context.Context, s *session, req GitRequest) error {
 	}
 	r.at = ""
 	return nil
+}
+
+// noFilter finds out whether git failed because the server does not leave out what it was asked to.
+func noFilter(err error) bool {
+	git, ok := errors.AsType[*gitError](err)
+	return ok && strings.Contains(git.said, "filter") && (strings.Contains(git.said, "not supported") || strings.Contains(git.said, "max depth"))
 }
 
 // offline keeps git from fetching what a filter has left out.

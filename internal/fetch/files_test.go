@@ -39,11 +39,19 @@ func TestFiles(t *testing.T) {
 		v2.ServeHTTP(w, req)
 	})
 	for name, c := range map[string]struct {
-		h      http.Handler
-		filter string
-	}{"filters": {v2, "true"}, "no filters": {v2, "false"}, "an old server with filters": {old, "true"}} {
+		h       http.Handler
+		setting []string
+	}{
+		"filters": {v2, nil}, "no filters": {v2, []string{"uploadpack.allowFilter", "false"}}, "an old server with filters": {old, nil},
+		"no trees": {v2, []string{"uploadpackfilter.tree.maxDepth", "0"}}, "no filter that is known": {v2, []string{"uploadpackfilter.allow", "false"}},
+	} {
 		t.Run(name, func(t *testing.T) {
-			r.git("", "config", "uploadpack.allowFilter", c.filter)
+			r.git("", "config", "uploadpack.allowFilter", "true")
+			if c.setting != nil {
+				before := c.setting[0]
+				r.git("", append([]string{"config"}, c.setting...)...)
+				defer r.git("", "config", "--unset", before)
+			}
 			server, ca := serveTLS(t, c.h)
 			f := fetcher(t, ca)
 			req := GitRequest{URL: gitURL(t, server.URL+"/app.git"), Commit: first, Limits: Limits{Archive: 16 << 20, Memory: 1 << 50}}
