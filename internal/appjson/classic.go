@@ -25,7 +25,7 @@ type Buildpack struct {
 // with none of them nothing builds in its place, and Note says why.
 type Successor struct {
 	Own  []string `toml:"own"`  // buildpacks of Slipway's own builder
-	CNB  []string `toml:"cnb"`  // buildpacks of the public registry, as ns/name
+	CNB  []string `toml:"cnb"`  // buildpacks of the public registry, as ns/name or, where the app says so, ns/name@version
 	Note string   `toml:"note"` // what people should know, "" is nothing
 }
 
@@ -128,6 +128,10 @@ func (r *reader) buildpack(n *node, path string) (b Buildpack, ok bool) {
 		r.bad(n, path, "it is empty, longer than 2048 bytes, or has control characters")
 		return b, false
 	}
+	if rest, ok := strings.CutPrefix(n.text, "urn:cnb:registry:"); ok && registryRef().MatchString(rest) {
+		b.Name, b.CNB = rest, []string{rest}
+		return b, true
+	}
 	name, ref := classicName(n.text)
 	b.Name = name
 	c, known := classics()[name]
@@ -171,17 +175,16 @@ var (
 	registryName = sync.OnceValue(func() *regexp.Regexp {
 		return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{0,99}/[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 	})
+	registryRef = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,99}/[A-Za-z0-9][A-Za-z0-9.-]{0,99}(@[0-9A-Za-z.^~*<>=-]{1,60})?$`)
+	})
 	storedName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^/buildpacks/([^/]+)/([^/]+)\.tgz$`) })
 )
 
 // classicName is what a buildpack is known by, whatever form it is written in, and the version that is asked for.
 func classicName(s string) (name, ref string) {
 	s, ref, _ = strings.Cut(s, "#")
-	for _, prefix := range []string{"urn:buildpack:", "urn:cnb:registry:"} {
-		if rest, ok := strings.CutPrefix(s, prefix); ok {
-			s = rest
-		}
-	}
+	s = strings.TrimPrefix(s, "urn:buildpack:")
 	if rest, at, ok := strings.Cut(s, "@"); ok && registryName().MatchString(rest) {
 		return strings.ToLower(rest), at
 	}

@@ -25,8 +25,8 @@ func FromRequest(rawQuery, referer string, allowed Allowed) (Template, error) {
 		return Template{}, fmt.Errorf("the deploy link has %d bytes, %d is the most", len(rawQuery), maxLink)
 	}
 	q := readQuery(rawQuery)
-	if text := q.first("template"); text != "" {
-		t, err := parse(text, allowed, true)
+	if text := q.first("template"); text != "" { // also a deploy link that somebody has put into the form
+		t, err := parse(text, allowed, false)
 		if err != nil {
 			return Template{}, err
 		}

@@ -78,6 +78,9 @@ func TestParse(t *testing.T) {
 		if err != nil || u.Path != "/deploy" {
 			t.Errorf("%s, %v", link, err)
 		}
+		if asked, err := FromRequest("template="+url.QueryEscape(c[0]), "", everywhere); err != nil || asked.Repository != got.Repository || asked.Path != got.Path {
+			t.Errorf("%s: in a form it is %+v, %v", c[0], asked, err)
+		}
 		if asked, err := FromRequest(u.RawQuery, "https://github.com/somebody/else", everywhere); err != nil || asked.Path != got.Path || asked.Referer {
 			t.Errorf("%s: %+v, %v", link, asked, err)
 		}
