@@ -47,7 +47,7 @@ type asked struct {
 	Values     []string `json:"values"`    // config vars that somebody has to give
 	Generated  []string `json:"generated"` // config vars that are made up
 	Addons     []string `json:"addons"`
-	Buildpacks []string `json:"buildpacks"`
+	Buildpacks []string `json:"buildpacks"` // with the default builder
 }
 
 func (a *app) checkAppjson(path string) error {
@@ -68,7 +68,8 @@ func (a *app) checkAppjson(path string) error {
 		}
 	}
 	if app != nil {
-		d.Asks = asks(app.For(appjson.Production))
+		_, err := os.Lstat(filepath.Join(filepath.Dir(file), "Procfile"))
+		d.Asks = asks(app.For(appjson.Production), err == nil)
 	}
 	if err := a.print(d, func(w io.Writer) { a.showAppjson(w, d) }); err != nil {
 		return err
@@ -103,7 +104,7 @@ func readAppjson(path string) (text []byte, file string, err error) {
 	return text, path, nil
 }
 
-func asks(s appjson.Settings) *asked {
+func asks(s appjson.Settings, procfile bool) *asked {
 	q := &asked{Values: []string{}, Generated: []string{}, Addons: []string{}, Buildpacks: []string{}}
 	for _, v := range s.Env {
 		switch {
@@ -116,9 +117,7 @@ func asks(s appjson.Settings) *asked {
 	for _, x := range s.Addons {
 		q.Addons = append(q.Addons, x.String())
 	}
-	for _, b := range s.Buildpacks {
-		q.Buildpacks = append(q.Buildpacks, b.Choose(func(string) bool { return true })...)
-	}
+	q.Buildpacks = append(q.Buildpacks, s.Order(func(string) bool { return true }, procfile)...)
 	return q
 }
 

@@ -42,6 +42,24 @@ func (s Successor) Choose(has func(id string) bool) []string {
 	return s.Own
 }
 
+// Order is what builds an app in place of its buildpacks, each once, for a builder that has some; nothing where the
+// builder finds out by itself. The classic platform reads a Procfile itself: where the app has one, a buildpack that
+// does so is last.
+func (s Settings) Order(has func(id string) bool, procfile bool) (ids []string) {
+	for _, b := range s.Buildpacks {
+		ids = append(ids, b.Choose(has)...)
+	}
+	if last := classics()["heroku/procfile"].Choose(has); procfile && len(ids) > 0 {
+		ids = append(ids, last...)
+	}
+	seen := map[string]bool{}
+	return slices.DeleteFunc(ids, func(id string) bool {
+		twice := seen[id]
+		seen[id] = true
+		return twice
+	})
+}
+
 //go:embed classic.toml
 var classicTOML []byte
 

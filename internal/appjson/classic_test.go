@@ -106,6 +106,28 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+func TestOrder(t *testing.T) {
+	parse := func(urls string) Settings {
+		a, _ := Parse([]byte(`{"buildpacks": [` + urls + `]}`))
+		return a.For(Production)
+	}
+	const own, mixed = `{"url": "heroku/nodejs"}, {"url": "mars/create-react-app"}, {"url": "heroku/metrics"}`, `{"url": "heroku/nodejs"}, {"url": "heroku/ruby"}, {"url": "heroku/procfile"}`
+	for _, c := range []struct {
+		urls, has string
+		procfile  bool
+		want      string
+	}{
+		{own, "slipway/", true, "slipway/nodejs slipway/static slipway/procfile"}, {own, "x", true, "heroku/nodejs heroku/website-cra heroku/procfile"},
+		{mixed, "slipway/", true, "slipway/nodejs heroku/ruby slipway/procfile"}, {mixed, "x", false, "heroku/nodejs heroku/ruby heroku/procfile"},
+		{`{"url": "heroku/metrics"}`, "slipway/", true, ""}, {"", "slipway/", true, ""},
+	} {
+		got := parse(c.urls).Order(func(id string) bool { return strings.HasPrefix(id, c.has) }, c.procfile)
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s with %s: %v", c.urls, c.has, got)
+		}
+	}
+}
+
 func TestFor(t *testing.T) {
 	a, found := Parse([]byte(`{"env": {"A": "1", "B": "2"}, "formation": {"web": 2}, "addons": ["heroku-redis"], "scripts": {"postdeploy": "seed"}, "buildpacks": [{"url": "heroku/go"}],
 		"environments": {"review": {"env": {"A": "3"}, "addons": [], "scripts": {"pr-predestroy": "x"}}, "test": {"env": {"1": "x"}, "formation": {"web": 1}, "buildpacks": []}}}`))

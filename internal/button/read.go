@@ -22,6 +22,8 @@ type Pinned struct {
 	App    *appjson.App
 	Found  []appjson.Finding
 	Readme Readme
+	// Procfile tells that there is one beside the app.json.
+	Procfile bool
 }
 
 // A Readme is the beginning of a template's README.
@@ -64,7 +66,10 @@ func Read(ctx context.Context, f *fetch.Fetcher, t Template, creds fetch.Credent
 		p.Dir = at.Path
 	}
 	req.Ref, req.Commit = at.Ref, at.Commit
-	files, err := f.Files(ctx, req, p.Dir, choose)
+	files, err := f.Files(ctx, req, p.Dir, func(names []string) []fetch.FileRequest {
+		p.Procfile = slices.Contains(names, "Procfile")
+		return choose(names)
+	})
 	if err != nil {
 		return p, err
 	}

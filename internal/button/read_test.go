@@ -115,7 +115,7 @@ func (h *host) read(path string, creds fetch.Credentials) (Pinned, error) {
 
 func TestRead(t *testing.T) {
 	h := newHost(t)
-	main := h.commit("main", "app.json", `{"name": "main", "env": {"A": 1}}`, "readme.md", "# Hello", "README", "other", "sub/", `{"name": "sub"}`, "noise", strings.Repeat("x", 1000))
+	main := h.commit("main", "app.json", `{"name": "main", "env": {"A": 1}}`, "readme.md", "# Hello", "README", "other", "sub/", `{"name": "sub"}`, "Procfile", "web: x", "noise", strings.Repeat("x", 1000))
 	slash := h.commit("a/b/c", "app.json", "\xef\xbb\xbf{}", "README.rst", strings.Repeat("é", MaxReadme))
 	h.commit("bare", "App.json", "{}")
 	h.commit("large", "app.json", strings.Repeat(" ", appjson.MaxBytes+1))
@@ -130,6 +130,9 @@ func TestRead(t *testing.T) {
 		got, err := h.read(path, fetch.Credentials{})
 		if err != nil || got.Ref != want.Ref || got.Commit != want.Commit || got.Dir != want.Dir || got.Readme != want.Readme || got.App == nil || got.App.Name != want.App.Name {
 			t.Errorf("%s: %+v, %v", path, got, err)
+		}
+		if got.Procfile != (got.Commit == main && got.Dir == "") {
+			t.Errorf("%s: Procfile %t", path, got.Procfile)
 		}
 		if len(got.Found) == 0 && got.App != nil && got.App.Name != "sub" {
 			t.Errorf("%s: nothing is found", path)
