@@ -80,6 +80,7 @@ func allowed() map[string][]string {
 		"internal/limit":     {},
 		"internal/fetch":     {"internal/child"},
 		"internal/web":       {"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/killpoint", "internal/index", "internal/limit", "internal/logs", "internal/outbox", "internal/registrar", "internal/service", "internal/store", "internal/webhook"},
+		"internal/console":   {"internal/build", "internal/fetch", "internal/index", "internal/limit", "internal/logs", "internal/registrar", "internal/service", "internal/store"},
 		"internal/outbox":    {"internal/build", "internal/fetch", "internal/killpoint", "internal/store"},
 		"internal/index":     {"internal/child"},
 		"internal/registrar": {"builder/cnb", "internal/build", "internal/gitserver", "internal/image", "internal/index", "internal/killpoint", "internal/store"},
@@ -89,7 +90,7 @@ func allowed() map[string][]string {
 		// daemon joins all of them, and has no law of its own.
 		"internal/daemon": {
 			"builder/cnb",
-			"internal/build", "internal/fetch", "internal/gitserver", "internal/image", "internal/index", "internal/killpoint", "internal/layerstore", "internal/limit", "internal/logs", "internal/outbox", "internal/platform",
+			"internal/build", "internal/console", "internal/fetch", "internal/gitserver", "internal/image", "internal/index", "internal/killpoint", "internal/layerstore", "internal/limit", "internal/logs", "internal/outbox", "internal/platform",
 			"internal/registrar", "internal/registry", "internal/secret", "internal/service", "internal/store", "internal/transcript", "internal/web", "internal/work",
 		},
 

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/slipway-build/slipway/internal/console"
 	"github.com/slipway-build/slipway/internal/limit"
 )
 
@@ -20,7 +21,7 @@ func (d *Daemon) server(h http.Handler) *http.Server {
 }
 
 // handler sends each request to whoever speaks its protocol.
-func (d *Daemon) handler(api http.Handler) http.Handler {
+func (d *Daemon) handler(api http.Handler, pages *console.Console) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		first, _, deeper := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 		switch {
@@ -28,6 +29,8 @@ func (d *Daemon) handler(api http.Handler) http.Handler {
 			d.imagesHandler.ServeHTTP(w, r)
 		case deeper && strings.HasSuffix(first, ".git"):
 			d.git.ServeHTTP(w, r)
+		case pages.Serves(r):
+			pages.ServeHTTP(w, r)
 		default:
 			api.ServeHTTP(w, r)
 		}
@@ -61,6 +64,8 @@ func (d *Daemon) kind(r *http.Request) limit.Kind {
 	case first == "hooks" && r.Method == http.MethodPost:
 		return limit.Hook
 	case first == "v2" && d.images != nil, strings.HasSuffix(first, ".git"), first == "streams", first == "healthz", first == "readyz", first == "sources" && r.Method == http.MethodPut:
+		return limit.Long
+	case first == "console" && strings.HasSuffix(rest, "/stream"):
 		return limit.Long
 	case r.URL.Query().Get("follow") == "true" && strings.HasSuffix(rest, "/log"):
 		return limit.Long

@@ -64,7 +64,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	front, bounded, err := d.frontServer(d.handler(api))
+	pages, err := d.console()
+	if err != nil {
+		return err
+	}
+	front, bounded, err := d.frontServer(d.handler(api, pages))
 	if err != nil {
 		return err
 	}

@@ -33,26 +33,35 @@ func (s *Store) Caches() ([]CacheInfo, error) {
 	}
 	out := []CacheInfo{}
 	for _, f := range files {
-		key, ok := strings.CutSuffix(f.Name(), ".json")
-		if !ok {
-			continue
+		if key, ok := strings.CutSuffix(f.Name(), ".json"); ok {
+			if i, ok := s.CacheInfo(key); ok {
+				out = append(out, i)
+			}
 		}
-		b, err := readSmall(filepath.Join(s.cacheDir(), f.Name()), maxCacheFile)
-		info, ierr := f.Info()
-		var c cacheFile
-		if err != nil || ierr != nil || decodeRecord(b, &c) != nil {
-			continue
-		}
-		i := CacheInfo{Key: key, Layers: len(c.Layers), Used: info.ModTime()}
-		for _, l := range c.Layers {
-			i.Bytes += l.Size
-		}
-		out = append(out, i)
 	}
 	slices.SortFunc(out, func(a, b CacheInfo) int {
 		return cmp.Or(b.Used.Compare(a.Used), cmp.Compare(a.Key, b.Key))
 	})
 	return out, nil
+}
+
+// CacheInfo describes a build cache; false where there is none that can be read.
+func (s *Store) CacheInfo(key string) (CacheInfo, bool) {
+	file := filepath.Join(s.cacheDir(), key+".json")
+	b, err := readSmall(file, maxCacheFile)
+	if err != nil {
+		return CacheInfo{}, false
+	}
+	info, err := os.Stat(file)
+	var c cacheFile
+	if err != nil || decodeRecord(b, &c) != nil {
+		return CacheInfo{}, false
+	}
+	i := CacheInfo{Key: key, Layers: len(c.Layers), Used: info.ModTime()}
+	for _, l := range c.Layers {
+		i.Bytes += l.Size
+	}
+	return i, true
 }
 
 // DropCaches forgets caches that were not used for so long (0: however long), and then, the longest unused first, as

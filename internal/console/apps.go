@@ -1,0 +1,69 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/store"
+)
+
+// pageRoutes are the pages behind the door.
+func (c *Console) pageRoutes() []route {
+	return []route{
+		{"GET", "/console/apps", signedIn, c.appsPage},
+		{"POST", "/console/apps", signedIn, c.newApp},
+	}
+}
+
+type appsData struct {
+	Apps   []store.Overview
+	New    bool // the visitor may make apps
+	Remote string
+	Wanted string // name of an app that could not be made
+	Wrong  string
+}
+
+func (c *Console) appsPage(ctx context.Context, v *visit) error {
+	return c.showApps(ctx, v, http.StatusOK, "", "")
+}
+
+func (c *Console) showApps(ctx context.Context, v *visit, status int, wanted, wrong string) error {
+	all, err := c.Store.Overviews(ctx, v.actor)
+	if err != nil {
+		return err
+	}
+	return v.page(status, "apps", "Apps", appsData{Apps: all, New: v.mayMakeApps(), Remote: c.at(v.Request, "/").String(), Wanted: wanted, Wrong: wrong})
+}
+
+func (v *visit) mayMakeApps() bool { return v.actor.Can(build.VerbManage) && v.actor.Token.App == "" }
+
+// newApp makes an app by its name; all else of it is as the service has it.
+func (c *Console) newApp(ctx context.Context, v *visit) error {
+	if !v.mayMakeApps() {
+		return refused("Apps are made with a token for all apps that has the scope manage.")
+	}
+	text := v.PostForm.Get("name")
+	name, err := build.ParseAppName(text)
+	if err != nil || name == build.IndexName {
+		return c.showApps(ctx, v, http.StatusUnprocessableEntity, text, "A name has 3 to 30 lower-case letters, digits and dashes, a letter first, no dash last.")
+	}
+	a, err := c.Store.CreateApp(ctx, build.App{Name: name, Owner: v.actor.User.ID, Branch: "main", Disconnect: build.Continue})
+	if errors.Is(err, build.ErrConflict) {
+		return c.showApps(ctx, v, http.StatusConflict, text, "That name is taken, by you or somebody else. Choose another.")
+	}
+	if err != nil {
+		return err
+	}
+	if c.Created != nil {
+		if err := c.Created(ctx, a); err != nil {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer cancel()
+			return errors.Join(fmt.Errorf("make what app %s needs: %w", a.Name, err), c.Service.DeleteApp(ctx, a.ID))
+		}
+	}
+	return v.say(done, fmt.Sprintf("The app %s is there. Push to it to build it.", a.Name), "/console/apps/"+string(a.Name))
+}
