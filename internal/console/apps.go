@@ -13,9 +13,19 @@ import (
 
 // pageRoutes are the pages behind the door.
 func (c *Console) pageRoutes() []route {
+	const app = "/console/apps/{app}"
+	const oneBuild = app + "/builds/{build}"
 	return []route{
 		{"GET", "/console/apps", signedIn, c.appsPage},
 		{"POST", "/console/apps", signedIn, c.newApp},
+		{"GET", app, signedIn, c.appPage},
+		{"POST", app + "/purge-cache", signedIn, c.purgeCache},
+		{"GET", oneBuild, signedIn, c.buildPage},
+		{"GET", oneBuild + "/stream", signedIn, c.stream},
+		{"GET", oneBuild + "/log.txt", signedIn, c.logText},
+		{"POST", oneBuild + "/cancel", signedIn, c.cancelBuild},
+		{"POST", oneBuild + "/retry", signedIn, c.retryBuild},
+		{"GET", "/badge/{file}", anybody, c.badge},
 	}
 }
 

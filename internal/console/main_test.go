@@ -233,3 +233,5 @@ func good() work.Outcome {
 func failed(blame build.Blame, buildpack, reason string) work.Outcome {
 	return work.Outcome{State: build.Failed, Failure: &build.Failure{Blame: blame, Code: "buildpack-failed", Phase: "build", Buildpack: buildpack, Reason: reason, Next: "fix it and push again"}}
 }
+
+var storePage = store.Page{Max: 100}

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/slipway-build/slipway/internal/build"
 )
@@ -60,7 +61,21 @@ func (v *visit) page(status int, name, title string, data any) error {
 	if err := t.ExecuteTemplate(&b, "layout", out); err != nil {
 		return fmt.Errorf("page %s: %w", name, err)
 	}
-	return v.send(status, "text/html; charset=utf-8", b.Bytes())
+	return v.send(status, "text/html; charset=utf-8", visible(b.Bytes()))
+}
+
+// visible leaves out what nobody sees and what turns the direction of text: escaping lets it through, and with it one text
+// is taken for another.
+func visible(page []byte) []byte {
+	return bytes.Map(func(r rune) rune {
+		if r >= ' ' && r < 0x7f || r == '\n' || r == '\t' {
+			return r
+		}
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return -1
+		}
+		return r
+	}, page)
 }
 
 // send is the last step of every answer that is no stream. That the browser does not take it concerns nobody else.
@@ -136,7 +151,7 @@ func (c *Console) functions() template.FuncMap {
 	return template.FuncMap{
 		"asset": c.assets.url, "ago": func(t time.Time) string { return ago(time.Now(), t) }, "stamp": stamp, "iso": iso,
 		"took": took, "bytes": size, "short": short, "mark": markOf, "percent": percent, "list": func(all ...any) []any { return all },
-		"plural": plural, "cause": cause,
+		"plural": plural, "cause": cause, "why": why, "buildpacks": buildpacksOf, "targets": targetsOf,
 	}
 }
 

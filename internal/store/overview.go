@@ -46,11 +46,17 @@ func (s *Store) PlainBuilds(ctx context.Context, app build.ID, p Page) ([]build.
 	return collect(ctx, s.r, scanBuild, `SELECT `+plainColumns+` FROM builds b WHERE app_id = ? AND `+where, append([]any{app}, args...)...)
 }
 
-// LastSucceeded is the newest build of an app that succeeded, with its result; ErrNotFound when there is none.
-func (s *Store) LastSucceeded(ctx context.Context, app build.ID) (build.Build, error) {
-	b, err := scanBuild(s.r.QueryRowContext(ctx, `SELECT `+buildColumns+` FROM builds WHERE app_id = ? AND state = 'succeeded' ORDER BY number DESC LIMIT 1`, app))
+// SecretNames lists the names of an app's secrets of a kind; none is opened.
+func (s *Store) SecretNames(ctx context.Context, app build.ID, kind SecretKind) ([]string, error) {
+	return collect(ctx, s.r, func(r row) (name string, err error) { return name, r.Scan(&name) },
+		`SELECT name FROM secrets WHERE app_id = ? AND kind = ? ORDER BY name`, app, kind)
+}
+
+// AppByName is the service's own look at an app, by its name.
+func (s *Store) AppByName(ctx context.Context, name string) (build.App, error) {
+	a, err := scanApp(s.r.QueryRowContext(ctx, `SELECT `+appColumns+` FROM apps WHERE name = ?`, name))
 	if err != nil {
-		return b, fmt.Errorf("last build that succeeded: %w", wrap(err))
+		return a, fmt.Errorf("app %.80q: %w", name, wrap(err))
 	}
-	return b, nil
+	return a, nil
 }

@@ -1,0 +1,169 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/logs"
+)
+
+// extend gives the browser its time for what is written next.
+func (v *visit) extend() { _ = v.rc.SetWriteDeadline(time.Now().Add(stall)) } // not every server can
+
+// lookEvery is how often a page that is followed looks where its build is.
+const lookEvery = time.Second
+
+// stream sends what comes of a log as server-sent events, until it has ended:
+//
+//	data: [[12, false, [["f1 b", "text"], ["", "more"]]], ...]
+//	id: <cursor>
+//
+// which are lines with their number, whether they tell of an error, and pieces with their classes. A line that is sent again
+// takes the place of the one with its number. "change" tells that the build is somewhere else now, and "end" that nothing
+// follows. The browser gets text, never HTML.
+func (c *Console) stream(ctx context.Context, v *visit) error {
+	_, b, err := v.build(ctx)
+	if err != nil {
+		return err
+	}
+	at := v.URL.Query().Get("at")
+	if last := v.Header.Get("Last-Event-ID"); last != "" {
+		at = last
+	}
+	from, ok := parseCursor(at)
+	if !ok {
+		return &problem{http.StatusBadRequest, "That is no place in a log", "Load the page again."}
+	}
+	info, err := c.Logs.Stat(b.ID)
+	if err == nil && from.offset > info.Size {
+		err = logs.ErrOffset
+	}
+	if errors.Is(err, build.ErrNotFound) || errors.Is(err, logs.ErrOffset) {
+		v.w.WriteHeader(http.StatusNoContent) // and the browser does not come again
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	h := v.w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("X-Accel-Buffering", "no")
+	v.begun = true
+	v.extend()
+	v.w.WriteHeader(http.StatusOK)
+	_ = v.rc.Flush()
+	return c.follow(ctx, v, b, from)
+}
+
+// follow copies the log, and looks at the build beside it.
+func (c *Console) follow(ctx context.Context, v *visit, b build.Build, from cursor) error {
+	e := &events{v: v, paint: newPainter(from)}
+	ctx, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() { c.watch(ctx, v, b, e) })
+	_, err := c.Logs.Follow(ctx, b.ID, from.offset, e)
+	stop()
+	beside.Wait()
+	if err == nil {
+		err = e.end()
+	}
+	if err != nil {
+		panic(http.ErrAbortHandler) // the browser comes again with its cursor
+	}
+	return nil
+}
+
+// watch sends a change whenever the build has gone on, and ends where the visitor's session does.
+func (c *Console) watch(ctx context.Context, v *visit, b build.Build, e *events) {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for ticks := 1; ; ticks++ {
+		changed := c.Service.Watch(b.ID)
+		now, err := c.Store.BuildByID(ctx, b.ID)
+		if err != nil {
+			return
+		}
+		if now.State != b.State || now.Phase != b.Phase || now.Buildpack != b.Buildpack || now.CancelAsked != b.CancelAsked || now.Attempt != b.Attempt {
+			if b = now; e.change() != nil {
+				return
+			}
+		}
+		if ticks%30 == 0 {
+			if _, err := c.Store.OpenSession(ctx, v.secret); errors.Is(err, build.ErrNotFound) {
+				_ = v.rc.SetWriteDeadline(time.Now())
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-look.C:
+		}
+	}
+}
+
+// events is a logs.Idler that sends lines as they come.
+type events struct {
+	v     *visit
+	paint *painter
+
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+// Write implements io.Writer for logs.Dir.Follow.
+func (e *events) Write(p []byte) (int, error) {
+	var lines [][3]any
+	e.paint.write(p, func(l line) { lines = append(lines, l.wire()) })
+	return len(p), e.send(lines)
+}
+
+// wire is a line as the stream has it.
+func (l line) wire() [3]any {
+	spans := make([][2]string, len(l.spans))
+	for i, s := range l.spans {
+		spans[i] = [2]string{s.class, s.text}
+	}
+	return [3]any{l.number, l.wrong, spans}
+}
+
+func (e *events) send(lines [][3]any) error {
+	if l, ok := e.paint.rest(); ok {
+		lines = append(lines, l.wire())
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	text, err := json.Marshal(lines)
+	if err != nil {
+		return fmt.Errorf("send a log: %w", err)
+	}
+	return e.put("data: %s\nid: %s\n\n", text, e.paint.cursor)
+}
+
+func (e *events) put(format string, args ...any) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.buf.Reset()
+	fmt.Fprintf(&e.buf, format, args...)
+	e.v.extend()
+	if _, err := e.v.w.Write(e.buf.Bytes()); err != nil {
+		return err
+	}
+	return e.v.rc.Flush()
+}
+
+// Idle implements logs.Idler.
+func (e *events) Idle() error { return e.put(": the build goes on\n\n") }
+
+func (e *events) change() error { return e.put("event: change\ndata: {}\n\n") }
+
+func (e *events) end() error { return e.put("event: end\ndata: {}\n\n") }
