@@ -26,6 +26,10 @@ func (c *Console) pageRoutes() []route {
 		{"POST", oneBuild + "/cancel", signedIn, c.cancelBuild},
 		{"POST", oneBuild + "/retry", signedIn, c.retryBuild},
 		{"GET", "/badge/{file}", anybody, c.badge},
+		{"GET", "/console/buildpacks", signedIn, c.buildpacksPage},
+		{"GET", "/console/buildpacks/{ns}/{name}", signedIn, c.buildpackPage},
+		{"GET", "/console/ecosystem", signedIn, c.ecosystemPage},
+		{"GET", "/console/admin", admin, c.adminPage},
 	}
 }
 

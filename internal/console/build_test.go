@@ -210,7 +210,8 @@ func TestTextFromOutsideIsText(t *testing.T) {
 
 // readable are the pages that show what builds say.
 func (y *yard) readable(number int64) []string {
-	return []string{"/console/apps", "/console/apps/shop", fmt.Sprintf("/console/apps/shop/builds/%d", number), "/console/apps/shop/builds/" + fmt.Sprint(number) + "?q=%3Cscript%3E"}
+	return []string{"/console/apps", "/console/apps/shop", fmt.Sprintf("/console/apps/shop/builds/%d", number), "/console/apps/shop/builds/" + fmt.Sprint(number) + "?q=%3Cscript%3E",
+		"/console/ecosystem", "/console/buildpacks", "/console/buildpacks/slipway/nodejs", "/console/admin"}
 }
 
 // TestPagesBuildNothing holds that whoever only looks changes nothing.

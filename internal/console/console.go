@@ -43,6 +43,8 @@ type Options struct {
 
 	// Registrar keeps the index of buildpacks. It may be nil: then there is none.
 	Registrar *registrar.Registrar
+	// Builtin lists the buildpacks of the default builder. It may be nil: then none is known.
+	Builtin func(ctx context.Context) ([]Buildpack, error)
 	// Preflight says in one line why no build of the app could work. It may be nil.
 	Preflight func(ctx context.Context, app build.App) error
 	// Created makes what a new app has outside of the record. It may be nil.
@@ -74,6 +76,9 @@ type Cache struct {
 	Used   time.Time
 }
 
+// A Buildpack is a version of one that the default builder brings.
+type Buildpack struct{ ID, Version, Description, Homepage string }
+
 // A Disk is how much room a file system has.
 type Disk struct{ Total, Free int64 }
 
@@ -86,6 +91,8 @@ type Console struct {
 	mux    *http.ServeMux
 	first  map[string]bool // first parts of the paths that are served
 	cross  *http.CrossOriginProtection
+	trends *statistics
+	built  builtin
 }
 
 // New makes the console.
@@ -94,6 +101,7 @@ func New(o Options) (*Console, error) {
 		return nil, errors.New("console: a part of the service is missing in the options")
 	}
 	c := &Console{Options: o, first: map[string]bool{}, cross: http.NewCrossOriginProtection()}
+	c.trends = &statistics{store: o.Store, facts: facts{store: o.Store, logs: o.Logs}}
 	if o.BaseURL != "" {
 		u, err := url.Parse(o.BaseURL)
 		if err != nil || u.Host == "" {

@@ -211,6 +211,12 @@ func (y *yard) finish(j *work.Job, o work.Outcome) {
 	}
 }
 
+// notDetected is a build of an app that no buildpack is for.
+func notDetected() work.Outcome {
+	return work.Outcome{State: build.Failed, Failure: &build.Failure{Blame: build.BlameApp, Code: "not-detected", Phase: "detect", Reason: "no group of buildpacks detected",
+		Reasons: []string{"slipway/go@2.0.0: there is no go.mod", "slipway/nodejs@1.4.0: there is no package.json", "a group of two is not complete"}, Next: "add the file that a buildpack looks for"}}
+}
+
 const digest = "sha256:4c1f0d0b2f3c5d8a9b7e6f5041322314050607080910111213141516171819aa"
 
 // good is what a build has made.

@@ -151,7 +151,7 @@ func (c *Console) functions() template.FuncMap {
 	return template.FuncMap{
 		"asset": c.assets.url, "ago": func(t time.Time) string { return ago(time.Now(), t) }, "stamp": stamp, "iso": iso,
 		"took": took, "bytes": size, "short": short, "mark": markOf, "percent": percent, "list": func(all ...any) []any { return all },
-		"plural": plural, "cause": cause, "why": why, "buildpacks": buildpacksOf, "targets": targetsOf,
+		"plural": plural, "plus": func(a, b int) int { return a + b }, "cause": cause, "why": why, "chart": chartOf, "buildpacks": buildpacksOf, "targets": targetsOf,
 	}
 }
 

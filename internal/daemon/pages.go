@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"syscall"
@@ -20,11 +21,20 @@ func (d *Daemon) console() (*console.Console, error) {
 	key := sha256.Sum256([]byte(d.sign("console")))
 	return console.New(console.Options{
 		Store: d.store, Service: d.service, Logs: d.logs, Sources: d.sources, Tries: limit.NewTries(d.config.Rates.Failures, proxies),
-		Registrar: d.registrar, Preflight: d.preflight, Created: apps{d}.Created, Cache: d.cache, Disk: d.disk,
+		Registrar: d.registrar, Builtin: d.builtin, Preflight: d.preflight, Created: apps{d}.Created, Cache: d.cache, Disk: d.disk,
 		Ready: d.readiness, Fault: d.host.Fault,
 		BaseURL: d.config.URL, Builder: d.config.Builder, Registry: d.repository(""), Version: d.host.Version,
 		Workers: d.config.Worker.Slots, Limits: d.config.Limits.limits(), Key: key[:],
 	})
+}
+
+// builtin implements console.Options.Builtin.
+func (d *Daemon) builtin(ctx context.Context) (all []console.Buildpack, err error) {
+	offers, err := d.builderOffers(ctx)
+	for _, o := range offers {
+		all = append(all, console.Buildpack{ID: o.ID, Version: o.Version, Description: o.Description, Homepage: o.Homepage})
+	}
+	return all, err
 }
 
 // cache implements console.Options.Cache.

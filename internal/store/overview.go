@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/slipway-build/slipway/internal/build"
 )
@@ -59,4 +60,20 @@ func (s *Store) AppByName(ctx context.Context, name string) (build.App, error) {
 		return a, fmt.Errorf("app %.80q: %w", name, wrap(err))
 	}
 	return a, nil
+}
+
+// EndedSince lists builds in the order in which they ended, with their results: those that ended at a time or later, but
+// not those that it was told of before, which ended at that time up to an id.
+func (s *Store) EndedSince(ctx context.Context, at time.Time, id build.ID, most int) ([]build.Build, error) {
+	return collect(ctx, s.r, scanBuild, `SELECT `+buildColumns+` FROM builds WHERE ended_at > 0 AND (ended_at, id) > (?, ?) ORDER BY ended_at, id LIMIT ?`, micros(at), id, most)
+}
+
+// Going lists builds that run, and then those that wait, the oldest first.
+func (s *Store) Going(ctx context.Context, most int) ([]build.Build, error) {
+	all, err := collect(ctx, s.r, scanBuild, `SELECT `+plainColumns+` FROM builds b WHERE state = 'running' ORDER BY lease LIMIT ?`, most)
+	if err != nil || len(all) == most {
+		return all, err
+	}
+	waiting, err := collect(ctx, s.r, scanBuild, `SELECT `+plainColumns+` FROM builds b WHERE state = 'queued' ORDER BY id LIMIT ?`, most-len(all))
+	return append(all, waiting...), err
 }
