@@ -26,6 +26,7 @@ func needs(race, withoutDocker bool) []need {
 	if !withoutDocker { // for tests
 		list = append(list, need{command: "docker-registry", pkg: "docker-registry", why: "a real registry in tests"},
 			need{command: "zstd", pkg: "zstd", why: "what the benchmark is set beside"},
+			need{command: "chromium", pkg: "chromium", why: "the pages in a real browser, in tests"},
 			need{file: "/bin/bash-static", pkg: "bash-static", why: "the small builder of tests"},
 			need{file: "/bin/busybox", pkg: "busybox-static", why: "the small builder of tests"})
 	}
