@@ -1,10 +1,14 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/slipway-build/slipway/internal/build"
@@ -34,12 +38,19 @@ func (c *Console) pageRoutes() []route {
 }
 
 type appsData struct {
-	Apps   []store.Overview
-	New    bool // the visitor may make apps
-	Remote string
-	Wanted string // name of an app that could not be made
-	Wrong  string
+	Apps        []store.Overview
+	All         int // that the visitor sees
+	Found       int // of those, with the query in their name
+	Query       string
+	Page, Pages int
+	New         bool // the visitor may make apps
+	Remote      string
+	Wanted      string // name of an app that could not be made
+	Wrong       string
 }
+
+// appsShown is how many apps a page has.
+const appsShown = 50
 
 func (c *Console) appsPage(ctx context.Context, v *visit) error {
 	return c.showApps(ctx, v, http.StatusOK, "", "")
@@ -50,7 +61,31 @@ func (c *Console) showApps(ctx context.Context, v *visit, status int, wanted, wr
 	if err != nil {
 		return err
 	}
-	return v.page(status, "apps", "Apps", appsData{Apps: all, New: v.mayMakeApps(), Remote: c.at(v.Request, "/").String(), Wanted: wanted, Wrong: wrong})
+	query := v.URL.Query().Get("q")
+	d := appsData{All: len(all), Query: query[:min(len(query), 200)], New: v.mayMakeApps(), Remote: c.at(v.Request, "/").String(), Wanted: wanted, Wrong: wrong}
+	all = slices.DeleteFunc(all, func(o store.Overview) bool { return !strings.Contains(string(o.App.Name), strings.ToLower(d.Query)) })
+	if d.Page, err = v.pageNumber(); err != nil {
+		return err
+	}
+	d.Found, d.Pages = len(all), pagesOf(len(all), appsShown)
+	d.Apps = slice(all, d.Page, appsShown)
+	return v.page(status, "apps", "Apps", d)
+}
+
+// pageNumber is which page of a long list is asked for.
+func (v *visit) pageNumber() (int, error) {
+	n, err := strconv.Atoi(cmp.Or(v.URL.Query().Get("page"), "1"))
+	if err != nil || n < 1 || n > 1_000_000 {
+		return 0, nowhere("There is no such page.")
+	}
+	return n, nil
+}
+
+func pagesOf(n, each int) int { return max(1, (n+each-1)/each) }
+
+func slice[T any](all []T, page, each int) []T {
+	from := min((page-1)*each, len(all))
+	return all[from:min(from+each, len(all))]
 }
 
 func (v *visit) mayMakeApps() bool { return v.actor.Can(build.VerbManage) && v.actor.Token.App == "" }

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,6 +20,8 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/index"
+	"github.com/slipway-build/slipway/internal/store"
 	"github.com/slipway-build/slipway/internal/work"
 )
 
@@ -260,7 +263,7 @@ const audit = `(() => {
 // TestPagesForEverybody looks at every page in light, dark, and on a phone: what it finds wrong it tells, and with
 // SLIPWAY_SCREENSHOTS it leaves pictures of them in that directory.
 func TestPagesForEverybody(t *testing.T) {
-	y := newYard(t, nil)
+	y := newYard(t, withIndex(t))
 	pages := y.exhibits()
 	c := y.chrome()
 	dir := os.Getenv("SLIPWAY_SCREENSHOTS")
@@ -317,6 +320,8 @@ func (y *yard) exhibits() [][2]string {
 			y.finish(j, good())
 		}
 	}
+	y.furnish(shop)
+	y.spread()
 	y.app("blog")
 	docs := y.app("docs")
 	y.submit(docs, "Write the first page")
@@ -329,7 +334,44 @@ func (y *yard) exhibits() [][2]string {
 	return [][2]string{
 		{"sign-in", "/console/sign-in"}, {"apps", "/console/apps"}, {"app", "/console/apps/shop"}, {"app-empty", "/console/apps/blog"}, {"build", "/console/apps/shop/builds/5"},
 		{"build-failed", "/console/apps/shop/builds/3"}, {"build-running", "/console/apps/docs/builds/2"}, {"build-queued", "/console/apps/docs/builds/3"}, {"build-undetected", "/console/apps/docs/builds/1"},
-		{"buildpacks", "/console/buildpacks"}, {"buildpack", "/console/buildpacks/slipway/nodejs"}, {"ecosystem", "/console/ecosystem"}, {"admin", "/console/admin"},
+		{"buildpacks", "/console/buildpacks"}, {"buildpack", "/console/buildpacks/slipway/nodejs"}, {"buildpack-yanked", "/console/buildpacks/acme/static"}, {"ecosystem", "/console/ecosystem"}, {"admin", "/console/admin"},
+	}
+}
+
+// furnish gives an app what most have.
+func (y *yard) furnish(a build.App) {
+	y.t.Helper()
+	ctx := y.t.Context()
+	value := "not to be seen"
+	vars := map[string]*string{"DATABASE_URL": &value, "NODE_ENV": &value, "STRIPE_KEY": &value}
+	must(y.store.ChangeSecrets(ctx, a.ID, store.SecretVar, vars, nil))(y.t)
+	h, _, err := y.store.CreateHook(ctx, build.Hook{App: a.ID, User: y.admin.ID, Repository: "https://git.example.com/acme/shop.git", Branches: []string{"main"}}, "a secret of a hook")
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	must(y.store.Receive(ctx, h.ID, []store.Arrival{{Delivery: build.Delivery{Forge: "gitea", Event: "push", Key: "1", Ref: "refs/heads/try", Result: build.DeliveryIgnored, Reason: "the hook builds main only"}}}))(y.t)
+	must(y.store.CreateWebhook(ctx, build.Webhook{App: a.ID, User: y.admin.ID, URL: "https://chat.example.com/hooks/secret", Include: build.Includes(), Level: build.LevelSync}))(y.t)
+	if _, _, err := y.store.CreateToken(ctx, build.Token{User: y.admin.ID, App: a.ID, Description: "CI", Verbs: []build.Verb{build.VerbDeploy}}); err != nil {
+		y.t.Fatal(err)
+	}
+	y.publish("acme/static", "1.0.0", "1.1.0", "2.0.0")
+	y.publish("slipway/nodejs", "1.3.2", "1.4.0")
+	name := must(index.ParseName("acme/static"))(y.t)
+	must(y.console.Registrar.Yank(ctx, build.Actor{User: y.admin, Token: build.Token{Verbs: build.Verbs()}}, name, "1.1.0", true, "tests"))(y.t)
+}
+
+// spread sets the builds that there are over the last weeks, some of them many times, as the record would have them.
+func (y *yard) spread() {
+	y.t.Helper()
+	db := must(sql.Open("sqlite", filepath.Join(y.dir, "slipway.db")+"?_pragma=busy_timeout(10000)"))(y.t)
+	defer db.Close()
+	const copies = `INSERT INTO builds (id, app_id, number, user_id, trigger, trigger_kind, ref, session, source, state, attempt, failure, result, created_at, started_at, ended_at)
+		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 90)
+		SELECT id || '-' || i, app_id, -number * 1000 - i, user_id, trigger, trigger_kind, ref, session, source, state, attempt, failure, result, at, at, at + 9000000 + (i * 7919 % 13000) * 1000
+		FROM (SELECT b.*, n.i AS i, b.created_at - (1 + i * i % 29) * 86400000000 AS at FROM builds b, n WHERE ended_at > 0 AND (state = 'succeeded' OR i % 5 = 0))`
+	const aged = `UPDATE builds SET created_at = created_at - (6 - number) * 5000000000, started_at = started_at - (6 - number) * 5000000000, ended_at = ended_at - (6 - number) * 5000000000 + 17000000 + number * 900000 WHERE number > 0`
+	for _, text := range []string{copies, aged} {
+		must(db.ExecContext(y.t.Context(), text))(y.t)
 	}
 }
 

@@ -23,7 +23,7 @@ func TestBuildPage(t *testing.T) {
 		`<a href="#L4">4</a>100%</div>`, `<a href="#L5">5</a>half</div>`, `id="first-error" href="#L3">`, `data-at="`, "running")
 	y.print(j, " done\n")
 	y.finish(j, good())
-	page := b.get("/console/apps/shop/builds/1").want(200).has("succeeded", "half done", "14 s", "slipway/nodejs@1.4.0", "5, of which 4 reused", "node server.js", digest, "Retry", "v1", "NODE_ENV")
+	page := b.get("/console/apps/shop/builds/1").want(200).has("succeeded", "half done", "14.2 s", "slipway/nodejs@1.4.0", "5, of which 4 reused", "node server.js", digest, "Retry", "v1", "NODE_ENV")
 	if strings.Contains(page.text, "data-stream") {
 		t.Error("the log of a build that has ended is followed")
 	}

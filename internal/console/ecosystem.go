@@ -83,7 +83,7 @@ type ecosystem struct {
 	Span     int // days
 	Spans    []int
 	All      performance
-	Packs    []performance
+	Packs    []performance // all of them
 	Failures []failure
 	Slow     []slowStep
 }
@@ -101,7 +101,15 @@ func (c *Console) ecosystemPage(ctx context.Context, v *visit) error {
 	if err != nil {
 		return err
 	}
-	return v.page(http.StatusOK, "ecosystem", "Ecosystem", e)
+	return v.page(http.StatusOK, "ecosystem", "Ecosystem", ecosystemData{e, e.Packs[:min(len(e.Packs), packsShown)]})
+}
+
+// packsShown is how many buildpacks the page has; the others are found by their names.
+const packsShown = 30
+
+type ecosystemData struct {
+	*ecosystem
+	Shown []performance
 }
 
 func spans() []int { return []int{7, 30, 90} }

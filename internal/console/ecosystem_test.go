@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/index"
 )
 
 // TestEcosystemCounts builds forty times and holds the page's numbers to those counted by hand: 25 passed, 10 failed by the
@@ -103,4 +104,20 @@ func TestKindOfError(t *testing.T) {
 			t.Errorf("%q: %q, want %q", c[0], got, c[1])
 		}
 	}
+}
+
+func TestBuildpacksOfTheIndex(t *testing.T) {
+	y := newYard(t, withIndex(t))
+	y.publish("acme/static", "1.0.0", "1.1.0")
+	y.publish("acme/cobol", "0.1.0")
+	who := build.Actor{User: y.admin, Token: build.Token{Verbs: build.Verbs()}}
+	must(y.console.Registrar.Yank(t.Context(), who, must(index.ParseName("acme/cobol"))(t), "0.1.0", true, ""))(t)
+	b := y.signIn(y.token)
+	b.get("/console/buildpacks").want(200).has("acme/static", "1.1.0", "acme/cobol", "yanked", "Builds what is in acme/static", "slipway buildpack register", "/registry-index.git")
+	b.get("/console/buildpacks?q=STATIC+acme").want(200).has("1 buildpack for", "acme/static")
+	b.get("/console/buildpacks?q=what+is+in+acme/cobol").want(200).has("1 buildpack for", "acme/cobol")
+	b.get("/console/buildpacks/acme/static").want(200).has("1.0.0", "1.1.0", digest, "linux/arm64 debian 13", "Apache-2.0", `href="https://example.com/acme/static" rel="noopener`, "urn:cnb:registry:acme/static")
+	b.get("/console/buildpacks/acme/cobol").want(200).has("0.1.0", "yanked")
+	b.get("/console/buildpacks/acme/none").want(404)
+	b.get("/console/buildpacks/a..b/none").want(404)
 }

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"crypto/sha1"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,8 +17,10 @@ import (
 
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/fetch"
+	"github.com/slipway-build/slipway/internal/gitserver"
 	"github.com/slipway-build/slipway/internal/limit"
 	"github.com/slipway-build/slipway/internal/logs"
+	"github.com/slipway-build/slipway/internal/registrar"
 	"github.com/slipway-build/slipway/internal/secret"
 	"github.com/slipway-build/slipway/internal/service"
 	"github.com/slipway-build/slipway/internal/store"
@@ -34,6 +37,7 @@ func (tags) Tag(context.Context, []work.Credential, string, string, string) erro
 // A yard is a console with the real store, service and logs behind it, and a server in front. The test is the worker.
 type yard struct {
 	t       testing.TB
+	dir     string
 	store   *store.Store
 	service *service.Service
 	logs    *logs.Dir
@@ -47,7 +51,7 @@ type yard struct {
 func newYard(t testing.TB, change func(*Options)) *yard {
 	t.Helper()
 	dir := t.TempDir()
-	y := &yard{t: t}
+	y := &yard{t: t, dir: dir}
 	box := must(secret.Open(filepath.Join(dir, "key")))(t)
 	y.store = must(store.Open(t.Context(), filepath.Join(dir, "slipway.db"), box))(t)
 	y.logs = must(logs.Open(filepath.Join(dir, "logs")))(t)
@@ -184,7 +188,7 @@ func (y *yard) app(name string) build.App {
 // submit queues a build of a push.
 func (y *yard) submit(a build.App, what string) build.Build {
 	y.t.Helper()
-	commit := fmt.Sprintf("%040x", time.Now().UnixNano())
+	commit := fmt.Sprintf("%x", sha1.Sum([]byte(what)))
 	b := build.Build{App: a.ID, User: y.admin.ID, Trigger: build.Trigger{Kind: build.TriggerPush, Ref: "refs/heads/main"}, Source: build.Source{Commit: commit, Description: what}}
 	return must(y.service.Submit(y.t.Context(), b))(y.t)
 }
@@ -241,3 +245,32 @@ func failed(blame build.Blame, buildpack, reason string) work.Outcome {
 }
 
 var storePage = store.Page{Max: 100}
+
+// withIndex gives the service an index of buildpacks, of which an image is whatever its repository is called.
+func withIndex(t testing.TB) func(*Options) {
+	return func(o *Options) {
+		repos := must(gitserver.OpenRepos(filepath.Join(t.TempDir(), "git"), "git"))(t)
+		o.Registrar = &registrar.Registrar{
+			Store: o.Store, Repos: repos, Elsewhere: func(string) string { return "" }, Fault: o.Fault,
+			Look: func(_ context.Context, _ build.Actor, address string) (registrar.Package, error) {
+				name, version, _ := strings.Cut(strings.TrimPrefix(address[:strings.Index(address, "@")], "registry.test/"), "/v")
+				return registrar.Package{ID: name, Version: version, Facts: build.BuildpackFacts{
+					Name: "A buildpack", Description: "Builds what is in " + name, Homepage: "https://example.com/" + name, API: "0.12", Licenses: []string{"Apache-2.0"}, Keywords: []string{"web"},
+					Targets: []build.BuildpackTarget{{OS: "linux", Arch: "amd64"}, {OS: "linux", Arch: "arm64", Distros: []build.BuildpackDistro{{Name: "debian", Version: "13"}}}}, Platforms: []string{"linux/amd64"},
+				}}, nil
+			},
+		}
+		if err := o.Registrar.Open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// publish puts versions into the index.
+func (y *yard) publish(name string, versions ...string) {
+	y.t.Helper()
+	who := build.Actor{User: y.admin, Token: build.Token{Verbs: build.Verbs()}}
+	for _, v := range versions {
+		must(y.console.Registrar.Register(y.t.Context(), who, "registry.test/"+name+"/v"+v+"@"+digest, "tests"))(y.t)
+	}
+}

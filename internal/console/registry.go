@@ -5,7 +5,6 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -67,19 +66,18 @@ const entriesShown = 50
 func (c *Console) buildpacksPage(ctx context.Context, v *visit) error {
 	query := v.URL.Query().Get("q")
 	query = query[:min(len(query), 200)]
-	page, err := strconv.Atoi(cmp.Or(v.URL.Query().Get("page"), "1"))
-	if err != nil || page < 1 {
-		return nowhere("There is no such page.")
+	page, err := v.pageNumber()
+	if err != nil {
+		return err
 	}
 	all, err := c.entries(ctx, v)
 	if err != nil {
 		return err
 	}
 	all = searched(all, query)
-	d := buildpacksData{Query: query, Found: len(all), Page: page, Pages: max(1, (len(all)+entriesShown-1)/entriesShown), Keeps: c.Registrar != nil}
+	d := buildpacksData{Query: query, Found: len(all), Page: page, Pages: pagesOf(len(all), entriesShown), Keeps: c.Registrar != nil}
 	d.IndexURL = c.at(v.Request, "/"+string(build.IndexName)+".git").String()
-	from := min((page-1)*entriesShown, len(all))
-	d.Entries = all[from:min(from+entriesShown, len(all))]
+	d.Entries = slice(all, page, entriesShown)
 	return v.page(http.StatusOK, "buildpacks", "Buildpacks", d)
 }
 

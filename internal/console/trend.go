@@ -86,21 +86,22 @@ func (s *statistics) seen(ctx context.Context, who build.Actor) ([]fact, map[bui
 	return all, names, nil
 }
 
-// A chart is bars of days, in a box that is 100 high.
+// A chart is bars of days, in a box that is 100 high; Passed, App and Platform are paths of SVG.
 type chart struct {
-	Width int
-	Bars  []bar
-	Line  string // points of the median's line, "" where there are too few
-	Top   int    // builds of the highest bar
-	Slow  time.Duration
-	Title string
+	Width                 int
+	Passed, App, Platform string
+	Days                  []barDay
+	Line                  string // points of the median's line, "" where there are too few
+	Top                   int    // builds of the highest bar
+	Slow                  time.Duration
+	Title                 string
+	First, Last           time.Time
 }
 
-type bar struct {
-	X                  int
-	Date               time.Time
-	PassY, AppY, PlatY float64
-	PassH, AppH, PlatH float64
+// A barDay says what a bar is.
+type barDay struct {
+	X    int
+	Date time.Time
 	tally
 }
 
@@ -109,24 +110,34 @@ const barStep = 10
 // chartOf draws what became of builds day by day, and how long they took.
 func chartOf(p performance) chart {
 	c := chart{Width: barStep * len(p.Days)}
+	if n := len(p.Days); n > 0 {
+		c.First, c.Last = p.Days[0].Date, p.Days[n-1].Date
+	}
 	for _, d := range p.Days {
 		c.Top, c.Slow = max(c.Top, d.Builds()), max(c.Slow, d.P50)
 	}
+	var passed, app, platform strings.Builder
 	var line []string
 	for i, d := range p.Days {
-		b := bar{X: i * barStep, Date: d.Date, tally: d.tally}
-		if c.Top > 0 {
-			high := func(n int) float64 { return 100 * float64(n) / float64(c.Top) }
-			b.PassH, b.AppH, b.PlatH = high(d.Passed), high(d.App), high(d.Platform)
-			b.PassY = 100 - b.PassH
-			b.AppY = b.PassY - b.AppH
-			b.PlatY = b.AppY - b.PlatH
+		x, top := i*barStep, 100.0
+		for _, part := range []struct {
+			into *strings.Builder
+			n    int
+		}{{&passed, d.Passed}, {&app, d.App}, {&platform, d.Platform}} {
+			if part.n > 0 {
+				high := 100 * float64(part.n) / float64(c.Top)
+				top -= high
+				fmt.Fprintf(part.into, "M%d %.1fh8v%.1fh-8z", x, top, high)
+			}
 		}
-		c.Bars = append(c.Bars, b)
-		if d.P50 > 0 && c.Slow > 0 {
-			line = append(line, fmt.Sprintf("%d,%.1f", b.X+barStep/2, 100-90*float64(d.P50)/float64(c.Slow)))
+		if d.Builds() > 0 {
+			c.Days = append(c.Days, barDay{x, d.Date, d.tally})
+		}
+		if d.P50 > 0 {
+			line = append(line, fmt.Sprintf("%d,%.1f", x+barStep/2, 100-90*float64(d.P50)/float64(c.Slow)))
 		}
 	}
+	c.Passed, c.App, c.Platform = passed.String(), app.String(), platform.String()
 	if len(line) > 1 {
 		c.Line = strings.Join(line, " ")
 	}
