@@ -141,6 +141,7 @@ func (s *Store) DeleteApp(ctx context.Context, id build.ID) (waited []build.Buil
 		for i := range waited {
 			waited[i].State, waited[i].CancelReason, waited[i].EndedAt = build.Cancelled, "its app was deleted", s.now().UTC()
 		}
+		s.deployed.Store(true)
 		for _, q := range []string{`DELETE FROM secrets WHERE app_id = ?`, `UPDATE tokens SET revoked_at = created_at WHERE app_id = ?`, `DELETE FROM apps WHERE id = ?`} {
 			if _, err := tx.ExecContext(ctx, q, id); err != nil {
 				return wrap(err)

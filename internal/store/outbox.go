@@ -101,6 +101,9 @@ func (s *Store) Tried(ctx context.Context, id build.ID, t Try) error {
 		if err == nil && t.Disable != "" {
 			err = s.disable(ctx, tx, m.Webhook, t.Disable)
 		}
+		if err == nil && m.Include == build.IncludeDeployment {
+			err = s.deploymentTold(ctx, tx, m, t.Error)
+		}
 		if err != nil {
 			return wrap(err)
 		}

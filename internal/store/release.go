@@ -138,7 +138,7 @@ func (s *Store) Current(ctx context.Context, app build.ID) (build.Release, error
 	return v, nil
 }
 
-// Tagged records that the app's tag names this release or a newer one.
+// Tagged records that the app's tag names this release or a newer one, and with it that this one is to be deployed.
 func (s *Store) Tagged(ctx context.Context, id build.ID) error {
 	return s.change(ctx, func(tx *sql.Tx) error {
 		v, err := scanRelease(tx.QueryRowContext(ctx, `UPDATE releases SET tagged = 1, updated_at = ? WHERE id = ? AND tagged = 0 RETURNING `+releaseColumns, micros(s.now()), id))
@@ -151,6 +151,11 @@ func (s *Store) Tagged(ctx context.Context, id build.ID) error {
 		}
 		if err != nil {
 			return wrap(err)
+		}
+		if current {
+			if _, err := s.deployRelease(ctx, tx, v, build.BecauseRelease); err != nil {
+				return err
+			}
 		}
 		return s.tellRelease(ctx, tx, v.State, v, current)
 	})

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 
 	"github.com/slipway-build/slipway/internal/build"
@@ -80,7 +81,12 @@ func (s *Store) ChangeSecrets(ctx context.Context, app build.ID, kind SecretKind
 			return err
 		}
 		if check != nil {
-			return check(after)
+			if err := check(after); err != nil {
+				return err
+			}
+		}
+		if kind == SecretVar && len(changes) > 0 {
+			return s.restart(ctx, tx, app)
 		}
 		return nil
 	})
@@ -88,4 +94,16 @@ func (s *Store) ChangeSecrets(ctx context.Context, app build.ID, kind SecretKind
 		return nil, err
 	}
 	return after, nil
+}
+
+// restart has what runs of an app on this machine started with its new config vars.
+func (s *Store) restart(ctx context.Context, tx *sql.Tx, app build.ID) error {
+	by, err := deployer(ctx, tx, app)
+	if err == nil && by.Kind == build.DeployLocal {
+		_, err = s.deployCurrent(ctx, tx, app, build.BecauseConfig)
+	}
+	if errors.Is(err, build.ErrNotFound) {
+		return nil
+	}
+	return err
 }

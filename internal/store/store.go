@@ -38,6 +38,9 @@ type Store struct {
 
 	posted atomic.Bool   // something was put into the outbox
 	mail   chan struct{} // and is there to be sent
+
+	deployed atomic.Bool // something is to be deployed
+	deploys  chan struct{}
 }
 
 // Open opens the database in a file, made if it is not there, and brings its tables up to date. Secrets are sealed
@@ -62,7 +65,7 @@ func Open(ctx context.Context, file string, box *secret.Box) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{w: w, box: box, now: time.Now, often: map[string]*sql.Stmt{}, reads: map[string]*sql.Stmt{}, mail: make(chan struct{}, 1)}
+	s := &Store{w: w, box: box, now: time.Now, often: map[string]*sql.Stmt{}, reads: map[string]*sql.Stmt{}, mail: make(chan struct{}, 1), deploys: make(chan struct{}, 1)}
 	if err := s.migrate(ctx, file); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/slipway-build/slipway/internal/build"
 )
@@ -166,13 +167,18 @@ func (s *Store) insertMessage(ctx context.Context, tx changer, m build.Message) 
 	return nil
 }
 
-// delivered has whoever sends look at the outbox, after a transaction in which something was put there.
+// delivered has whoever sends or deploys look, after a transaction in which there was something for them.
 func (s *Store) delivered() {
-	if !s.posted.Swap(false) {
+	tell(&s.posted, s.mail)
+	tell(&s.deployed, s.deploys)
+}
+
+func tell(is *atomic.Bool, whom chan<- struct{}) {
+	if !is.Swap(false) {
 		return
 	}
 	select {
-	case s.mail <- struct{}{}:
+	case whom <- struct{}{}:
 	default:
 	}
 }
