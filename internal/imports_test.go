@@ -76,6 +76,7 @@ func allowed() map[string][]string {
 		"internal/service":   {"internal/build", "internal/container", "internal/killpoint", "internal/logs", "internal/store", "internal/webhook", "internal/work"},
 		"internal/work":      {"builder", "builder/cnb", "internal/build", "internal/container", "internal/image", "internal/index", "internal/killpoint", "internal/layerstore", "internal/platform", "internal/transcript"},
 		"internal/registry":  {"internal/killpoint", "internal/limit"},
+		"internal/deploy":    {"internal/build", "internal/child", "internal/container", "internal/logs", "internal/platform", "internal/store"},
 		"internal/killpoint": {},
 		"internal/limit":     {},
 		"internal/fetch":     {"internal/child"},
@@ -90,7 +91,7 @@ func allowed() map[string][]string {
 		// daemon joins all of them, and has no law of its own.
 		"internal/daemon": {
 			"builder/cnb",
-			"internal/build", "internal/console", "internal/fetch", "internal/gitserver", "internal/image", "internal/index", "internal/killpoint", "internal/layerstore", "internal/limit", "internal/logs", "internal/outbox", "internal/platform",
+			"internal/build", "internal/console", "internal/deploy", "internal/fetch", "internal/gitserver", "internal/image", "internal/index", "internal/killpoint", "internal/layerstore", "internal/limit", "internal/logs", "internal/outbox", "internal/platform",
 			"internal/registrar", "internal/registry", "internal/secret", "internal/service", "internal/store", "internal/transcript", "internal/web", "internal/work",
 		},
 

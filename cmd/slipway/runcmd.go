@@ -20,9 +20,6 @@ import (
 // defaultWait is how long an app may take to answer before we say so.
 const defaultWait = time.Minute
 
-// defaultPort is where an app listens that nobody told otherwise.
-const defaultPort = 8080
-
 // stopGrace is how long an app may take to end after Ctrl-C.
 const stopGrace = 3 * time.Second
 
@@ -173,7 +170,10 @@ func (o runOptions) spec(arg, id string, img *image.Image) (container.Spec, erro
 		}
 		s.Argv, s.Args = append([]string{"/cnb/process/" + o.process}, o.args...), nil
 	}
-	port, err := o.appPort(img)
+	port, err := platform.AppPort(o.env, img.Config.Config)
+	if bad, ok := errors.AsType[*platform.PortError](err); ok {
+		return s, usagef("%s", bad)
+	}
 	if err != nil {
 		return s, err
 	}
@@ -182,35 +182,10 @@ func (o runOptions) spec(arg, id string, img *image.Image) (container.Spec, erro
 			return s, err
 		}
 	}
-	if _, ok := lookup(o.env, "PORT"); !ok && len(s.Ports) > 0 {
-		s.Env = append(s.Env, "PORT="+strconv.Itoa(s.Ports[0].Container))
+	if len(s.Ports) > 0 {
+		s.Env = platform.WithPort(s.Env, s.Ports[0].Container)
 	}
 	return s, nil
-}
-
-// appPort is where the app will listen: PORT as the user or the image sets it, the one port that the image
-// exposes, or 8080.
-func (o runOptions) appPort(img *image.Image) (int, error) {
-	v, ok := lookup(o.env, "PORT")
-	if !ok {
-		v, ok = lookup(img.Config.Config.Env, "PORT")
-	}
-	if ok {
-		n, err := strconv.Atoi(v)
-		if err != nil || n < 1 || n > 65535 {
-			return 0, usagef("PORT=%s is not a port", v)
-		}
-		return n, nil
-	}
-	if len(img.Config.Config.ExposedPorts) == 1 {
-		for p := range img.Config.Config.ExposedPorts {
-			number, _, _ := strings.Cut(p, "/")
-			if n, err := strconv.Atoi(number); err == nil {
-				return n, nil
-			}
-		}
-	}
-	return defaultPort, nil
 }
 
 // ports reads --publish: "PORT", "HOST:PORT", "IP:HOST:PORT", HOST empty or 0 for any. PORT alone is the
@@ -265,15 +240,6 @@ func parsePort(s string, app int) (container.Port, error) {
 		}
 	}
 	return p, nil
-}
-
-func lookup(env []string, name string) (string, bool) {
-	for _, e := range slices.Backward(env) {
-		if k, v, ok := strings.Cut(e, "="); k == name && ok {
-			return v, true
-		}
-	}
-	return "", false
 }
 
 // appExit makes the app's own end our exit code.

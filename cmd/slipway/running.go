@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -50,11 +47,11 @@ func (a *app) attach(ctx context.Context, m *platform.Machine, arg string, spec 
 	spec.Stdout, spec.Stderr = stdout, stderr
 	spec.Started = func(in container.Info) {
 		waiting.Go(func() {
-			s := server{Type: "running", Image: arg, Container: short(in.ID), URL: appURL(in.Ports)}
+			s := server{Type: "running", Image: arg, Container: short(in.ID), URL: platform.AppURL(in.Ports)}
 			if s.URL == "" || o.wait <= 0 {
 				return
 			}
-			status, err := answer(ctx, s.URL, o.wait, nil)
+			status, err := platform.Answer(ctx, s.URL+"/", o.wait, nil, nil)
 			out.Lock()
 			defer out.Unlock()
 			switch {
@@ -129,7 +126,7 @@ func (a *app) leave(ctx context.Context, m *platform.Machine, arg string, spec c
 	if err != nil {
 		return appExit(err)
 	}
-	s := server{Type: "running", Image: arg, Container: app.Name, URL: appURL(app.Ports)}
+	s := server{Type: "running", Image: arg, Container: app.Name, URL: platform.AppURL(app.Ports)}
 	if s.URL == "" && len(spec.Ports) > 0 && o.wait > 0 {
 		return errors.Join(errEnded, app.Remove(ctx))
 	}
@@ -170,7 +167,7 @@ func (a *app) firstAnswer(ctx context.Context, app *docker.Detached, url string,
 			stop()
 		}
 	}()
-	status, err := answer(logs, url, wait, func() bool { return app.Running(ctx) })
+	status, err := platform.Answer(logs, url+"/", wait, func() bool { return app.Running(ctx) }, nil)
 	if err == nil || ctx.Err() != nil {
 		return status, err
 	}
@@ -200,51 +197,6 @@ func (t *tail) all() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return append([]string(nil), t.lines...)
-}
-
-// appURL is the first TCP port as people reach it.
-func appURL(ports []container.Port) string {
-	for _, p := range ports {
-		if p.Protocol == "udp" || p.Host == 0 {
-			continue
-		}
-		host := p.HostIP
-		if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
-			host = "127.0.0.1"
-		}
-		return "http://" + net.JoinHostPort(host, strconv.Itoa(p.Host))
-	}
-	return ""
-}
-
-// answer asks until something answers by HTTP, whatever its status, and returns that.
-func answer(ctx context.Context, url string, wait time.Duration, alive func() bool) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	client := &http.Client{
-		Timeout:       5 * time.Second,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		// No proxy: it is this machine.
-		Transport: &http.Transport{DisableKeepAlives: true},
-	}
-	for pause := 20 * time.Millisecond; ; pause = min(pause*3/2, 500*time.Millisecond) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/", nil)
-		if err != nil {
-			return "", err
-		}
-		if res, err := client.Do(req); err == nil {
-			_ = res.Body.Close()
-			return res.Status, nil
-		}
-		if alive != nil && !alive() {
-			return "", errors.New("it has ended")
-		}
-		select {
-		case <-ctx.Done():
-			return "", context.Cause(ctx)
-		case <-time.After(pause):
-		}
-	}
 }
 
 func short(id string) string { return id[:min(12, len(id))] }

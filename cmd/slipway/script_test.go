@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/platform"
 )
 
 func TestMain(m *testing.M) {
@@ -161,7 +162,7 @@ func listening(ts *testscript.TestScript, _ bool, args []string) {
 	for range 300 {
 		out, err := exec.Command("docker", "port", args[0]).Output()
 		if _, address, ok := strings.Cut(strings.TrimSpace(string(out)), " -> "); err == nil && ok {
-			if _, err := answer(context.Background(), "http://"+address, time.Second, nil); err == nil {
+			if _, err := platform.Answer(context.Background(), "http://"+address+"/", time.Second, nil, nil); err == nil {
 				// The app's answer has come to us first; slipway asks again within half a second.
 				time.Sleep(time.Second)
 				return

@@ -50,7 +50,15 @@ type Config struct {
 	Fetch  FetchConfig  `toml:"fetch" json:"fetch" comment:"sources by URL"`
 	Upload UploadConfig `toml:"upload" json:"upload"`
 	Keep   Keep         `toml:"keep" json:"keep" comment:"how long things stay"`
+	Deploy DeployConfig `toml:"deploy" json:"deploy" comment:"apps that run on this machine, where their deployer is local"`
 	Index  IndexConfig  `toml:"index" json:"index" comment:"the buildpack registry index that the service keeps"`
+}
+
+// DeployConfig says which apps run on this machine, and how they are reached.
+type DeployConfig struct {
+	Apps   int    `toml:"apps" json:"apps" comment:"how many, each with a port of its own; 0: none"`
+	Listen string `toml:"listen" json:"listen" comment:"IP address of their ports"`
+	URL    string `toml:"url" json:"url" comment:"how people reach one, such as https://{app}.example.com; {app} and {port} are its own; empty: http:// and the address"`
 }
 
 // IndexConfig says who may do what with the service's index.
@@ -192,6 +200,7 @@ func Default(data string) Config {
 		Limits:      BuildLimits{Time: Duration(30 * time.Minute), Memory: 4 << 30, PIDs: 4096, Disk: 20 << 30, Log: 64 << 20, Source: 2 << 30, Cache: 10 << 30},
 		Upload:      UploadConfig{Source: 512 << 20, Push: 512 << 20},
 		Keep:        Keep{Logs: Duration(90 * 24 * time.Hour), Sources: Duration(24 * time.Hour), Caches: Duration(30 * 24 * time.Hour), Releases: 50},
+		Deploy:      DeployConfig{Apps: 20, Listen: "127.0.0.1"},
 	}
 }
 
@@ -290,6 +299,18 @@ func (c *Config) bounds() error {
 	}
 	if c.Worker.Slots < 1 {
 		return fmt.Errorf("worker.slots: want at least 1, not %d", c.Worker.Slots)
+	}
+	if c.Deploy.Apps < 0 {
+		return fmt.Errorf("deploy.apps: want a number, or 0 for none, not %d", c.Deploy.Apps)
+	}
+	if net.ParseIP(c.Deploy.Listen) == nil {
+		return fmt.Errorf("deploy.listen: want an IP address such as 127.0.0.1, not %q", c.Deploy.Listen)
+	}
+	if t := c.Deploy.URL; t != "" {
+		u, err := url.Parse(strings.NewReplacer("{app}", "app", "{port}", "20000").Replace(t))
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+			return fmt.Errorf("deploy.url: want https:// and a host, with {app} or {port} where they belong, not %q", t)
+		}
 	}
 	if c.Keep.Releases < 1 {
 		return fmt.Errorf("keep.releases: want at least 1, not %d", c.Keep.Releases)

@@ -11,6 +11,7 @@
 //	sources/      what is to be built, by content
 //	git/          a bare repository for every app, and one for the buildpack registry index
 //	registry/     the images, unless they go elsewhere
+//	apps/         what apps that run here have printed last
 //	fetch/, temp/ what lives as long as a build
 //
 // Builders, build caches and builds in progress are the engine's, in the directory that the command line of the same
@@ -38,6 +39,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/deploy"
 	"github.com/slipway-build/slipway/internal/fetch"
 	"github.com/slipway-build/slipway/internal/gitserver"
 	"github.com/slipway-build/slipway/internal/image"
@@ -83,6 +85,7 @@ type Daemon struct {
 	sender  *outbox.Sender
 	git     *gitserver.Handler
 
+	deploys   *deploy.Host
 	registrar *registrar.Registrar
 	ssh       *gitserver.SSH // of git
 
@@ -126,6 +129,9 @@ func Open(ctx context.Context, c Config, h Host) (d *Daemon, err error) {
 		return nil, err
 	}
 	if err := d.join(); err != nil {
+		return nil, err
+	}
+	if err := d.deploys.Recover(ctx); err != nil {
 		return nil, err
 	}
 	if err := d.service.Recover(ctx); err != nil {
@@ -247,6 +253,10 @@ func (d *Daemon) join() error {
 	d.git = &gitserver.Handler{
 		Repos: d.repos, Receiver: &receiver{d}, Fault: d.host.Fault,
 		Limits: gitserver.Limits{Pack: int64(d.config.Upload.Push), Source: int64(d.config.Limits.Source)},
+	}
+	var err error
+	if d.deploys, err = d.deployHost(); err != nil {
+		return err
 	}
 	transport, err := d.fetcher.Transport(time.Minute) // an attempt ends earlier
 	if err != nil {

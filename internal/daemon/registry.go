@@ -164,14 +164,7 @@ const selfUser = "slipway"
 
 // runRelease runs the release process of an image.
 func (d *Daemon) runRelease(ctx context.Context, r build.Release, env map[string]string, l build.Limits, log io.Writer) error {
-	credentials, err := d.service.Credentials(ctx, r.App)
-	if err != nil {
-		return err
-	}
-	if _, ok := d.own(r.Repository); ok {
-		credentials = append(credentials, work.Credential{Registry: d.base().Host, Username: selfUser, Password: d.sign("self")})
-	}
-	m, err := d.machineFor(credentials)
+	m, err := d.machineOf(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -180,6 +173,18 @@ func (d *Daemon) runRelease(ctx context.Context, r build.Release, env map[string
 		Limits: platform.Limits{Memory: l.Memory, CPUs: l.CPUs, PIDs: l.PIDs, Time: l.Time},
 		Labels: map[string]string{"build.slipway.release": string(r.ID)},
 	})
+}
+
+// machineOf is the machine that can pull the image of a release.
+func (d *Daemon) machineOf(ctx context.Context, r build.Release) (*platform.Machine, error) {
+	credentials, err := d.service.Credentials(ctx, r.App)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := d.own(r.Repository); ok {
+		credentials = append(credentials, work.Credential{Registry: d.base().Host, Username: selfUser, Password: d.sign("self")})
+	}
+	return d.machineFor(credentials)
 }
 
 // authorizeJob looks at a build's own credential.

@@ -98,9 +98,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { d.syncIndexes(all); return nil })
 	g.Go(func() error {
 		if err := d.machine.Sweep(all); err != nil && all.Err() == nil {
-			d.host.Fault(fmt.Errorf("remove what builds of an earlier run left: %w", err))
+			d.host.Fault(fmt.Errorf("remove what an earlier run left: %w", err))
 		}
-		return nil
+		return d.deploys.Run(all) // when what ran of apps before is gone
 	})
 	g.Go(func() error {
 		working, end := context.WithCancel(ctx)
@@ -150,7 +150,7 @@ func (d *Daemon) api() (http.Handler, error) {
 	return web.New(web.Options{
 		Store: d.store, Service: d.service, Logs: d.logs, Sources: d.sources, Apps: apps{d},
 		Resolve: d.resolve, Preflight: d.preflight, Offers: d.offers, Ready: d.readiness, Workers: func() int { return d.config.Worker.Slots },
-		Registrar: d.registrar, PrivateIndex: d.config.Index.Private,
+		AppLogs: d.deploys, LocalApps: d.config.Deploy.Apps, Registrar: d.registrar, PrivateIndex: d.config.Index.Private,
 		Fault: d.host.Fault, BaseURL: d.config.URL, Registry: d.repository(""), Version: d.host.Version, Key: key[:],
 		SourceLimit: int64(d.config.Upload.Source), PlainHTTP: d.config.Fetch.HTTP,
 	})
@@ -196,7 +196,7 @@ func (a apps) Changed(ctx context.Context, before, after build.App) error {
 
 // Deleted implements web.Apps: matchApps does what fails here.
 func (a apps) Deleted(ctx context.Context, app build.App) error {
-	err := a.repos.Delete(ctx, app.ID)
+	err := errors.Join(a.deploys.End(app.ID), a.repos.Delete(ctx, app.ID))
 	if a.images != nil {
 		err = errors.Join(err, a.images.DeleteRepo(ctx, string(app.Name)))
 	}

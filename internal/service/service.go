@@ -123,6 +123,9 @@ func (s *Service) Recover(ctx context.Context) error {
 	err = s.logs.Recover(ctx, func(id build.ID) build.State {
 		b, err := s.store.BuildByID(ctx, id)
 		if errors.Is(err, build.ErrNotFound) {
+			if d, err := s.store.DeploymentByID(ctx, id); err == nil && d.State == build.DeployPending {
+				return build.Queued // it is done again
+			}
 			return build.Failed // its app was deleted: the log is removed in time
 		}
 		if err != nil {

@@ -134,6 +134,9 @@ func within(app, service build.Limits) build.Limits {
 	}
 }
 
+// Limits are an app's, as its builds and processes have them.
+func (s *Service) Limits(app build.App) build.Limits { return within(app.Limits, s.config.Limits) }
+
 // lower takes the lower of two limits, where zero is none.
 func lower[N ~int64 | ~float64](app, service N) N {
 	if app <= 0 || service > 0 && service < app {

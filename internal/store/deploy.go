@@ -242,6 +242,15 @@ func (s *Store) Deployment(ctx context.Context, app build.ID, idOrNumber string)
 	return d, nil
 }
 
+// DeploymentByID is the service's own look at a deployment.
+func (s *Store) DeploymentByID(ctx context.Context, id build.ID) (build.Deployment, error) {
+	d, err := scanDeployment(s.r.QueryRowContext(ctx, `SELECT `+deploymentColumns+` FROM deployments WHERE id = ?`, id))
+	if err != nil {
+		return d, fmt.Errorf("deployment %s: %w", id, wrap(err))
+	}
+	return d, nil
+}
+
 // DeploymentOf is the newest deployment of a release; ErrNotFound where there is none.
 func (s *Store) DeploymentOf(ctx context.Context, release build.ID) (build.Deployment, error) {
 	d, err := scanDeployment(s.r.QueryRowContext(ctx, `SELECT `+deploymentColumns+` FROM deployments WHERE release_id = ? ORDER BY number DESC LIMIT 1`, release))

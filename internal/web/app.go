@@ -19,7 +19,7 @@ type app struct {
 	BuildStack   namedRef         `json:"build_stack"`
 	Stack        namedRef         `json:"stack"`
 	GitURL       string           `json:"git_url"`
-	WebURL       string           `json:"web_url"` // the app in this API: nothing of it runs here
+	WebURL       string           `json:"web_url"` // where the app answers that runs here, else the app in this API
 	CreatedAt    *stamp           `json:"created_at"`
 	UpdatedAt    *stamp           `json:"updated_at"`
 	ReleasedAt   *stamp           `json:"released_at"`
@@ -29,6 +29,9 @@ type app struct {
 	OnDisconnect build.Disconnect `json:"on_disconnect"`
 	Image        string           `json:"image"`
 	Limits       limits           `json:"limits"`
+
+	Deployer   build.DeployerKind `json:"deployer"`
+	Deployment *deploymentView    `json:"deployment"` // the last one
 	platformApp
 }
 
@@ -67,6 +70,7 @@ func (s *server) appOf(ctx context.Context, c *call, a build.App) (app, error) {
 		CreatedAt: when(a.CreatedAt), UpdatedAt: when(a.UpdatedAt),
 		Branch: a.Branch, Builder: a.Builder, Buildpacks: a.Buildpacks, OnDisconnect: a.Disconnect, Image: s.imageOf(a),
 		Limits:      limits{int64(a.Limits.Time / time.Second), a.Limits.Memory, a.Limits.CPUs, a.Limits.PIDs, a.Limits.Disk, a.Limits.Log, a.Limits.Source, a.Limits.Cache},
+		Deployer:    build.DeployNone,
 		platformApp: platformApp{Region: theRegion, Generation: theGeneration, CreateStatus: "complete"},
 	}
 	if v.Buildpacks == nil {
@@ -77,6 +81,9 @@ func (s *server) appOf(ctx context.Context, c *call, a build.App) (app, error) {
 		return v, err
 	}
 	v.Owner = userRef{a.Owner, owner}
+	if err := s.deployedOf(ctx, &v, a); err != nil {
+		return v, err
+	}
 	last, err := s.Store.Current(ctx, a.ID)
 	if errors.Is(err, build.ErrNotFound) {
 		return v, nil

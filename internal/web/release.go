@@ -30,6 +30,7 @@ type release struct {
 	Image        string             `json:"image"`             // repository@digest
 	OutputStream *string            `json:"output_stream_url"` // of the release's command; null where it has none
 	Failure      *string            `json:"failure"`
+	Deployment   *deploymentView    `json:"deployment"` // the last one of it
 	CreatedAt    *stamp             `json:"created_at"`
 	UpdatedAt    *stamp             `json:"updated_at"`
 }
@@ -61,6 +62,13 @@ func (s *server) releaseOf(ctx context.Context, c *call, r build.Release, curren
 		return v, err
 	}
 	v.User = userRef{r.User, name}
+	d, err := s.Store.DeploymentOf(ctx, r.ID)
+	if err == nil {
+		dv := deploymentOf(c.app, d)
+		v.Deployment = &dv
+	} else if !errors.Is(err, build.ErrNotFound) {
+		return v, err
+	}
 	if r.Build != "" {
 		b, err := s.Store.BuildByID(ctx, r.Build)
 		if err != nil {

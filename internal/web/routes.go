@@ -69,6 +69,14 @@ func (s *server) routes() []route {
 		{"GET", app + "/oci-images", read, "The images of the app.", give(status, s.ociImages)},
 		{"GET", app + "/oci-images/{digest}", read, "What is known of an image of the app.", give(status, s.ociImage)},
 
+		{"GET", app + "/deployer", config, "What happens after a release.", give(status, s.deployer)},
+		{"PUT", app + "/deployer", config, "Set what happens after a release; a command needs manage, with an administrator's token for all apps. A local one begins at once.", take(status, s.putDeployer)},
+		{"GET", app + "/deployments", read, "The deployments: what became of releases at the hands of the deployer.", give(status, s.deployments)},
+		{"POST", app + "/deployments", deploy, "Deploy the current release once more.", give(made, s.deployAgain)},
+		{"GET", app + "/deployments/{deployment}", read, "A deployment, by number or id.", give(status, s.deployment)},
+		{"GET", app + "/deployments/{deployment}/log", read, "What a deployer's command has printed, or a process until it answered: a page of it, or followed to its end.", logOf(s.deploymentLog)},
+		{"GET", app + "/log", read, "The last of what the app has printed that runs here; followed, what it prints from then on too.", s.appLogRoute()},
+
 		{"GET", app + "/hooks", read, "The hooks, without their URLs and secrets.", give(status, s.hooks)},
 		{"POST", app + "/hooks", config, "Make a hook: its URL and secret are for a forge, and are told this once. The scope deploy is needed too, as below.", take(made, s.createHook)},
 		{"GET", oneHook, read, "A hook.", give(status, s.hook)},

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -29,6 +30,12 @@ type Apps interface {
 	Deleted(ctx context.Context, app build.App) error
 }
 
+// AppLogs has the logs of apps that run on this machine.
+type AppLogs interface {
+	// CopyLog writes the last lines and, with follow, what comes then until ctx ends. ErrNotFound: nothing ever ran.
+	CopyLog(ctx context.Context, app build.ID, lines int, follow bool, w io.Writer) error
+}
+
 // Options are what New needs. Fields without "may be" in their comment must be set.
 type Options struct {
 	Store   *store.Store
@@ -45,6 +52,9 @@ type Options struct {
 	// Offers lists the buildpacks of the default builder and of the index, the newest version of each first. It may be nil:
 	// then none is known.
 	Offers func(ctx context.Context) ([]Offer, error)
+	// AppLogs has what apps print that run here, at most LocalApps. It may be nil: then nothing happens after a release.
+	AppLogs   AppLogs
+	LocalApps int
 	// Registrar keeps the index of buildpacks. It may be nil: then there is none.
 	Registrar *registrar.Registrar
 	// PrivateIndex has the index read by bearers of a token only.

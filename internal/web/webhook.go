@@ -142,29 +142,35 @@ func outwardURL(field, text string, plain bool) error {
 }
 
 func (s *server) createWebhook(ctx context.Context, c *call, in webhookRequest) (out newWebhook, err error) {
-	w := build.Webhook{App: c.app.ID, User: c.actor.User.ID}
 	if in.URL == nil || in.Include == nil || in.Level == nil {
 		return out, invalid("webhook", "it needs url, include and level")
 	}
-	if in.Secret == nil || *in.Secret == "" {
-		secret, err := hookSecret("")
-		if err != nil {
-			return out, err
-		}
-		in.Secret = &secret
-	}
-	if err := in.apply(&w, s.PlainHTTP); err != nil {
-		return out, err
-	}
-	w, err = s.Store.CreateWebhook(ctx, w)
-	if errors.Is(err, build.ErrConflict) {
-		return out, conflict(fmt.Sprintf("the app has %d webhooks, the most: delete one first", build.MaxWebhooks))
-	}
+	w, err := s.makeWebhook(ctx, c, in)
 	if err != nil {
 		return out, err
 	}
 	c.w.Header().Set("Heroku-Webhook-Secret", w.Secret)
 	return newWebhook{webhookOf(c, w), w.Secret}, nil
+}
+
+// makeWebhook records a webhook, which is told of include besides what the request says.
+func (s *server) makeWebhook(ctx context.Context, c *call, in webhookRequest, include ...string) (w build.Webhook, err error) {
+	w = build.Webhook{App: c.app.ID, User: c.actor.User.ID, Include: include}
+	if in.Secret == nil || *in.Secret == "" {
+		secret, err := hookSecret("")
+		if err != nil {
+			return w, err
+		}
+		in.Secret = &secret
+	}
+	if err := in.apply(&w, s.PlainHTTP); err != nil {
+		return w, err
+	}
+	w, err = s.Store.CreateWebhook(ctx, w)
+	if errors.Is(err, build.ErrConflict) {
+		err = conflict(fmt.Sprintf("the app has %d webhooks, the most: delete one first", build.MaxWebhooks))
+	}
+	return w, err
 }
 
 func (s *server) changeWebhook(ctx context.Context, c *call, in webhookRequest) (v webhookView, err error) {
