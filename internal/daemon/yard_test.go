@@ -95,6 +95,7 @@ exit 100
 set -eu
 if [ -e build.sh ]; then . ./build.sh; fi
 printf '[[processes]]\ntype = "web"\ncommand = ["cat", "index.txt"]\ndefault = true\n' >"$CNB_LAYERS_DIR/launch.toml"
+if [ -e web.sh ]; then printf '[[processes]]\ntype = "web"\ncommand = ["bash", "web.sh"]\ndefault = true\n' >"$CNB_LAYERS_DIR/launch.toml"; fi
 if [ -e release.sh ]; then printf '[[processes]]\ntype = "release"\ncommand = ["bash", "release.sh"]\n' >>"$CNB_LAYERS_DIR/launch.toml"; fi
 `,
 }

@@ -133,9 +133,10 @@ func (u *unit) once(ctx context.Context) error {
 		return fmt.Errorf("%s before it answered%s", ending(err), out.lastWords())
 	case err := <-checked:
 		if err != nil {
+			words := out.lastWords() // not those with which it ends
 			cancel()
 			<-ended
-			return fmt.Errorf("%w%s", err, out.lastWords())
+			return fmt.Errorf("%w%s", err, words)
 		}
 	}
 	address := strings.TrimPrefix(platform.AppURL(info.Ports), "http://")
