@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/client"
 	"github.com/slipway-build/slipway/internal/transcript"
 )
@@ -16,7 +17,7 @@ import (
 // serviceCommands are the build service and the commands that talk to it.
 func (a *app) serviceCommands() []*cobra.Command {
 	return []*cobra.Command{
-		a.serveCommand(), a.loginCommand(), a.logoutCommand(), a.whoamiCommand(), a.statusCommand(), a.appsCommand(), a.buildsCommand(), a.releasesCommand(),
+		a.serveCommand(), a.loginCommand(), a.logoutCommand(), a.whoamiCommand(), a.statusCommand(), a.appsCommand(), a.buildsCommand(), a.releasesCommand(), a.deployerCommand(), a.deploymentsCommand(),
 		a.tokensCommand(), a.keysCommand(), a.usersCommand(), a.bindingsCommand(), a.credentialsCommand(), a.hooksCommand(), a.webhooksCommand(), a.statusesCommand(), a.gitCredentialCommand(),
 	}
 }
@@ -34,7 +35,7 @@ func (a *app) appsCommand() *cobra.Command {
 	}
 	cmd.AddCommand(
 		&cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List your apps", Args: wants(), RunE: list},
-		a.createAppCommand(), a.appInfoCommand(), a.updateAppCommand(), a.renameAppCommand(), a.deleteAppCommand(),
+		a.createAppCommand(), a.appInfoCommand(), a.updateAppCommand(), a.renameAppCommand(), a.deleteAppCommand(), a.appLogsCommand(), a.appRunCommand(),
 	)
 	return a.appFlag(a.serviceFlags(cmd))
 }
@@ -177,6 +178,15 @@ func showApp(w io.Writer, app client.App) {
 	row("Image", app.Image)
 	row("Push lost", map[string]string{"continue": "the build goes on", "cancel": "the build is cancelled"}[app.OnDisconnect])
 	row("Limits", limitsText(app.Limits))
+	if app.Deployer != "" && app.Deployer != build.DeployNone {
+		row("Deployer", string(app.Deployer))
+	}
+	if d := app.Deployment; d != nil {
+		row("Deployed", deployedText(*d))
+		if d.URL != "" || app.Deployer == build.DeployLocal {
+			row("URL", app.WebURL)
+		}
+	}
 	row("Made", timeText(&app.CreatedAt))
 	row("Released", orText(timeText(app.ReleasedAt), "never"))
 }

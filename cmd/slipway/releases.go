@@ -122,6 +122,10 @@ func (a *app) showRelease(w io.Writer, r client.Release) {
 	if r.Build != nil {
 		row("Build", strconv.FormatInt(r.Build.Number, 10))
 	}
+	if r.Deployment != nil {
+		row("Deployed", deployedText(*r.Deployment))
+		row("URL", r.Deployment.URL)
+	}
 	row("User", r.User.Email)
 	row("Made", timeText(&r.CreatedAt))
 }

@@ -106,6 +106,10 @@ type App struct {
 	CreatedAt    time.Time  `json:"created_at"`
 	UpdatedAt    time.Time  `json:"updated_at"`
 	ReleasedAt   *time.Time `json:"released_at"`
+	WebURL       string     `json:"web_url"`
+
+	Deployer   build.DeployerKind `json:"deployer"`
+	Deployment *Deployment        `json:"deployment"`
 }
 
 // Limits bound one build of an app. A zero is the service's own limit.
@@ -246,6 +250,7 @@ type Release struct {
 	Image       string             `json:"image"` // repository@digest
 	Build       *BuildName         `json:"build"`
 	Failure     string             `json:"failure,omitempty"`
+	Deployment  *Deployment        `json:"deployment"`
 	CreatedAt   time.Time          `json:"created_at"`
 	UpdatedAt   time.Time          `json:"updated_at"`
 }

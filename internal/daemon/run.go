@@ -150,7 +150,7 @@ func (d *Daemon) api() (http.Handler, error) {
 	return web.New(web.Options{
 		Store: d.store, Service: d.service, Logs: d.logs, Sources: d.sources, Apps: apps{d},
 		Resolve: d.resolve, Preflight: d.preflight, Offers: d.offers, Ready: d.readiness, Workers: func() int { return d.config.Worker.Slots },
-		AppLogs: d.deploys, LocalApps: d.config.Deploy.Apps, Registrar: d.registrar, PrivateIndex: d.config.Index.Private,
+		Deploys: d.deploys, LocalApps: d.config.Deploy.Apps, Registrar: d.registrar, PrivateIndex: d.config.Index.Private,
 		Fault: d.host.Fault, BaseURL: d.config.URL, Registry: d.repository(""), Version: d.host.Version, Key: key[:],
 		SourceLimit: int64(d.config.Upload.Source), PlainHTTP: d.config.Fetch.HTTP,
 	})

@@ -61,8 +61,9 @@ type Host struct {
 	mu      sync.Mutex
 	keepers map[build.ID]*keeper
 	logs    map[build.ID]*runLog
+	runs    []*Run // the oldest first
 	closed  bool
-	running sync.WaitGroup // keepers
+	running sync.WaitGroup // keepers and runs
 }
 
 // New makes a Host. It starts nothing.
@@ -117,8 +118,9 @@ func (h *Host) Run(ctx context.Context) error {
 
 func (h *Host) close() {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.closed = true
+	h.mu.Unlock()
+	h.endRuns("", errors.New("the service stopped"))
 }
 
 // look gives work to the keepers of apps that have some, and has the others look whether they are still to run.
@@ -170,6 +172,7 @@ func (h *Host) End(app build.ID) error {
 		k.stop()
 		<-k.over
 	}
+	h.endRuns(app, errors.New("its app was deleted"))
 	h.mu.Lock()
 	l := h.logs[app]
 	delete(h.logs, app)

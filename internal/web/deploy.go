@@ -149,7 +149,7 @@ func (s *server) putDeployer(ctx context.Context, c *call, in deployerRequest) (
 	if d.Kind == build.DeployCommand && (!c.actor.User.Admin || c.actor.Token.App != "" || !c.actor.Can(build.VerbManage)) {
 		return v, forbidden("a command runs on the service's machine: it needs manage, with an administrator's token for all apps")
 	}
-	if s.AppLogs == nil && d.Kind != build.DeployNone {
+	if s.Deploys == nil && d.Kind != build.DeployNone {
 		return v, conflict("this service has no deployers")
 	}
 	secret := ""
@@ -324,13 +324,13 @@ func (s *server) appLog(ctx context.Context, c *call) (err error) {
 	}
 	follow = follow && c.Method != http.MethodHead
 	none := &problem{http.StatusNotFound, "not_found", "there is no log: no process of the app has run on this machine"}
-	if s.AppLogs == nil {
+	if s.Deploys == nil {
 		return none
 	}
 	h := c.w.Header()
 	h.Set("X-Accel-Buffering", "no")
 	w := &begun{c: c}
-	err = s.AppLogs.CopyLog(ctx, c.app.ID, lines, follow, w)
+	err = s.Deploys.CopyLog(ctx, c.app.ID, lines, follow, w)
 	if errors.Is(err, build.ErrNotFound) {
 		return none
 	}

@@ -9,6 +9,7 @@ func (s *server) routes() []route {
 	const oneHook = app + "/hooks/{hook}"
 	const oneWebhook = app + "/webhooks/{webhook}"
 	const oneOutgoing = app + "/webhook-deliveries/{delivery}"
+	const oneRun = app + "/runs/{run}"
 	const oneStatus = app + "/statuses/{delivery}"
 	status := http.StatusOK
 	made := http.StatusCreated
@@ -75,6 +76,10 @@ func (s *server) routes() []route {
 		{"POST", app + "/deployments", deploy, "Deploy the current release once more.", give(made, s.deployAgain)},
 		{"GET", app + "/deployments/{deployment}", read, "A deployment, by number or id.", give(status, s.deployment)},
 		{"GET", app + "/deployments/{deployment}/log", read, "What a deployer's command has printed, or a process until it answered: a page of it, or followed to its end.", logOf(s.deploymentLog)},
+		{"POST", app + "/runs", manage, "Run a command once in the image of a release, with the config vars: its output has what the command makes of them.", take(made, s.createRun)},
+		{"GET", oneRun, manage, "A run, by id, as long as the service remembers it.", give(status, s.run)},
+		{"DELETE", oneRun, manage, "End a run, with all that it has started.", give(status, s.cancelRun)},
+		{"GET", oneRun + "/log", manage, "What a run has printed: a page of it, or followed to its end.", logOf(s.runLog)},
 		{"GET", app + "/log", read, "The last of what the app has printed that runs here; followed, what it prints from then on too.", s.appLogRoute()},
 
 		{"GET", app + "/hooks", read, "The hooks, without their URLs and secrets.", give(status, s.hooks)},

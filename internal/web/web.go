@@ -8,13 +8,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/slipway-build/slipway/internal/build"
+	deploying "github.com/slipway-build/slipway/internal/deploy" // deploy is a need
 	"github.com/slipway-build/slipway/internal/fetch"
 	"github.com/slipway-build/slipway/internal/logs"
 	"github.com/slipway-build/slipway/internal/registrar"
@@ -28,12 +28,6 @@ type Apps interface {
 	Created(ctx context.Context, app build.App) error
 	Changed(ctx context.Context, before, after build.App) error
 	Deleted(ctx context.Context, app build.App) error
-}
-
-// AppLogs has the logs of apps that run on this machine.
-type AppLogs interface {
-	// CopyLog writes the last lines and, with follow, what comes then until ctx ends. ErrNotFound: nothing ever ran.
-	CopyLog(ctx context.Context, app build.ID, lines int, follow bool, w io.Writer) error
 }
 
 // Options are what New needs. Fields without "may be" in their comment must be set.
@@ -52,8 +46,9 @@ type Options struct {
 	// Offers lists the buildpacks of the default builder and of the index, the newest version of each first. It may be nil:
 	// then none is known.
 	Offers func(ctx context.Context) ([]Offer, error)
-	// AppLogs has what apps print that run here, at most LocalApps. It may be nil: then nothing happens after a release.
-	AppLogs   AppLogs
+	// Deploys does what is to happen after releases, and runs apps, at most LocalApps, and commands. It may be nil: then
+	// there is nothing of that.
+	Deploys   *deploying.Host
 	LocalApps int
 	// Registrar keeps the index of buildpacks. It may be nil: then there is none.
 	Registrar *registrar.Registrar
