@@ -21,8 +21,10 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/deploy"
 	"github.com/slipway-build/slipway/internal/fetch"
 	"github.com/slipway-build/slipway/internal/logs"
+	"github.com/slipway-build/slipway/internal/platform"
 	"github.com/slipway-build/slipway/internal/secret"
 	"github.com/slipway-build/slipway/internal/service"
 	"github.com/slipway-build/slipway/internal/store"
@@ -106,8 +108,23 @@ func startService(t testing.TB, later func(func()), dir string) (url, token stri
 	if err != nil {
 		return "", "", err
 	}
+	mayEnd := func(err error) {
+		if ctx.Err() == nil {
+			fault(err)
+		}
+	}
+	deploys, err := deploy.New(deploy.Options{
+		Store: st, Logs: l, Dir: filepath.Join(dir, "apps"), Limits: s.Limits, Fault: mayEnd,
+		Machine: func(context.Context, build.Release) (*platform.Machine, error) { return nil, errors.New("there are no containers here") },
+	})
+	if err != nil {
+		return "", "", err
+	}
+	var deploying sync.WaitGroup
+	deploying.Go(func() { _ = deploys.Run(ctx) })
+	later(func() { cancel(); deploying.Wait() })
 	h, err := web.New(web.Options{
-		Registrar: index,
+		Registrar: index, Deploys: deploys, LocalApps: 2,
 		Store:     st, Service: s, Logs: l, Sources: src, Fault: fault, Registry: "registry.test", Version: "1.2.3",
 		Key: bytes.Repeat([]byte("k"), 32), SourceLimit: 1 << 20, Ready: func(context.Context) error { return nil }, Workers: func() int { return 2 },
 	})

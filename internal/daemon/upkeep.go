@@ -80,6 +80,17 @@ func (d *Daemon) collect(ctx context.Context) error {
 			keep[r.Digest] = true // whatever the service was called when it was made
 		}
 	}
+	open, err := d.store.OpenDeployments(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range open { // what runs is started again, however many have come after it
+		r, err := d.store.ReleaseByID(ctx, o.Release)
+		if err != nil && !errors.Is(err, build.ErrNotFound) {
+			return err
+		}
+		keep[r.Digest] = true
+	}
 	_, err = d.images.GC(ctx, func(repo, digest string) bool { return shared(repo) || keep[digest] })
 	return err
 }

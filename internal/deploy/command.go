@@ -41,12 +41,12 @@ func (k *keeper) command(ctx context.Context, by build.Deployer, d build.Deploym
 		}
 		stop()
 	}
-	end(err)
 	if err != nil {
 		k.h.end(ctx, d.ID, build.DeployFailed, line(err.Error()))
-		return
+	} else {
+		k.h.end(ctx, d.ID, build.DeploySucceeded, "")
 	}
-	k.h.end(ctx, d.ID, build.DeploySucceeded, "")
+	end(err) // who has followed the log to its end finds the deployment ended
 }
 
 // pipePatience is how long output is waited for that somebody holds open who was started by a command and has left its

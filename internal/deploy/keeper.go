@@ -170,8 +170,8 @@ func (k *keeper) replace(ctx context.Context, by build.Deployer, d build.Deploym
 	log, end := k.h.begin(d)
 	if err != nil {
 		if ctx.Err() == nil {
-			end(fmt.Errorf("%s", line(err.Error())))
 			k.h.end(ctx, d.ID, build.DeployFailed, line(err.Error()))
+			end(errors.New(line(err.Error())))
 		}
 		return
 	}
@@ -202,8 +202,8 @@ func (k *keeper) replace(ctx context.Context, by build.Deployer, d build.Deploym
 				continue
 			}
 			u.end()
-			end(errors.New("a newer one came first"))
 			k.h.end(ctx, d.ID, build.DeployStopped, "a newer one came first")
+			end(errors.New("a newer one came first"))
 			k.wake()
 			return
 		}

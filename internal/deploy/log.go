@@ -86,8 +86,8 @@ func (l *runLog) Write(p []byte) (int, error) {
 	n := len(p)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(p) > 0 && !l.closed && l.file != nil {
-		if l.size >= half && !l.turn() {
+	for len(p) > 0 && !l.closed {
+		if (l.size >= half || l.file == nil) && !l.turn() {
 			break
 		}
 		part := p[:min(int64(len(p)), half-l.size)]
@@ -103,14 +103,16 @@ func (l *runLog) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// turn begins a new file. The caller has locked l.
+// turn begins a new file, or tries that again. The caller has locked l.
 func (l *runLog) turn() bool {
-	if err := os.Rename(l.path, l.path+olderSuffix); err != nil {
-		return false
+	if l.file != nil {
+		if err := os.Rename(l.path, l.path+olderSuffix); err != nil {
+			return false
+		}
+		l.file.Close() // all that is written is written
+		l.start += l.older
+		l.older, l.size = l.size, 0
 	}
-	l.file.Close() // all that is written is written
-	l.start += l.older
-	l.older, l.size = l.size, 0
 	var err error
 	if l.file, err = os.OpenFile(l.path, os.O_RDWR|os.O_APPEND|os.O_CREATE|os.O_TRUNC, 0o600); err != nil {
 		l.file = nil

@@ -17,7 +17,7 @@ import (
 // A deployerView is what happens after a release of an app.
 type deployerView struct {
 	Kind    build.DeployerKind `json:"kind"`
-	Command []string           `json:"command"` // of a command
+	Command []string           `json:"command"` // of a command, for administrators
 	Time    int64              `json:"time"`    // seconds: that a command may take, or a process until it answers
 	Path    string             `json:"path"`    // that is asked to know whether it answers; empty: that something listens is enough
 	Port    *int               `json:"port"`    // of the machine; null until one was chosen
@@ -55,6 +55,9 @@ func (s *server) appDeployer(ctx context.Context, c *call) (build.Deployer, erro
 
 func (s *server) deployer(ctx context.Context, c *call) (deployerView, error) {
 	d, err := s.appDeployer(ctx, c)
+	if !c.actor.User.Admin {
+		d.Command = nil // the operator's
+	}
 	return deployerOf(d), err
 }
 
