@@ -115,7 +115,9 @@ func startService(t testing.TB, later func(func()), dir string) (url, token stri
 	}
 	deploys, err := deploy.New(deploy.Options{
 		Store: st, Logs: l, Dir: filepath.Join(dir, "apps"), Limits: s.Limits, Fault: mayEnd,
-		Machine: func(context.Context, build.Release) (*platform.Machine, error) { return nil, errors.New("there are no containers here") },
+		Machine: func(context.Context, build.Release) (*platform.Machine, error) {
+			return nil, errors.New("there are no containers here")
+		},
 	})
 	if err != nil {
 		return "", "", err
@@ -125,7 +127,7 @@ func startService(t testing.TB, later func(func()), dir string) (url, token stri
 	later(func() { cancel(); deploying.Wait() })
 	h, err := web.New(web.Options{
 		Registrar: index, Deploys: deploys, LocalApps: 2,
-		Store:     st, Service: s, Logs: l, Sources: src, Fault: fault, Registry: "registry.test", Version: "1.2.3",
+		Store: st, Service: s, Logs: l, Sources: src, Fault: fault, Registry: "registry.test", Version: "1.2.3",
 		Key: bytes.Repeat([]byte("k"), 32), SourceLimit: 1 << 20, Ready: func(context.Context) error { return nil }, Workers: func() int { return 2 },
 	})
 	if err != nil {

@@ -222,13 +222,18 @@ func (h *house) vars(values map[string]string) {
 // release makes a release of an image of the app.
 func (h *house) release(version, mode string) build.Release {
 	h.t.Helper()
-	ctx := h.t.Context()
 	digest := must(h.image(string(h.app.Name), version, mode))(h.t)
+	return h.released(build.Release{
+		Repository: h.stage.host() + "/" + string(h.app.Name), Digest: digest, State: build.ReleaseSucceeded, Processes: []build.Process{{Type: "web", Command: "testapp", Default: true}},
+	})
+}
+
+func (h *house) released(r build.Release) build.Release {
+	h.t.Helper()
+	ctx := h.t.Context()
 	must2(h.store.CreateBuild(ctx, build.Build{App: h.app.ID, User: h.app.Owner, Trigger: build.Trigger{Kind: build.TriggerAPI}, Source: build.Source{Stored: "k"}}))(h.t)
 	b := must2(h.store.Claim(ctx, "w", time.Minute))(h.t)
-	_, v, err := h.store.Finish(ctx, b.ID, b.Fence, store.Outcome{State: build.Succeeded, Release: &build.Release{
-		Repository: h.stage.host() + "/" + string(h.app.Name), Digest: digest, State: build.ReleaseSucceeded, Processes: []build.Process{{Type: "web", Command: "testapp", Default: true}},
-	}})
+	_, v, err := h.store.Finish(ctx, b.ID, b.Fence, store.Outcome{State: build.Succeeded, Release: &r})
 	if err == nil {
 		err = h.store.Tagged(ctx, v.ID)
 	}

@@ -55,6 +55,11 @@ func main() {
 		}
 		fmt.Println("\nthe flood is over")
 	})
+	http.HandleFunc("/eat", func(http.ResponseWriter, *http.Request) {
+		for all := [][]byte{}; ; {
+			all = append(all, bytes.Repeat([]byte("x"), 1<<20))
+		}
+	})
 	http.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) { os.Exit(3) })
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGTERM)
