@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -29,10 +30,8 @@ func (a *app) deployment(number string, states ...string) (d deployedView) {
 			return false
 		}
 		r.into(&d)
-		for _, s := range states {
-			if d.State == s {
-				return true
-			}
+		if slices.Contains(states, d.State) {
+			return true
 		}
 		if d.State == "failed" {
 			a.t.Fatalf("deployment %s: %+v\n%s", number, d, a.api("GET", "/log?lines=1000", nil).text)

@@ -73,7 +73,7 @@ func TestCommandEnds(t *testing.T) {
 	running := func() []int {
 		var all []int
 		b, _ := os.ReadFile(pids)
-		for _, s := range strings.Fields(string(b)) {
+		for s := range strings.FieldsSeq(string(b)) {
 			all = append(all, must(strconv.Atoi(s))(t))
 		}
 		return all

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -250,10 +251,8 @@ func (h *house) deployment(number int, states ...build.DeploymentState) (d build
 		var err error
 		d, err = h.store.Deployment(h.t.Context(), h.app.ID, fmt.Sprint(number))
 		if err == nil && d.State.Ended() {
-			for _, s := range states {
-				if s == d.State {
-					return true
-				}
+			if slices.Contains(states, d.State) {
+				return true
 			}
 			h.t.Fatalf("deployment %d: %+v, want one of %v", number, d, states)
 		}

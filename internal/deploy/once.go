@@ -41,9 +41,7 @@ func (h *Host) Once(ctx context.Context, o Once) error {
 		return err
 	}
 	secrets := slices.Collect(maps.Values(env))
-	for name, value := range o.Env {
-		env[name] = value
-	}
+	maps.Copy(env, o.Env)
 	command := []string{o.Script}
 	if len(o.Command) > 0 {
 		command = append([]string{"--"}, o.Command...)
