@@ -176,7 +176,7 @@ func (b Buildpack) Choose(want string) (Version, error) {
 	if err != nil {
 		return Version{}, err
 	}
-	for _, v := range slices.Backward(b.Versions) {
+	for _, v := range slices.Backward(b.within(majors(want))) {
 		if !v.Yanked && fits(v.parsed) {
 			return v, nil
 		}
