@@ -210,6 +210,10 @@ bin/heroku/of-$(HEROKU):
 clients: setup-demo builder bin/heroku/of-$(HEROKU) ## the published heroku command line against the service (needs npm; HEROKU=version)
 	@go run ./clients $(CLIENTSFLAGS)
 
+.PHONY: index
+index: setup builder ## our buildpacks through Debian's registry, the service's index and pack, packages both ways (PACK=path, INDEXFLAGS)
+	@go run ./interchange -pack "$(or $(PACK),pack)" $(INDEXFLAGS)
+
 .PHONY: clean
 clean: ## remove what was built (not images, caches, or an engine that setup started)
 	rm -rf bin $(wildcard cmd/slipway/tools/linux-*)

@@ -80,7 +80,7 @@ func allowed() map[string][]string {
 		"internal/killpoint":      {},
 		"internal/limit":          {},
 		"internal/fetch":          {"internal/child"},
-		"internal/web":            {"internal/build", "internal/deploy", "internal/fetch", "internal/gitserver", "internal/image", "internal/index", "internal/killpoint", "internal/limit", "internal/logs", "internal/outbox", "internal/registrar", "internal/service", "internal/store", "internal/webhook"},
+		"internal/web":            {"internal/build", "internal/deploy", "internal/fetch", "internal/gitserver", "internal/health", "internal/image", "internal/index", "internal/killpoint", "internal/limit", "internal/logs", "internal/outbox", "internal/registrar", "internal/service", "internal/store", "internal/webhook"},
 		"internal/console":        {"internal/build", "internal/fetch", "internal/index", "internal/limit", "internal/logs", "internal/registrar", "internal/service", "internal/store"},
 		"internal/outbox":         {"internal/build", "internal/fetch", "internal/killpoint", "internal/store"},
 		"internal/index":          {"internal/child"},
@@ -92,7 +92,7 @@ func allowed() map[string][]string {
 		// daemon joins all of them, and has no law of its own.
 		"internal/daemon": {
 			"builder/cnb",
-			"internal/build", "internal/console", "internal/deploy", "internal/fetch", "internal/gitserver", "internal/image", "internal/index", "internal/killpoint", "internal/layerstore", "internal/limit", "internal/logs", "internal/outbox", "internal/platform",
+			"internal/build", "internal/console", "internal/deploy", "internal/fetch", "internal/gitserver", "internal/health", "internal/image", "internal/index", "internal/killpoint", "internal/layerstore", "internal/limit", "internal/logs", "internal/outbox", "internal/platform",
 			"internal/registrar", "internal/registry", "internal/secret", "internal/service", "internal/store", "internal/transcript", "internal/web", "internal/work",
 		},
 
@@ -100,6 +100,7 @@ func allowed() map[string][]string {
 
 		"conformance":   {}, // looks at any lifecycle, from outside
 		"clients":       {}, // knows the service by what others' clients see
+		"interchange":   {}, // and this one the command line by what users see
 		"parity":        {}, // knows lifecycles by their command line only
 		"bench":         {"internal/build", "internal/child", "internal/client", "internal/container", "internal/container/docker", "internal/container/oci", "internal/image", "internal/index", "internal/layerstore", "internal/platform"},
 		"cmd/agent":     {"internal/agent"},
