@@ -283,11 +283,12 @@ func (g *Registry) CheckRead(ctx context.Context, ref Ref) error {
 	if err != nil {
 		return err
 	}
-	if _, err := remote.Head(r, g.options(ctx, ref)...); err == nil {
+	o := g.optionsOver(ctx, ref, g.hasty())
+	if _, err := remote.Head(r, o...); err == nil {
 		return nil
 	}
 	// Some registries answer a HEAD badly; the error of a GET also says more.
-	_, err = remote.Get(r, g.options(ctx, ref)...)
+	_, err = remote.Get(r, o...)
 	return g.failed("read", ref, err)
 }
 
@@ -317,7 +318,7 @@ func (g *Registry) tryUpload(ctx context.Context, ref Ref, repo name.Repository)
 	if err != nil {
 		return err
 	}
-	tr, err := transport.NewWithContext(ctx, repo.Registry, auth, &guard{base: g.base, host: ref.Host()}, []string{repo.Scope(transport.PushScope)})
+	tr, err := transport.NewWithContext(ctx, repo.Registry, auth, &guard{base: g.hasty(), host: ref.Host()}, []string{repo.Scope(transport.PushScope)})
 	if err != nil {
 		return err
 	}

@@ -89,7 +89,14 @@ func (g *Registry) reference(ref Ref) (name.Reference, error) {
 }
 
 func (g *Registry) options(ctx context.Context, ref Ref) []remote.Option {
-	t := &resumer{base: &guard{base: g.base, host: ref.Host()}, wait: resumeWait}
+	return g.optionsOver(ctx, ref, g.base)
+}
+
+// hasty is the way to a registry for what is asked before a build begins.
+func (g *Registry) hasty() *impatient { return &impatient{base: g.base, wait: answerTime} }
+
+func (g *Registry) optionsOver(ctx context.Context, ref Ref, base http.RoundTripper) []remote.Option {
+	t := &resumer{base: &guard{base: base, host: ref.Host()}, wait: resumeWait}
 	return []remote.Option{
 		remote.WithContext(ctx), remote.WithTransport(t), remote.WithAuthFromKeychain(g.keychain),
 		remote.WithUserAgent(g.userAgent), remote.WithJobs(copyJobs), remote.WithRetryBackoff(g.backoff),
@@ -98,8 +105,11 @@ func (g *Registry) options(ctx context.Context, ref Ref) []remote.Option {
 }
 
 // passes says whether an error may be gone at the next try. Who cannot be connected to, for as long as that may take, is
-// not tried again.
+// not tried again, nor who says nothing.
 func passes(err error) bool {
+	if _, ok := errors.AsType[*silentError](err); ok {
+		return false
+	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		return false
 	}
@@ -130,12 +140,13 @@ func (g *Registry) open(ctx context.Context, ref Ref) (*remoteSource, *remote.De
 	if err != nil {
 		return nil, nil, err
 	}
-	puller, err := remote.NewPuller(g.options(ctx, ref)...)
+	t := g.hasty()
+	puller, err := remote.NewPuller(g.optionsOver(ctx, ref, t)...)
 	if err != nil {
 		return nil, nil, err
 	}
 	desc, err := puller.Get(ctx, r)
-	return &remoteSource{g: g, ctx: ctx, ref: ref, puller: puller, repo: r.Context()}, desc, err
+	return &remoteSource{g: g, ctx: ctx, ref: ref, puller: puller, hasty: t, repo: r.Context()}, desc, err
 }
 
 func (g *Registry) image(ctx context.Context, ref Ref, want v1.Platform) (*Image, error) {
@@ -180,6 +191,7 @@ type remoteSource struct {
 	ref    Ref
 	mu     sync.Mutex
 	puller *remote.Puller
+	hasty  *impatient // under the puller; nil: it never was
 	repo   name.Repository
 }
 
@@ -203,6 +215,9 @@ func (s *remoteSource) connect() (*remote.Puller, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.puller != nil {
+		if s.hasty != nil {
+			s.hasty.calm.Store(true)
+		}
 		return s.puller, nil
 	}
 	r, err := s.g.reference(s.ref)

@@ -152,6 +152,17 @@ func TestSameDigestEverywhere(t *testing.T) {
 	}
 }
 
+// silence is a registry that takes connections and says nothing.
+func silence(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() }) // what is in its queue ends with it
+	return l.Addr().String()
+}
+
 func TestPreflight(t *testing.T) {
 	data := t.TempDir()
 	plain := realRegistry(t, data, "")
@@ -179,6 +190,22 @@ func TestPreflight(t *testing.T) {
 	}
 	nobody := down.Addr().String()
 	down.Close()
+	silent := silence(t)
+	greets := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v2/" {
+			<-r.Context().Done()
+		}
+	}))
+	t.Cleanup(greets.Close)
+	stalls := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v2/" && r.Method == http.MethodGet {
+			w.Header().Set("Content-Length", "100")
+			w.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		}
+	}))
+	t.Cleanup(stalls.Close)
 	good := image.RegistryOptions{DockerConfig: dockerConfig(t, `{"auths":{"http://`+locked+`/v2/":{"auth":"`+basic("me", "secret-5pa55")+`"}}}`)}
 	tests := []struct {
 		name, image string
@@ -200,6 +227,10 @@ func TestPreflight(t *testing.T) {
 			options: image.RegistryOptions{Env: []string{`CNB_REGISTRY_AUTH={"` + locked + `":"Basic ` + basic("me", "secret-5pa55") + `"}`}}},
 		{name: "denied", image: denying.Listener.Addr().String() + "/app", write: true, reason: image.ReasonDenied, says: "denies access"},
 		{name: "down", image: nobody + "/app", write: true, reason: image.ReasonDown, says: "not reachable"},
+		{name: "silent", image: silent + "/app:1", reason: image.ReasonDown, says: "registry http://" + silent + " is not reachable: it took the connection and said nothing for 4s"},
+		{name: "silent, write", image: silent + "/app", write: true, reason: image.ReasonDown, says: "said nothing for 4s"},
+		{name: "silent after the greeting", image: greets.Listener.Addr().String() + "/app:1", reason: image.ReasonDown, says: "said nothing for 4s"},
+		{name: "silent in the middle", image: stalls.Listener.Addr().String() + "/app:1", reason: image.ReasonDown, says: "said nothing for 4s"},
 		{name: "failing", image: failing.Listener.Addr().String() + "/app", write: true, reason: image.ReasonDown, says: "502 Bad Gateway"},
 		{name: "tls", image: tls.Listener.Addr().String() + "/app", write: true, reason: image.ReasonTLS, says: "--ca-cert"},
 		{name: "tls with CA", image: tls.Listener.Addr().String() + "/app", write: true,

@@ -82,6 +82,9 @@ func cause(err error) string {
 	if ce, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return oneLine(ce.Error())
 	}
+	if silent, ok := errors.AsType[*silentError](err); ok {
+		return silent.Error()
+	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return oneLine(op.Error())
 	}
@@ -138,6 +141,9 @@ func reasonOf(err error) Reason {
 	}
 	if isTLS(err) {
 		return ReasonTLS
+	}
+	if _, silent := errors.AsType[*silentError](err); silent {
+		return ReasonDown
 	}
 	_, isOp := errors.AsType[*net.OpError](err)
 	_, isDNS := errors.AsType[*net.DNSError](err)

@@ -3,6 +3,7 @@ package platform_test
 import (
 	"encoding/base64"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 
@@ -47,6 +48,11 @@ func TestPreflight(t *testing.T) {
 	for _, one := range []*platform.Machine{m, stranger} {
 		write(t, one.State, 0o644, platform.IndexDir+"/registries.toml", "[[registries]]\nname = 'ours'\nurl = '"+source+"'\n")
 	}
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { silent.Close() })
 	first := "docker://" + open + "/good@" + good.Digest.String()
 	for _, tt := range []struct{ arg, want string }{
 		{"urn:cnb:registry:test/kept", "registry " + closed + " wants credentials: log in with `docker login " + closed + "`"},
@@ -54,6 +60,7 @@ func TestPreflight(t *testing.T) {
 		{"docker://" + open + "/none:1", "has no such image"},
 		{"urn:cnb:registry:test/none", "no buildpack test/none in index ours"},
 		{"docker://127.0.0.1:1/x:1", "is not reachable: "},
+		{"docker://" + silent.Addr().String() + "/x:1", "is not reachable: it took the connection and said nothing for 4s"},
 	} {
 		r := &record{}
 		_, err := y.try(t, stranger, platform.Options{Image: name(t), Source: app(t), Builder: y.oci("builder"), Output: platform.Output{Store: true}, Buildpacks: []string{first, tt.arg}}, r)
