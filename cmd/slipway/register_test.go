@@ -7,6 +7,7 @@ import (
 	"log"
 	"net/http/httptest"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/gitserver"
+	indexhealth "github.com/slipway-build/slipway/internal/health"
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/registrar"
 	"github.com/slipway-build/slipway/internal/store"
@@ -44,6 +46,18 @@ func newRegistrar(ctx context.Context, st *store.Store, dir string, fault func(e
 		},
 	}
 	return r, r.Open(ctx)
+}
+
+// looked is what the service of the tests has found out about the images of an index.
+func looked(context.Context) ([]*indexhealth.Report, error) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	gone := indexhealth.Target{Buildpack: "acme/java", Version: "1.0.0", Address: "r.test/acme/java@sha256:" + strings.Repeat("a", 64)}
+	return []*indexhealth.Report{
+		{Index: registrar.Name, Checked: at, Live: 3, Counts: map[indexhealth.State]int{indexhealth.OK: 1, indexhealth.Dead: 1}, Results: []indexhealth.Result{
+			{Target: gone, State: indexhealth.Dead, Status: 404, Detail: "the registry answers 404 Not Found", Checked: at}, {State: indexhealth.OK, Checked: at},
+		}},
+		{Index: "official", Live: 9},
+	}, nil
 }
 
 // startImages starts a registry that has some buildpackages, and tells the script of them.

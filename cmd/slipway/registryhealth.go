@@ -18,7 +18,7 @@ import (
 
 func (a *app) healthCommand() *cobra.Command {
 	var only string
-	var last bool
+	var last, service bool
 	var o indexhealth.Options
 	cmd := &cobra.Command{
 		Use: "health [NS/NAME...]", Short: "Find out whether the images of an index are still there", Args: cobra.ArbitraryArgs,
@@ -31,17 +31,27 @@ waited for when it says so (429, Retry-After). What is found out is one of
   unreachable  nobody answers, or only errors
   dead         there is no such image (404), or it wants credentials that we lack (401)
 and is kept beside the index. Ctrl-C ends it with what is known by then; --last asks
-nobody. The exit code is 1 where something is dead.`,
+nobody. The exit code is 1 where something is dead.
+
+The build service looks by itself, once a day, for what is in its own index and in those
+that its builds look into: --service shows what it last found out.`,
 		Example: `  slipway registry health
   slipway registry health paketo-buildpacks/java heroku/nodejs
   slipway registry health --index ours --last --output json`,
 		RunE: func(cmd *cobra.Command, names []string) error {
+			if service && (len(names) > 0 || last) {
+				return usagef("--service shows what the build service found out: leave out buildpacks and --last")
+			}
+			if service {
+				return a.serviceHealth(cmd.Context(), only)
+			}
 			return a.inIndexes(func(s *index.Set) error { return a.health(cmd.Context(), s, only, names, last, o) })
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&only, "index", "", "look at the index `NAME` only (default all)")
 	f.BoolVar(&last, "last", false, "show what was found out last, and ask nobody")
+	f.BoolVar(&service, "service", false, "show what the build service found out last")
 	f.IntVar(&o.Jobs, "jobs", 32, "requests at a time")
 	f.IntVar(&o.PerHost, "per-host", 4, "requests at a time to one registry")
 	f.Float64Var(&o.Rate, "rate", 20, "requests a second to one registry")
@@ -187,14 +197,18 @@ func (a *app) showHealth(ctx context.Context, all []*indexhealth.Report) error {
 }
 
 func healthLine(r *indexhealth.Report) string {
+	return healthText(r.Index, r.Live, len(r.Results), r.Counts)
+}
+
+func healthText(name string, live, looked int, counts map[indexhealth.State]int) string {
 	parts := []string{}
 	for _, s := range indexhealth.States() {
-		if n := r.Counts[s]; n > 0 || s == indexhealth.OK {
+		if n := counts[s]; n > 0 || s == indexhealth.OK {
 			parts = append(parts, fmt.Sprintf("%d %s", n, s))
 		}
 	}
-	if n := r.Live - len(r.Results); n > 0 {
+	if n := live - looked; n > 0 {
 		parts = append(parts, fmt.Sprintf("%d not looked at", n))
 	}
-	return fmt.Sprintf("%s: %d versions: %s", r.Index, r.Live, strings.Join(parts, ", "))
+	return fmt.Sprintf("%s: %d versions: %s", name, live, strings.Join(parts, ", "))
 }

@@ -126,7 +126,7 @@ func startService(t testing.TB, later func(func()), dir string) (url, token stri
 	deploying.Go(func() { _ = deploys.Run(ctx) })
 	later(func() { cancel(); deploying.Wait() })
 	h, err := web.New(web.Options{
-		Registrar: index, Deploys: deploys, LocalApps: 2,
+		Registrar: index, Deploys: deploys, LocalApps: 2, Health: looked,
 		Store: st, Service: s, Logs: l, Sources: src, Fault: fault, Registry: "registry.test", Version: "1.2.3",
 		Key: bytes.Repeat([]byte("k"), 32), SourceLimit: 1 << 20, Ready: func(context.Context) error { return nil }, Workers: func() int { return 2 },
 	})

@@ -27,6 +27,33 @@ type Namespace struct {
 	CreatedAt time.Time `json:"created_at"`
 }
 
+// An IndexHealth is what the service last found out about the images of an index. Results are of those that are not ok.
+type IndexHealth struct {
+	Index     string         `json:"index"`
+	Revision  string         `json:"revision"`
+	CheckedAt *time.Time     `json:"checked_at"`
+	Live      int            `json:"live"`
+	Checked   int            `json:"checked"`
+	Counts    map[string]int `json:"counts"`
+	Results   []ImageHealth  `json:"results"`
+}
+
+// An ImageHealth is how one version was found.
+type ImageHealth struct {
+	Buildpack string     `json:"buildpack"`
+	Version   string     `json:"version"`
+	Address   string     `json:"address"`
+	State     string     `json:"state"`
+	Status    int        `json:"status"`
+	Detail    string     `json:"detail"`
+	CheckedAt *time.Time `json:"checked_at"`
+}
+
+// IndexHealth is the last health of the service's own index and of those that its builds look into.
+func (c *Client) IndexHealth(ctx context.Context) ([]IndexHealth, error) {
+	return result[[]IndexHealth](ctx, c, http.MethodGet, nil, "registry", "health")
+}
+
 // RegisterBuildpack puts an image, which is named by its digest, into the service's index.
 func (c *Client) RegisterBuildpack(ctx context.Context, image, reason string) (Registered, error) {
 	return result[Registered](ctx, c, http.MethodPost, map[string]string{"image": image, "reason": reason}, "registry", "buildpacks")

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -48,7 +47,7 @@ func (d *Daemon) lookPackage(ctx context.Context, _ build.Actor, address string)
 		if !shared(repo) {
 			return p, badImage(fmt.Errorf("%s is an app's repository, which builds of others cannot read: push it to %s/NAMESPACE/NAME", ref.Repository(), d.base().Host))
 		}
-		o.Auth = map[string]string{d.base().Host: "Basic " + base64.StdEncoding.EncodeToString([]byte(selfUser+":"+d.sign("self")))}
+		o.Auth = d.selfAuth()
 	}
 	g, err := image.NewRegistry(o)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-build/slipway/internal/daemon"
 	"github.com/slipway-build/slipway/internal/platform"
@@ -96,6 +97,98 @@ func TestIndex(t *testing.T) {
 	c.git("remote", "add", "theirs", "http://x:"+reader.token+"@"+s.address()+"/registry-index.git")
 	c.commit("he/ll/"+ns+"_hello", string(must(os.ReadFile(filepath.Join(c.dir, "he/ll", ns+"_hello")))(t))+strings.ReplaceAll(entryOf(ns, "2.0.0", one), "\n", "")+"\n")
 	c.push(false, []string{"theirs", "main"}, "the namespace "+ns+" is not yours")
+}
+
+// TestIndexLocked: pushes whose source has a slipway.lock are built with what it names, whatever is registered and yanked
+// after it was made, until it is another one; one that does not admit what project.toml asks for is the app's fault.
+func TestIndexLocked(t *testing.T) {
+	t.Parallel()
+	s := own(t, func(c *daemon.Config) { c.PullPolicy = "if-not-present" })
+	ns := name("ns")
+	s.ask(t, "PUT", "/registry/namespaces/"+ns, map[string]any{}).want(200)
+	publish := func(version string) (image string) {
+		image = s.packaged(t, s.token, ns, version)
+		s.ask(t, "POST", "/registry/buildpacks", map[string]any{"image": image}).want(201)
+		return image
+	}
+	asks := func(want string) string {
+		return "[_]\nschema-version = \"0.2\"\n[[io.buildpacks.group]]\nuri = \"urn:cnb:registry:" + ns + "/hello@" + want + "\"\n"
+	}
+	lock := func(version, image string) string {
+		return fmt.Sprintf("version = 1\n[[buildpack]]\nid = \"%s/hello\"\nwant = \"^1\"\nversion = %q\nimage = %q\nindex = \"own\"\n", ns, version, image)
+	}
+	one := publish("1.0.0")
+	a := s.newApp(t, nil)
+	a.commit("build.sh", "", "project.toml", asks("^1"), "slipway.lock", lock("1.0.0", one))
+	a.push(true, []string{"slipway", "main"}, "hello of the index, 1.0.0", "Released v1")
+	first := a.tag("latest")
+	two := publish("1.1.0")
+	s.ask(t, "PATCH", "/registry/buildpacks/"+ns+"/hello/1.0.0", map[string]any{"yanked": true, "reason": "too old"}).want(200)
+	a.tree.git("commit", "-q", "--allow-empty", "-m", "the same again")
+	a.push(true, []string{"slipway", "main"}, "hello of the index, 1.0.0", "Released v2")
+	if again := a.tag("latest"); again != first {
+		t.Errorf("with the lock the image was %s, and is %s", first, again)
+	}
+	a.commit("slipway.lock", lock("1.1.0", two))
+	a.push(true, []string{"slipway", "main"}, "hello of the index, 1.1.0", "Released v3")
+	a.commit("project.toml", asks("^2"))
+	a.push(false, []string{"slipway", "main"}, "slipway.lock:")
+	if b := a.last(); b.Failure == nil || b.Failure.Blame != "app" {
+		t.Errorf("a lock that is stale: %+v", b)
+	}
+}
+
+// TestIndexHealth: the service looks for the images of its own index and of the synced ones, and tells who has a token.
+func TestIndexHealth(t *testing.T) {
+	t.Parallel()
+	s := own(t, func(c *daemon.Config) { c.PullPolicy = "if-not-present" })
+	ns := name("ns")
+	s.ask(t, "PUT", "/registry/namespaces/"+ns, map[string]any{}).want(200)
+	var images []string
+	for _, version := range []string{"1.0.0", "1.1.0"} {
+		images = append(images, s.packaged(t, s.token, ns, version))
+		s.ask(t, "POST", "/registry/buildpacks", map[string]any{"image": images[len(images)-1]}).want(201)
+	}
+	type report struct {
+		Index         string
+		Live, Checked int
+		CheckedAt     *time.Time `json:"checked_at"`
+		Counts        map[string]int
+		Results       []struct{ Buildpack, Version, Address, State, Detail string }
+	}
+	last := func() (r report) {
+		t.Helper()
+		var all []report
+		s.ask(t, "GET", "/registry/health", nil).want(200).into(&all)
+		if len(all) == 0 || all[0].Index != "own" {
+			t.Fatalf("%+v", all)
+		}
+		return all[0]
+	}
+	if r := last(); r.Live != 2 || r.Checked != 0 || r.CheckedAt != nil {
+		t.Errorf("before it has looked: %+v", r)
+	}
+	look := func(older time.Duration) {
+		t.Helper()
+		if err := s.daemon.CheckHealth(t.Context(), older); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look(time.Hour)
+	if r := last(); r.Checked != 2 || r.Counts["ok"] != 2 || len(r.Results) != 0 || r.CheckedAt == nil {
+		t.Errorf("all is well: %+v", r)
+	}
+	_, digest, _ := strings.Cut(images[0], "@")
+	s.ask(t, "DELETE", "/v2/"+ns+"/hello/manifests/"+digest, nil, "Authorization: "+basic(s.token)).want(202)
+	look(time.Hour)
+	if r := last(); r.Counts["ok"] != 2 {
+		t.Errorf("it was looked at just now: %+v", r)
+	}
+	look(0)
+	if r := last(); r.Counts["ok"] != 1 || r.Counts["dead"] != 1 || len(r.Results) != 1 || r.Results[0].Version != "1.0.0" || r.Results[0].Address != images[0] || !strings.Contains(r.Results[0].Detail, "404") {
+		t.Errorf("one is gone: %+v", r)
+	}
+	(&server{yard: s.yard, url: s.url, token: ""}).ask(t, "GET", "/registry/health", nil).want(401)
 }
 
 // entryOf is a line of the index.

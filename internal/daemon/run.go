@@ -96,6 +96,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return d.upkeep(all) })
 	g.Go(func() error { d.scrub(all, scrubPause); return nil })
 	g.Go(func() error { d.syncIndexes(all); return nil })
+	g.Go(func() error { d.checkHealth(all); return nil })
 	g.Go(func() error {
 		if err := d.machine.Sweep(all); err != nil && all.Err() == nil {
 			d.host.Fault(fmt.Errorf("remove what an earlier run left: %w", err))
@@ -150,7 +151,7 @@ func (d *Daemon) api() (http.Handler, error) {
 	return web.New(web.Options{
 		Store: d.store, Service: d.service, Logs: d.logs, Sources: d.sources, Apps: apps{d},
 		Resolve: d.resolve, Preflight: d.preflight, Offers: d.offers, Ready: d.readiness, Workers: func() int { return d.config.Worker.Slots },
-		Deploys: d.deploys, LocalApps: d.config.Deploy.Apps, Registrar: d.registrar, PrivateIndex: d.config.Index.Private,
+		Deploys: d.deploys, LocalApps: d.config.Deploy.Apps, Registrar: d.registrar, PrivateIndex: d.config.Index.Private, Health: d.health,
 		Fault: d.host.Fault, BaseURL: d.config.URL, Registry: d.repository(""), Version: d.host.Version, Key: key[:],
 		SourceLimit: int64(d.config.Upload.Source), PlainHTTP: d.config.Fetch.HTTP,
 	})

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/slipway-build/slipway/internal/index"
@@ -59,6 +60,19 @@ func (r *Report) Merge(x *index.Index, fresh []Result) (*Report, error) {
 		}
 	}
 	return (&Report{Index: x.Name, Revision: x.Revision}).pick(live, known), nil
+}
+
+// Due are the live versions of an index that were not looked at since a time.
+func (r *Report) Due(x *index.Index, since time.Time) ([]Target, error) {
+	live, err := Targets(x, nil)
+	if err != nil {
+		return nil, err
+	}
+	looked := map[Target]bool{}
+	for _, one := range r.Results {
+		looked[one.Target] = one.Checked.After(since)
+	}
+	return slices.DeleteFunc(live, func(t Target) bool { return looked[t] }), nil
 }
 
 // Of is the part of the report that is of some versions.

@@ -3,9 +3,11 @@ package web
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/health"
 	"github.com/slipway-build/slipway/internal/index"
 	"github.com/slipway-build/slipway/internal/registrar"
 )
@@ -77,6 +79,51 @@ func (s *server) yankBuildpack(ctx context.Context, c *call, in yankRequest) (ou
 	}
 	done, err := s.Registrar.Yank(ctx, c.actor, n, c.PathValue("version"), *in.Yanked, in.Reason)
 	return registeredOf(done), err
+}
+
+// An indexHealth is what was last found out about the images of an index. Results are of those that are not as they should be.
+type indexHealth struct {
+	Index     string         `json:"index"`
+	Revision  string         `json:"revision"`
+	CheckedAt *stamp         `json:"checked_at"`
+	Live      int            `json:"live"`    // versions that are not yanked
+	Checked   int            `json:"checked"` // of them
+	Counts    map[string]int `json:"counts"`  // by state: ok, moved, limited, unreachable, dead
+	Results   []imageHealth  `json:"results"`
+}
+
+type imageHealth struct {
+	Buildpack string `json:"buildpack"`
+	Version   string `json:"version"`
+	Address   string `json:"address"`
+	State     string `json:"state"`
+	Status    int    `json:"status"` // of HTTP; 0: nobody answered
+	Detail    string `json:"detail"`
+	CheckedAt *stamp `json:"checked_at"`
+}
+
+func (s *server) registryHealth(ctx context.Context, _ *call) ([]indexHealth, error) {
+	out := []indexHealth{}
+	if s.Health == nil {
+		return out, nil
+	}
+	all, err := s.Health(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("health of indexes: %w", err)
+	}
+	for _, r := range all {
+		h := indexHealth{Index: r.Index, Revision: r.Revision, CheckedAt: when(r.Checked), Live: r.Live, Checked: len(r.Results), Counts: map[string]int{}, Results: []imageHealth{}}
+		for _, state := range health.States() {
+			h.Counts[string(state)] = r.Counts[state]
+		}
+		for _, one := range r.Results {
+			if one.State != health.OK {
+				h.Results = append(h.Results, imageHealth{one.Buildpack, one.Version, one.Address, string(one.State), one.Status, one.Detail, when(one.Checked)})
+			}
+		}
+		out = append(out, h)
+	}
+	return out, nil
 }
 
 // A namespace is the first part of buildpacks' ids, and whose it is. The user may be gone: then it has no name.

@@ -104,6 +104,7 @@ func (s *server) routes() []route {
 		{"GET", "/buildpacks/{id}/readme", nobody, "Its readme, which is empty.", give(status, s.readme)},
 		{"POST", "/registry/buildpacks", publish, "Register an image as a version of a buildpack, in the service's index. What is answered is durable; 200: it was there already.", also(take(made, s.registerBuildpack), status)},
 		{"PATCH", "/registry/buildpacks/{ns}/{name}/{version}", publish, "Yank a version of a buildpack in the service's index, or take that back.", take(status, s.yankBuildpack)},
+		{"GET", "/registry/health", bearer, "Whether the images of the indexes are there, of the service's own and of those that its builds look into, as it was last seen.", give(status, s.registryHealth)},
 		{"GET", "/registry/namespaces", bearer, "The namespaces of the service's index, and whose they are.", give(status, s.namespaces)},
 		{"PUT", "/registry/namespaces/{ns}", publish, "Have a namespace that is nobody's, or hand on one's own.", take(status, s.giveNamespace)},
 		{"GET", "/api/v1/search", public, "Find buildpacks of the service's index by words in their names and descriptions. Link and Total-Count tell of more pages.", s.searchRoute()},

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-build/slipway/internal/build"
 	deploying "github.com/slipway-build/slipway/internal/deploy" // deploy is a need
 	"github.com/slipway-build/slipway/internal/fetch"
+	"github.com/slipway-build/slipway/internal/health"
 	"github.com/slipway-build/slipway/internal/logs"
 	"github.com/slipway-build/slipway/internal/registrar"
 	"github.com/slipway-build/slipway/internal/service"
@@ -54,6 +55,9 @@ type Options struct {
 	Registrar *registrar.Registrar
 	// PrivateIndex has the index read by bearers of a token only.
 	PrivateIndex bool
+	// Health has the last reports of whether the images of indexes are there: of the service's own, and of those that its
+	// builds look into. It may be nil: then nothing is known.
+	Health func(ctx context.Context) ([]*health.Report, error)
 	// Ready says in one line why the service cannot do its work.
 	Ready func(ctx context.Context) error
 	// Workers counts how many builds can run at once.
