@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -212,86 +211,6 @@ have is looked for once more after a sync.`,
 	}
 	cmd.Flags().StringVar(&only, "index", "", "ask the index `NAME` only")
 	return cmd
-}
-
-// indexHit is a buildpack that was searched for.
-type indexHit struct {
-	Buildpack string `json:"buildpack"`
-	Index     string `json:"index"`
-	Version   string `json:"version,omitempty"` // its newest release
-	Versions  int    `json:"versions"`
-
-	hit index.Hit
-}
-
-func (a *app) searchIndexCommand() *cobra.Command {
-	var only string
-	cmd := &cobra.Command{
-		Use: "search TEXT...", Short: "Find buildpacks whose names have all the words in them, the best first", Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.inIndexes(func(s *index.Set) error {
-				names := []string{only}
-				if only == "" {
-					names = nil
-					for _, src := range s.Registries {
-						names = append(names, src.Name)
-					}
-				}
-				hits := []indexHit{}
-				for _, name := range names {
-					x, err := a.syncedIndex(cmd.Context(), s, name)
-					if err != nil {
-						return err
-					}
-					found, err := hitsOf(x, strings.Join(args, " "))
-					if err != nil {
-						return err
-					}
-					hits = append(hits, found...)
-				}
-				// What nobody may use any more comes last; what two indexes have, in their order.
-				slices.SortStableFunc(hits, func(x, y indexHit) int {
-					if (x.Version == "") != (y.Version == "") {
-						return strings.Compare(y.Version, x.Version)
-					}
-					return x.hit.Compare(y.hit)
-				})
-				return a.print(hits, func(w io.Writer) { a.showHits(w, hits) })
-			})
-		},
-	}
-	cmd.Flags().StringVar(&only, "index", "", "search the index `NAME` only")
-	return cmd
-}
-
-func hitsOf(x *index.Index, text string) ([]indexHit, error) {
-	var hits []indexHit
-	for _, found := range x.Search(text) {
-		b, _, err := x.Get(found.Name)
-		if err != nil {
-			return nil, err
-		}
-		hit := indexHit{Buildpack: found.Name.String(), Index: x.Name, Versions: len(b.Versions), hit: found}
-		if v, err := b.Choose(""); err == nil {
-			hit.Version = v.Version
-		}
-		hits = append(hits, hit)
-	}
-	return hits, nil
-}
-
-func (a *app) showHits(w io.Writer, hits []indexHit) {
-	var lines [][]string
-	for _, h := range hits {
-		if a.quiet {
-			fmt.Fprintln(w, h.Buildpack)
-			continue
-		}
-		lines = append(lines, []string{h.Buildpack, orText(h.Version, "-"), fmt.Sprint(h.Versions), h.Index})
-	}
-	if !a.quiet {
-		table(w, "BUILDPACK NEWEST VERSIONS INDEX", lines)
-	}
 }
 
 // syncedIndex is an index that was read once; the first time it is read now.

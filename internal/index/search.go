@@ -9,38 +9,91 @@ import (
 // A Hit is a buildpack that was searched for.
 type Hit struct {
 	Name Name
-	Rank int // 0 is a name that is the text, 1 and 2 are names that begin with it, without and with the namespace, 3 are others
+	// Rank: 0 is a name that is the text, 1 and 2 are names that begin with it, without and with the namespace, 3 are other
+	// names, 4 are those of which only a description or a keyword has the words.
+	Rank     int
+	Unsure   bool // it is not known whether it is for the target
+	Official bool // it is of the public index
+	Fact     Fact
 }
 
-// Compare sorts hits, of several indexes too: the best first, and shorter names before longer ones.
+// Compare sorts hits, of several indexes too, the best first: by how the text was found, official ones before others, what
+// builds here use before what they do not, what is new or was seen last before others, shorter names before longer ones. How
+// old a buildpack is no index says.
 func (h Hit) Compare(o Hit) int {
-	return cmp.Or(h.Rank-o.Rank, len(h.Name.Name)-len(o.Name.Name), strings.Compare(h.Name.String(), o.Name.String()))
+	return cmp.Or(last(h.Unsure, o.Unsure), h.Rank-o.Rank, last(o.Official, h.Official), o.Fact.Uses-h.Fact.Uses, o.Fact.Seen.Compare(h.Fact.Seen),
+		len(h.Name.Name)-len(o.Name.Name), strings.Compare(h.Name.String(), o.Name.String()))
+}
+
+// last compares so that what is true comes last.
+func last(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
 }
 
 // Search finds buildpacks whose names have all words of text in them, the best first.
-func (x *Index) Search(text string) []Hit {
-	words := strings.Fields(strings.ToLower(text))
+func (x *Index) Search(text string) []Hit { return x.Find(Query{Text: text}, nil) }
+
+// Find finds buildpacks, by their names and by what is known of them, the best first.
+func (x *Index) Find(q Query, known Facts) []Hit {
+	words := strings.Fields(strings.ToLower(q.Text))
 	whole := strings.Join(words, " ")
+	language := ofLanguage(q.Language)
+	official := x.Head.Name == Official().Name
 	var hits []Hit
 	for _, s := range x.names {
 		low := strings.ToLower(s)
-		if !all(words, low) {
+		f := known[s]
+		h := Hit{Official: official, Fact: f}
+		switch {
+		case all(words, low):
+			h.Rank = rank(low, whole)
+		case len(known) > 0 && all(words, low+" "+f.text()):
+			h.Rank = 4
+		default:
 			continue
 		}
-		ns, name, _ := strings.Cut(s, "/")
-		rank := 3
-		switch short := low[len(ns)+1:]; {
-		case low == whole || short == whole:
-			rank = 0
-		case strings.HasPrefix(short, whole):
-			rank = 1
-		case strings.HasPrefix(low, whole):
-			rank = 2
+		if q.Language != "" && !says(language, low, f) {
+			continue
 		}
-		hits = append(hits, Hit{Name{ns, name}, rank})
+		if q.Target != "" {
+			runs, sure := f.runs(q.Target)
+			if sure && !runs {
+				continue
+			}
+			h.Unsure = !sure
+		}
+		h.Name.NS, h.Name.Name, _ = strings.Cut(s, "/")
+		hits = append(hits, h)
 	}
 	slices.SortFunc(hits, Hit.Compare)
 	return hits
+}
+
+// text is all that can be searched of a Fact.
+func (f Fact) text() string {
+	return strings.ToLower(f.Name + " " + f.Description + " " + strings.Join(f.Keywords, " "))
+}
+
+// rank is Hit.Rank of a name that has all words.
+func rank(low, whole string) int {
+	_, short, _ := strings.Cut(low, "/")
+	switch {
+	case whole == "":
+		return 3
+	case low == whole || short == whole:
+		return 0
+	case strings.HasPrefix(short, whole):
+		return 1
+	case strings.HasPrefix(low, whole):
+		return 2
+	}
+	return 3
 }
 
 func all(words []string, in string) bool {

@@ -152,12 +152,43 @@ func (j *job) resolvedBuildpack(ctx context.Context, r index.Resolution, who str
 	if r.Yanked {
 		j.warn("buildpack %s is yanked in index %s: its author wants nobody to use it", want, r.Index)
 	}
-	e, err := j.imageBuildpack(ctx, r.Image)
+	img, err := j.resolver.Resolve(ctx, r.Image)
+	var e entry
+	if err == nil {
+		e, err = j.packageBuildpacks(img)
+	}
 	if err != nil {
 		return entry{}, fmt.Errorf("%s says that it is %s: %w", who, r.Image, err)
 	}
 	if e.ref != want {
 		return entry{}, fmt.Errorf("%s says that it is %s, which is of buildpack %s", who, r.Image, e.ref)
 	}
+	j.m.noteBuildpack(img, true)
 	return e, nil
+}
+
+// noteBuildpack keeps what the image of a buildpack of an index says of itself, for who searches. Where that cannot be kept
+// nothing is lost but that.
+func (m *Machine) noteBuildpack(img *image.Image, used bool) {
+	meta, layers, err := readPackage(img)
+	if err != nil {
+		return
+	}
+	n, err := index.ParseName(string(meta.ID))
+	if err != nil {
+		return
+	}
+	set, err := m.indexes()
+	if err != nil {
+		return
+	}
+	f := index.Fact{Version: meta.Version, Name: meta.Name, Description: meta.Description, Keywords: meta.Keywords, Seen: time.Now().UTC().Truncate(time.Second)}
+	for _, t := range layers[meta.ID][meta.Version].Targets {
+		text := t.OS
+		if t.Arch != "" {
+			text += "/" + t.Arch
+		}
+		f.Targets = append(f.Targets, text)
+	}
+	_ = set.Note(n, f, used)
 }

@@ -83,6 +83,7 @@ func (x indexed) build(t *testing.T, o platform.Options) (string, *record, error
 func TestIndexed(t *testing.T) {
 	t.Parallel()
 	x := openIndexed(t)
+	built := 0
 	const project = "[_]\nschema-version = \"0.2\"\n[[io.buildpacks.group]]\n"
 	for _, tc := range []struct{ arg, project, want, fault string }{
 		{arg: x.host + "/test/none", fault: "/test/none"}, // an image, for which no index is asked
@@ -90,6 +91,8 @@ func TestIndexed(t *testing.T) {
 		{arg: "urn:cnb:registry:test/indexed@1.0.0", want: "1.0.0"},
 		{arg: "urn:cnb:registry:test/indexed", want: "1.1.0"},
 		{arg: "test/indexed@^1.0", want: "1.1.0"},
+		{arg: "urn:cnb:registry:test/indexed@>=1.0 <1.1", want: "1.0.0"},
+		{arg: platform.Named("urn:cnb:registry:test/indexed@>=1.0 <1.1"), want: "1.0.0"},
 		{arg: "urn:cnb:registry:test/indexed@2.0.0", want: "2.0.0"},
 		{arg: platform.Named("test/indexed@1.0"), want: "1.0.0"}, // the service's setting of an app
 		{arg: platform.Named("urn:cnb:registry:test/indexed@1.0"), want: "1.0.0"},
@@ -120,9 +123,17 @@ func TestIndexed(t *testing.T) {
 		if err != nil || got != "test/indexed@"+tc.want {
 			t.Errorf("%s%s: %s %v, want version %s", tc.arg, tc.project, got, err, tc.want)
 		}
+		built++
 		if yanked := strings.Contains(fmt.Sprint(r), "is yanked in index ours"); yanked != (tc.want == "2.0.0") {
 			t.Errorf("%s: warned of a yanked one: %t\n%s", tc.arg, yanked, r)
 		}
+	}
+	set, err := index.OpenSet(filepath.Join(x.machine.State, platform.IndexDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := set.Facts()["test/indexed"]; f.Uses != built || f.Version != "1.1.0" || f.Seen.IsZero() {
+		t.Errorf("after %d builds it is noted: %+v", built, f)
 	}
 }
 

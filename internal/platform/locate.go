@@ -33,7 +33,7 @@ func (m *Machine) locate(ctx context.Context, p place, arg string) (located, err
 		if err != nil {
 			return located{}, err
 		}
-		return p.indexed(ctx, r)
+		return m.noted(p.indexed(ctx, r))
 	case strings.HasPrefix(arg, prefixDocker):
 		img, err := p.Resolve(ctx, strings.TrimPrefix(arg, prefixDocker))
 		return located{pkg: img}, err
@@ -73,7 +73,7 @@ func (m *Machine) locateName(ctx context.Context, p place, arg string) (located,
 		return located{}, err
 	}
 	if ok {
-		return p.indexed(ctx, r)
+		return m.noted(p.indexed(ctx, r))
 	}
 	ref, err := image.ParseRef(arg)
 	if p.sync && err == nil {
@@ -86,7 +86,7 @@ func (m *Machine) locateName(ctx context.Context, p place, arg string) (located,
 	if (p.sync || !isImage(arg)) && m.mayIndex(arg) {
 		r, err := m.findIndexed(ctx, arg)
 		if err == nil {
-			return p.indexed(ctx, r)
+			return m.noted(p.indexed(ctx, r))
 		}
 		return located{}, fmt.Errorf("there is no such directory, file or image here, and %w", err)
 	}
@@ -102,6 +102,14 @@ func (m *Machine) mayIndex(arg string) bool {
 	_, ok := indexRef(arg)
 	set, err := m.indexes()
 	return ok && err == nil && len(set.Registries) > 0
+}
+
+// noted is what an index led to, of which is kept what it says of itself.
+func (m *Machine) noted(at located, err error) (located, error) {
+	if err == nil {
+		m.noteBuildpack(at.pkg, false)
+	}
+	return at, err
 }
 
 // indexed brings the image that an index tells, which has to be what the index says.

@@ -153,20 +153,22 @@ func (s *server) searchRoute() endpoint {
 	e := give(http.StatusOK, s.registrySearch)
 	e.params = []param{
 		{"query", "matches", "string", "Words, all of which are in what is found."},
+		{"query", "language", "string", "A language that it is for, by its name, description or keywords."},
+		{"query", "target", "string", "OS/ARCH: those that are known not to be for it are left out."},
 		{"query", "page", "integer", "Which page: 1 is the first."},
 		{"query", "per_page", "integer", "Buildpacks of a page: 100, and at most 1000."},
 	}
 	return e
 }
 
-// registrySearch finds buildpacks by their names, and behind those by their descriptions.
+// registrySearch finds buildpacks by their names, and behind those by what their images say of themselves.
 func (s *server) registrySearch(ctx context.Context, c *call) ([]registryBuildpack, error) {
 	if err := s.noIndex(); err != nil {
 		return nil, err
 	}
 	q := c.URL.Query()
-	text := strings.TrimSpace(q.Get("matches"))
-	if text == "" || len(text) > maxMatches {
+	want := index.Query{Text: strings.TrimSpace(q.Get("matches")), Language: strings.TrimSpace(q.Get("language")), Target: strings.TrimSpace(q.Get("target"))}
+	if all := want.Text + want.Language + want.Target; all == "" || len(all) > maxMatches {
 		return nil, badRequest("Missing search string 'matches'")
 	}
 	page, err := pageNumber(q.Get("page"), 1, 1<<30)
@@ -182,11 +184,11 @@ func (s *server) registrySearch(ctx context.Context, c *call) ([]registryBuildpa
 		return nil, err
 	}
 	x := s.Registrar.Index()
-	names := matching(x, images, text)
-	from := min((page-1)*per, len(names))
-	to := min(from+per, len(names))
-	c.w.Header().Set("Total-Count", strconv.Itoa(len(names)))
-	if to < len(names) {
+	hits := x.Find(want, factsOf(images))
+	from := min((page-1)*per, len(hits))
+	to := min(from+per, len(hits))
+	c.w.Header().Set("Total-Count", strconv.Itoa(len(hits)))
+	if to < len(hits) {
 		next := s.at(c.Request, c.URL.Path)
 		q.Set("page", strconv.Itoa(page+1))
 		next.RawQuery = q.Encode()
@@ -194,8 +196,8 @@ func (s *server) registrySearch(ctx context.Context, c *call) ([]registryBuildpa
 	}
 	k := knownOf(images)
 	out := []registryBuildpack{}
-	for _, n := range names[from:to] {
-		b, _, err := x.Get(n)
+	for _, hit := range hits[from:to] {
+		b, _, err := x.Get(hit.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -206,26 +208,20 @@ func (s *server) registrySearch(ctx context.Context, c *call) ([]registryBuildpa
 	return out, nil
 }
 
-// matching are buildpacks that a text finds: by name, the best first, then by description.
-func matching(x *index.Index, images []build.BuildpackImage, text string) []index.Name {
-	var names []index.Name
-	seen := map[index.Name]bool{}
-	for _, hit := range x.Search(text) {
-		names, seen[hit.Name] = append(names, hit.Name), true
-	}
-	words := strings.Fields(strings.ToLower(text))
-	for _, b := range images {
-		n, err := index.ParseName(b.Buildpack)
-		if err != nil || seen[n] {
-			continue
+// factsOf is what the newest image of each buildpack says of itself.
+func factsOf(images []build.BuildpackImage) index.Facts {
+	known := index.Facts{}
+	for _, b := range images { // the oldest of each first
+		f := index.Fact{Version: b.Version, Name: b.Facts.Name, Description: b.Facts.Description, Keywords: b.Facts.Keywords, Targets: b.Facts.Platforms, Seen: b.CreatedAt}
+		if len(b.Facts.Targets) > 0 {
+			f.Targets = nil
 		}
-		says := strings.ToLower(b.Buildpack + " " + b.Facts.Name + " " + b.Facts.Description + " " + strings.Join(b.Facts.Keywords, " "))
-		if _, ok, err := x.Get(n); err == nil && ok && !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(says, w) }) {
-			seen[n] = true
-			names = append(names, n)
+		for _, t := range b.Facts.Targets {
+			f.Targets = append(f.Targets, strings.TrimSuffix(t.OS+"/"+t.Arch, "/"))
 		}
+		known[b.Buildpack] = f
 	}
-	return names
+	return known
 }
 
 func pageNumber(s string, none, most int) (int, error) {

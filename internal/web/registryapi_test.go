@@ -83,7 +83,7 @@ func TestRegistryAPI(t *testing.T) {
 	type found []struct {
 		Latest struct{ Namespace, Name, Version string }
 	}
-	for text, want := range map[string]string{"java": "acme/java", "acme": "acme/go acme/java", "compiles+java": "acme/java", "jvm": "acme/go acme/java", "JAVA": "acme/java", "nothing": ""} {
+	for text, want := range map[string]string{"java": "acme/java", "acme": "acme/go acme/java", "compiles+java": "acme/java", "jvm": "acme/go acme/java", "JAVA": "acme/java", "nothing": "", "&language=go": "acme/go", "&target=linux/arm64": "acme/go acme/java", "java&target=linux/amd64": ""} {
 		var all found
 		h.do("GET", "/api/v1/search?matches="+text, "", "").want(200).into(&all)
 		var names []string
