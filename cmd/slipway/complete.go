@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-build/slipway/internal/index"
 	"github.com/slipway-build/slipway/internal/platform"
 )
 
@@ -44,6 +45,9 @@ func (a *app) completeValues(cmd *cobra.Command) {
 			_ = cmd.RegisterFlagCompletionFunc(name, a.storedNames)
 		}
 	}
+	if cmd.LocalNonPersistentFlags().Lookup("index") != nil || cmd.PersistentFlags().Lookup("index") != nil {
+		_ = cmd.RegisterFlagCompletionFunc("index", a.indexNames)
+	}
 	switch cmd.CommandPath() {
 	case "slipway run", "slipway inspect", "slipway builder inspect", "slipway rebase", "slipway sbom download", "slipway images rm", "slipway images tag", "slipway config default-builder":
 		cmd.ValidArgsFunction = a.storedNames
@@ -58,6 +62,17 @@ func (a *app) completeValues(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		a.completeValues(sub)
 	}
+}
+
+// indexNames are the names of the indexes here.
+func (a *app) indexNames(*cobra.Command, []string, string) (names []string, _ cobra.ShellCompDirective) {
+	_ = a.inIndexes(func(s *index.Set) error {
+		for _, src := range s.Registries {
+			names = append(names, src.Name)
+		}
+		return nil
+	})
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // storedNames are the names of the local store. Whatever goes wrong, a shell only wants to hear names.

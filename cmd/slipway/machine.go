@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/net/http/httpproxy"
+
 	"github.com/slipway-build/slipway/internal/container/docker"
 	"github.com/slipway-build/slipway/internal/fetch"
 	"github.com/slipway-build/slipway/internal/image"
@@ -73,7 +75,7 @@ func (a *app) machineSettings() (none platform.Settings, err error) {
 		dialer.Allow = append(dialer.Allow, p)
 	}
 	return platform.Settings{
-		Fetch: &fetch.Fetcher{Dialer: dialer, CA: trust.Bundle},
+		Fetch: &fetch.Fetcher{Dialer: dialer, CA: trust.Bundle, Proxy: a.proxyFor()},
 		State: state, Tools: t, Version: version, Copy: a.getenv("SLIPWAY_RESTORE") == "copy",
 		Registry: image.RegistryOptions{
 			CA: trust.Bundle, Env: a.environ, DockerConfig: filepath.Join(a.dockerConfig(), "config.json"),
@@ -186,6 +188,13 @@ func (a *app) proxy() []string {
 		}
 	}
 	return out
+}
+
+// proxyFor says through which proxy of this host a URL is asked for, nil for none.
+func (a *app) proxyFor() func(*url.URL) (*url.URL, error) {
+	either := func(name string) string { return firstOf(a.getenv(name), a.getenv(strings.ToLower(name))) }
+	proxy := httpproxy.Config{HTTPProxy: either("HTTP_PROXY"), HTTPSProxy: either("HTTPS_PROXY"), NoProxy: either("NO_PROXY")}
+	return proxy.ProxyFunc()
 }
 
 // proxyAddresses are where this host's proxies are, which builds have to reach. A name that nobody knows is the

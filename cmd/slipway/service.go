@@ -15,7 +15,6 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/cobra"
-	"golang.org/x/net/http/httpproxy"
 
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/build"
@@ -170,10 +169,8 @@ func (a *app) client(l login) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	either := func(name string) string { return firstOf(a.getenv(name), a.getenv(strings.ToLower(name))) }
-	proxy := httpproxy.Config{HTTPProxy: either("HTTP_PROXY"), HTTPSProxy: either("HTTPS_PROXY"), NoProxy: either("NO_PROXY")}
 	return client.New(client.Options{
-		URL: l.URL, Token: l.Token, UserAgent: "slipway/" + version, CA: trust.Bundle, Proxy: proxy.ProxyFunc(),
+		URL: l.URL, Token: l.Token, UserAgent: "slipway/" + version, CA: trust.Bundle, Proxy: a.proxyFor(),
 	})
 }
 

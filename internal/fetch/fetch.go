@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -15,6 +16,9 @@ import (
 // use while nobody changes it.
 type Fetcher struct {
 	Dialer Dialer
+	// Proxy names the proxy for a URL of a tarball, nil for none, as http.Transport has it. It may be at any address, and what
+	// the name of another server means it finds out itself: it is for who fetches for himself. Git is fetched without.
+	Proxy func(*url.URL) (*url.URL, error)
 	// HTTP allows tarballs by http:// too. A redirect never leads from https to http.
 	HTTP bool
 	// NeedSum refuses a tarball without a checksum.

@@ -1,14 +1,18 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"sync"
 	"time"
 )
 
@@ -84,13 +88,46 @@ func (f *Fetcher) download(ctx context.Context, u TarballURL, limits Limits, w i
 	return sumOf(h.Sum(nil)), nil
 }
 
-// client is an HTTP client for one fetch. It has no proxy: what it connects to is what the dialer looks at.
+// client is an HTTP client for one fetch. Without a proxy, what it connects to is what the dialer looks at.
 func (f *Fetcher) client(limits Limits) (*http.Client, error) {
 	t, err := f.Transport(limits.Stall)
 	if err != nil {
 		return nil, err
 	}
+	if f.Proxy != nil {
+		f.through(t)
+	}
 	return &http.Client{Transport: t, CheckRedirect: f.redirect}, nil
+}
+
+// through has t take the Fetcher's proxies, which are connected to wherever they are. An address that the dialer would
+// refuse is not asked of a proxy either.
+func (f *Fetcher) through(t *http.Transport) {
+	var proxies sync.Map // of host:port
+	t.Proxy = func(r *http.Request) (*url.URL, error) {
+		p, err := f.Proxy(r.URL)
+		if p == nil || err != nil {
+			return nil, err
+		}
+		if a, err := netip.ParseAddr(r.URL.Hostname()); err == nil {
+			if err := f.Dialer.check(r.URL.Hostname(), a); err != nil {
+				return nil, err
+			}
+		}
+		port := p.Port()
+		if port == "" {
+			port = map[string]string{"https": "443", "socks5": "1080", "socks5h": "1080"}[p.Scheme]
+		}
+		proxies.Store(net.JoinHostPort(p.Hostname(), cmp.Or(port, "80")), true)
+		return p, nil
+	}
+	plain := &net.Dialer{Timeout: 30 * time.Second}
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if _, ok := proxies.Load(address); ok {
+			return plain.DialContext(ctx, network, address)
+		}
+		return f.Dialer.DialContext(ctx, network, address)
+	}
 }
 
 // Transport connects where the Fetcher may, and trusts whom it trusts. A server that says nothing for stall has failed.

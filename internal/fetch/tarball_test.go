@@ -172,3 +172,54 @@ func TestTarballRedirects(t *testing.T) {
 		t.Errorf("loopback that is not allowed: %v", err)
 	}
 }
+
+// TestTarballProxy: what is fetched through a proxy comes through it, by TLS from end to end; who is not for the proxy is
+// asked directly, and an address that is refused is refused by whichever way.
+func TestTarballProxy(t *testing.T) {
+	server, ca := serveTLS(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "body") }))
+	_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
+	var asked []string
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked = append(asked, r.Method+" "+r.Host); r.Method != http.MethodConnect {
+			return
+		}
+		far, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer far.Close()
+		near, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer near.Close()
+		_, _ = io.WriteString(near, "HTTP/1.1 200 OK\r\n\r\n")
+		go func() { _, _ = io.Copy(far, near) }()
+		_, _ = io.Copy(near, far)
+	}))
+	t.Cleanup(proxy.Close)
+	at, err := url.Parse(proxy.URL)
+	must(t, err)
+	f := &Fetcher{CAFile: ca, Proxy: func(u *url.URL) (*url.URL, error) {
+		if u.Path == "/direct" {
+			return nil, nil
+		}
+		return at, nil
+	}}
+	var out bytes.Buffer
+	// The certificate of the test is for example.com too.
+	if _, err := f.Tarball(t.Context(), tarballURL(t, "https://example.com:"+port+"/a.tgz"), "", Limits{}, &out); err != nil || out.String() != "body" {
+		t.Errorf("%q %v", out.String(), err)
+	}
+	for _, path := range []string{"/direct", "/a.tgz"} {
+		_, err = f.Tarball(t.Context(), tarballURL(t, server.URL+path), "", Limits{}, io.Discard)
+		if _, refused := errors.AsType[*RefusedError](err); !refused {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if got := strings.Join(asked, ", "); got != "CONNECT example.com:"+port {
+		t.Errorf("the proxy was asked for %s", got)
+	}
+}

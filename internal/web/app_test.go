@@ -22,7 +22,7 @@ func TestAppSettings(t *testing.T) {
 	h.do("PATCH", "/apps/"+made, h.alice, `{"name":"shop"}`).refused(409, "conflict", "taken")
 	for body, part := range map[string]string{
 		`{"name":"Shop"}`: "name", `{"name":"x"}`: "name", `{"name":"../x"}`: "name", `{"branch":""}`: "branch", `{"branch":"a..b"}`: "branch", `{"branch":"-x"}`: "branch", `{"branch":"a b"}`: "branch",
-		`{"builder":"oci:/etc"}`: "builder", `{"builder":"-x"}`: "builder", `{"builder":"a b"}`: "builder", `{"buildpacks":["/etc"]}`: "buildpacks[0]", `{"buildpacks":["a/b","../x"]}`: "buildpacks[1]",
+		`{"builder":"oci:/etc"}`: "builder", `{"builder":"-x"}`: "builder", `{"builder":"a b"}`: "builder", `{"buildpacks":["/etc"]}`: "buildpacks[0]", `{"buildpacks":["a/b@1","a b/c@1"]}`: "buildpacks[1]", `{"buildpacks":["image:1 2"]}`: "buildpacks[0]", `{"buildpacks":["a/b","../x"]}`: "buildpacks[1]",
 		`{"buildpacks":["file:///etc"]}`: "buildpacks", `{"buildpacks":[""]}`: "buildpacks", `{"buildpacks":["a\nb"]}`: "buildpacks", `{"buildpacks":"a"}`: "buildpacks", `{"on_disconnect":"die"}`: "on_disconnect",
 		`{"image":"ghcr.io/a/b:tag"}`: "image", `{"image":"ghcr.io/a/b@` + digest + `"}`: "image", `{"image":"registry.test/other"}`: "image", `{"image":"oci:/tmp/x"}`: "image", `{"image":"ghcr.io/A"}`: "image",
 		`{"limits":{"time":-1}}`: "limits.time", `{"limits":{"time":9223372036}}`: "limits.time", `{"limits":{"cpus":1e300}}`: "limits.cpus", `{"limits":{"memory":1.5}}`: "limits.memory", `{"limits":{"x":1}}`: "x",

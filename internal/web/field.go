@@ -11,6 +11,7 @@ import (
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/gitserver"
 	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/index"
 )
 
 // line refuses what does not fit on one line of a log or a page.
@@ -59,7 +60,8 @@ func buildpackNames(all []string) error {
 				return invalid(field, fmt.Sprintf("it is the id of a buildpack in the builder or an index, or an image; it does not begin with %q", prefix))
 			}
 		}
-		if s == "" || strings.ContainsAny(s, " \\") || strings.Contains(s, "..") {
+		_, notOfIndex := index.ParseRef(s) // whose range may have spaces in it: java@>=11 <21
+		if s == "" || strings.ContainsAny(s, "\\") || strings.Contains(s, "..") || strings.Contains(s, " ") && notOfIndex != nil {
 			return invalid(field, "it is the id of a buildpack in the builder or an index, or an image")
 		}
 	}
