@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -259,10 +258,3 @@ func (t *trial) digestOf(text string) string {
 }
 
 var digest = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
-
-// into reads JSON that a command printed.
-func (t *trial) into(text string, v any) {
-	if t.err == nil {
-		t.err = json.Unmarshal([]byte(text), v)
-	}
-}
