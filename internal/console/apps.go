@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/internal/build"
-	"github.com/slipway-build/slipway/internal/store"
 )
 
 // pageRoutes are the pages behind the door.
@@ -37,8 +36,14 @@ func (c *Console) pageRoutes() []route {
 	}
 }
 
+// An overview is an app with its newest build.
+type overview struct {
+	App  build.App
+	Last *build.Build // without its result; nil: it has none
+}
+
 type appsData struct {
-	Apps        []store.Overview
+	Apps        []overview
 	All         int // that the visitor sees
 	Found       int // of those, with the query in their name
 	Query       string
@@ -57,18 +62,29 @@ func (c *Console) appsPage(ctx context.Context, v *visit) error {
 }
 
 func (c *Console) showApps(ctx context.Context, v *visit, status int, wanted, wrong string) error {
-	all, err := c.Store.Overviews(ctx, v.actor)
+	all, err := c.Store.Apps(ctx, v.actor)
 	if err != nil {
 		return err
 	}
 	query := v.URL.Query().Get("q")
 	d := appsData{All: len(all), Query: query[:min(len(query), 200)], New: v.mayMakeApps(), Remote: c.at(v.Request, "/").String(), Wanted: wanted, Wrong: wrong}
-	all = slices.DeleteFunc(all, func(o store.Overview) bool { return !strings.Contains(string(o.App.Name), strings.ToLower(d.Query)) })
+	all = slices.DeleteFunc(all, func(a build.App) bool { return !strings.Contains(string(a.Name), strings.ToLower(d.Query)) })
 	if d.Page, err = v.pageNumber(); err != nil {
 		return err
 	}
 	d.Found, d.Pages = len(all), pagesOf(len(all), appsShown)
-	d.Apps = slice(all, d.Page, appsShown)
+	all = slice(all, d.Page, appsShown)
+	last, err := c.Store.Newest(ctx, all)
+	if err != nil {
+		return err
+	}
+	for _, a := range all {
+		o := overview{App: a}
+		if b, ok := last[a.ID]; ok {
+			o.Last = &b
+		}
+		d.Apps = append(d.Apps, o)
+	}
 	return v.page(status, "apps", "Apps", d)
 }
 

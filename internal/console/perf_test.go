@@ -25,7 +25,7 @@ func (y *yard) many() {
 	for _, query := range []string{
 		`INSERT INTO apps (id, name, owner, settings, build_seq, release_seq, created_at, updated_at)
 			WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 199)
-			SELECT substr(id, 1, 33) || printf('%03d', i), printf('app-%03d', i), owner, settings, 50, 1, created_at, updated_at FROM apps, n`,
+			SELECT '0190' || substr(id, 5, 29) || printf('%03d', i), printf('app-%03d', i), owner, settings, 50, 1, created_at, updated_at FROM apps, n`,
 		`UPDATE apps SET build_seq = 50`,
 		`INSERT INTO builds (id, app_id, number, user_id, trigger, trigger_kind, ref, session, source, state, attempt, failure, result, created_at, started_at, ended_at)
 			WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50)

@@ -13,32 +13,23 @@ import (
 const plainColumns = `b.id, b.app_id, b.number, b.user_id, b.trigger, b.source, b.state, b.phase, b.buildpack, b.attempt, b.fence, b.worker, b.lease,
 	b.cancel_asked, b.cancel_reason, b.failure, '', b.created_at, b.started_at, b.ended_at`
 
-// An Overview is an app with its newest build.
-type Overview struct {
-	App  build.App
-	Last *build.Build // without its result; nil: it has none
-}
-
-// Overviews lists the apps that an actor sees, by name, each with its newest build.
-func (s *Store) Overviews(ctx context.Context, who build.Actor) ([]Overview, error) {
-	apps, err := s.Apps(ctx, who)
-	if err != nil {
-		return nil, err
-	}
-	last, err := collect(ctx, s.r, scanBuild, `SELECT `+plainColumns+` FROM apps JOIN builds b ON b.app_id = apps.id AND b.number = apps.build_seq
-		WHERE (owner = ? OR ?) AND (apps.id = ? OR ? = '')`, who.User.ID, who.User.Admin, who.Token.App, who.Token.App)
-	if err != nil {
-		return nil, fmt.Errorf("list apps: %w", err)
-	}
-	of := make(map[build.ID]*build.Build, len(last))
-	for i := range last {
-		of[last[i].App] = &last[i]
-	}
-	all := make([]Overview, len(apps))
+// Newest finds the newest build of each of some apps, without its result; an app that was never built has none.
+func (s *Store) Newest(ctx context.Context, apps []build.App) (map[build.ID]build.Build, error) {
+	ids := make([]build.ID, len(apps))
 	for i, a := range apps {
-		all[i] = Overview{a, of[a.ID]}
+		ids[i] = a.ID
 	}
-	return all, nil
+	// CROSS keeps the order: each app, and of it one row by index.
+	all, err := collect(ctx, s.r, scanBuild, `SELECT `+plainColumns+` FROM json_each(?) one CROSS JOIN apps ON apps.id = one.value
+		CROSS JOIN builds b ON b.app_id = apps.id AND b.number = apps.build_seq`, build.JSON(ids))
+	if err != nil {
+		return nil, fmt.Errorf("newest builds: %w", err)
+	}
+	of := make(map[build.ID]build.Build, len(all))
+	for _, b := range all {
+		of[b.App] = b
+	}
+	return of, nil
 }
 
 // PlainBuilds is Builds without results.
@@ -65,15 +56,16 @@ func (s *Store) AppByName(ctx context.Context, name string) (build.App, error) {
 // EndedSince lists builds in the order in which they ended, with their results: those that ended at a time or later, but
 // not those that it was told of before, which ended at that time up to an id.
 func (s *Store) EndedSince(ctx context.Context, at time.Time, id build.ID, most int) ([]build.Build, error) {
-	return collect(ctx, s.r, scanBuild, `SELECT `+buildColumns+` FROM builds WHERE ended_at > 0 AND (ended_at, id) > (?, ?) ORDER BY ended_at, id LIMIT ?`, micros(at), id, most)
+	return collect(ctx, s.r, scanBuild, `SELECT `+buildColumns+` FROM builds INDEXED BY builds_ended
+		WHERE ended_at >= ?1 AND (ended_at > ?1 OR id > ?2) ORDER BY ended_at, id LIMIT ?3`, max(micros(at), 1), id, most)
 }
 
 // Going lists builds that run, and then those that wait, the oldest first.
 func (s *Store) Going(ctx context.Context, most int) ([]build.Build, error) {
-	all, err := collect(ctx, s.r, scanBuild, `SELECT `+plainColumns+` FROM builds b WHERE state = 'running' ORDER BY lease LIMIT ?`, most)
+	all, err := collect(ctx, s.r, scanBuild, `SELECT `+plainColumns+` FROM builds b INDEXED BY builds_leased WHERE state = 'running' ORDER BY lease LIMIT ?`, most)
 	if err != nil || len(all) == most {
 		return all, err
 	}
-	waiting, err := collect(ctx, s.r, scanBuild, `SELECT `+plainColumns+` FROM builds b WHERE state = 'queued' ORDER BY id LIMIT ?`, most-len(all))
+	waiting, err := collect(ctx, s.r, scanBuild, `SELECT `+plainColumns+` FROM builds b INDEXED BY builds_queued WHERE state = 'queued' ORDER BY id LIMIT ?`, most-len(all))
 	return append(all, waiting...), err
 }

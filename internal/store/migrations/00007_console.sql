@@ -11,4 +11,4 @@ CREATE INDEX console_sessions_of_token ON console_sessions (token_id);
 CREATE INDEX console_sessions_end ON console_sessions (expires_at);
 
 -- Builds in the order in which they ended: what statistics are made of.
-CREATE INDEX builds_ended ON builds (ended_at, id) WHERE ended_at > 0;
+CREATE INDEX builds_ended ON builds (ended_at, id);
