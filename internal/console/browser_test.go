@@ -266,6 +266,11 @@ func TestPagesForEverybody(t *testing.T) {
 	y := newYard(t, withIndex(t))
 	pages := y.exhibits()
 	c := y.chrome()
+	c.visit("/console/sign-in") // what is wrong is found
+	js[bool](c, `(() => { for (const e of document.querySelectorAll("h1")) e.style.color = "rgb(200, 200, 200)"; document.querySelector("label").remove(); return true; })()`)
+	if wrong := strings.Join(js[[]string](c, audit), "; "); !strings.Contains(wrong, "contrast") || !strings.Contains(wrong, "no label for token") {
+		t.Errorf("the audit finds nothing in a bad page: %s", wrong)
+	}
 	dir := os.Getenv("SLIPWAY_SCREENSHOTS")
 	looks := []struct {
 		name, scheme string

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -169,5 +170,19 @@ func TestProblems(t *testing.T) {
 	y.signIn(text).get("/console/apps").want(403).has("lacks the scope read")
 	if len(y.faults) > 0 {
 		t.Errorf("faults: %v", y.faults)
+	}
+}
+
+// TestOurFault holds that the visitor is told no more than a number, and the operator all.
+func TestOurFault(t *testing.T) {
+	y := newYard(t, func(o *Options) {
+		o.Disk = func() (Disk, error) { return Disk{}, errors.New("the disk is made of cheese") }
+	})
+	r := y.signIn(y.token).get("/console/admin", "Request-Id: number-1").want(500).has("Something went wrong on our side", "<code>number-1</code>")
+	if strings.Contains(r.text, "cheese") {
+		t.Error("the visitor is told what is inside")
+	}
+	if len(y.faults) != 1 || !strings.Contains(y.faults[0].Error(), "cheese") || !strings.Contains(y.faults[0].Error(), "number-1") {
+		t.Errorf("the operator is told %v", y.faults)
 	}
 }
