@@ -21,10 +21,6 @@ func nowhere(text string) error { return &problem{http.StatusNotFound, "Not foun
 
 func refused(text string) error { return &problem{http.StatusForbidden, "Not allowed", text} }
 
-func conflict(text string) error {
-	return &problem{http.StatusConflict, "That cannot be done now", text}
-}
-
 // errSignIn sends the visitor to the door.
 var errSignIn = errors.New("nobody is signed in")
 
