@@ -87,6 +87,22 @@ func TestStream(t *testing.T) {
 	b.get("/console/apps/shop/builds/1").want(200).has("The app failed", "npm install failed", "stopped here", "not reached")
 }
 
+// TestStreamStays holds that whoever follows a build that is silent is not cut off, and hears that it has gone on since the
+// page was made.
+func TestStreamStays(t *testing.T) {
+	y := newYard(t, nil)
+	y.console.stall = 100 * time.Millisecond
+	y.submit(y.app("shop"), "one")
+	j := y.claim()
+	b := y.signIn(y.token)
+	silent := time.AfterFunc(5*y.console.stall, func() {
+		y.print(j, "after a while\n")
+		y.finish(j, good())
+	})
+	defer silent.Stop()
+	b.get("/console/apps/shop/builds/1/stream?seen=queued").want(200).has("after a while", "event: change\n", "event: end\n")
+}
+
 func TestLongLog(t *testing.T) {
 	y := newYard(t, nil)
 	y.submit(y.app("shop"), "one")

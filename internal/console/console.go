@@ -93,6 +93,7 @@ type Console struct {
 	cross  *http.CrossOriginProtection
 	trends *statistics
 	built  builtin
+	stall  time.Duration // how long a browser may take nothing of a page, or take to send a form
 }
 
 // New makes the console.
@@ -100,7 +101,7 @@ func New(o Options) (*Console, error) {
 	if o.Store == nil || o.Service == nil || o.Logs == nil || o.Sources == nil || o.Tries == nil || o.Ready == nil || o.Fault == nil || len(o.Key) < 32 {
 		return nil, errors.New("console: a part of the service is missing in the options")
 	}
-	c := &Console{Options: o, first: map[string]bool{}, cross: http.NewCrossOriginProtection()}
+	c := &Console{Options: o, first: map[string]bool{}, cross: http.NewCrossOriginProtection(), stall: time.Minute}
 	c.trends = &statistics{store: o.Store, facts: facts{store: o.Store, logs: o.Logs}}
 	if o.BaseURL != "" {
 		u, err := url.Parse(o.BaseURL)

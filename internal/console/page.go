@@ -84,7 +84,7 @@ func (v *visit) send(status int, contentType string, text []byte) error {
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(text)))
 	v.begun = true
-	_ = v.rc.SetWriteDeadline(time.Now().Add(stall)) // not every server can
+	_ = v.rc.SetWriteDeadline(time.Now().Add(v.c.stall)) // not every server can
 	v.w.WriteHeader(status)
 	if v.Method != http.MethodHead {
 		_, _ = v.w.Write(text)
@@ -151,7 +151,7 @@ func (c *Console) functions() template.FuncMap {
 	return template.FuncMap{
 		"asset": c.assets.url, "ago": func(t time.Time) string { return ago(time.Now(), t) }, "stamp": stamp, "iso": iso,
 		"took": took, "bytes": size, "short": short, "mark": markOf, "percent": percent, "list": func(all ...any) []any { return all },
-		"plural": plural, "plus": func(a, b int) int { return a + b }, "cause": cause, "why": why, "chart": chartOf, "buildpacks": buildpacksOf, "targets": targetsOf,
+		"plural": plural, "plus": func(a, b int) int { return a + b }, "cause": cause, "why": why, "whereis": whereIs, "chart": chartOf, "buildpacks": buildpacksOf, "targets": targetsOf,
 	}
 }
 

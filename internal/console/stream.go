@@ -15,7 +15,7 @@ import (
 )
 
 // extend gives the browser its time for what is written next.
-func (v *visit) extend() { _ = v.rc.SetWriteDeadline(time.Now().Add(stall)) } // not every server can
+func (v *visit) extend() { _ = v.rc.SetWriteDeadline(time.Now().Add(v.c.stall)) } // not every server can
 
 // lookEvery is how often a page that is followed looks where its build is.
 const lookEvery = time.Second
@@ -82,6 +82,7 @@ func (c *Console) follow(ctx context.Context, v *visit, b build.Build, from curs
 
 // watch sends a change whenever the build has gone on, and ends where the visitor's session does.
 func (c *Console) watch(ctx context.Context, v *visit, b build.Build, e *events) {
+	seen := v.URL.Query().Get("seen") // it may have gone on since the page was made
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	for ticks := 1; ; ticks++ {
@@ -90,8 +91,8 @@ func (c *Console) watch(ctx context.Context, v *visit, b build.Build, e *events)
 		if err != nil {
 			return
 		}
-		if now.State != b.State || now.Phase != b.Phase || now.Buildpack != b.Buildpack || now.CancelAsked != b.CancelAsked || now.Attempt != b.Attempt {
-			if b = now; e.change() != nil {
+		if at := whereIs(now); at != seen {
+			if seen = at; e.change() != nil {
 				return
 			}
 		}
@@ -108,6 +109,11 @@ func (c *Console) watch(ctx context.Context, v *visit, b build.Build, e *events)
 		case <-look.C:
 		}
 	}
+}
+
+// whereIs is the same as long as the summary of a build is.
+func whereIs(b build.Build) string {
+	return fmt.Sprint(b.State, " ", b.Phase, " ", b.Buildpack, " ", b.CancelAsked, " ", b.Attempt)
 }
 
 // events is a logs.Idler that sends lines as they come.

@@ -37,9 +37,6 @@ type visitKey struct{}
 // maxForm is the bytes of a form.
 const maxForm = 1 << 20
 
-// stall is how long a browser may take nothing of a page, or send nothing of a form.
-const stall = time.Minute
-
 var requestID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`) })
 
 // policy lets a page have what is ours, and nothing else.
@@ -54,7 +51,9 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.harden(v)
 	defer v.end()
-	_ = v.rc.SetReadDeadline(time.Now().Add(stall)) // not every server can
+	if r.ContentLength != 0 {
+		_ = v.rc.SetReadDeadline(time.Now().Add(c.stall)) // not every server can
+	}
 	if err := v.enter(); err != nil {
 		v.fail(err)
 		return
@@ -235,6 +234,7 @@ func (v *visit) checkForm() error {
 		}
 		return &problem{http.StatusBadRequest, "That form was not understood", "Go back, load the page again, and send it once more."}
 	}
+	_ = v.rc.SetReadDeadline(time.Time{}) // the server reads on, to learn that the browser went away
 	if v.secret == "" || !hmac.Equal([]byte(v.PostForm.Get(csrfField)), []byte(mac(v.secret, "form"))) {
 		return refused("This form has expired or is not one of ours, so nothing was done. Go back, load the page again, and send it once more.")
 	}

@@ -131,7 +131,7 @@
     };
     ask.send();
   };
-  const source = new EventSource(section.dataset.stream + "?at=" + encodeURIComponent(section.dataset.at));
+  const source = new EventSource(section.dataset.stream + "?at=" + encodeURIComponent(section.dataset.at) + "&seen=" + encodeURIComponent(section.dataset.seen));
   source.onmessage = (e) => put(JSON.parse(e.data));
   source.onopen = () => { live.textContent = "Live."; };
   source.onerror = () => { live.textContent = source.readyState === EventSource.CLOSED ? "The log is not followed any more." : "The connection was lost. Trying again…"; };
