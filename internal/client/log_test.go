@@ -41,6 +41,8 @@ func cutting(t *testing.T, to string) (url string, count *atomic.Int32) {
 					return
 				}
 				defer out.Close()
+				// The client keeps its last connection, in case it asks again.
+				defer context.AfterFunc(t.Context(), func() { _, _ = in.Close(), out.Close() })()
 				wg.Go(func() { _, _ = io.Copy(out, in); _ = out.Close() })
 				_, _ = io.CopyN(in, out, after)
 			})
