@@ -77,11 +77,12 @@ func allowed() map[string][]string {
 		"internal/work":           {"builder", "builder/cnb", "internal/build", "internal/container", "internal/image", "internal/index", "internal/killpoint", "internal/layerstore", "internal/platform", "internal/transcript"},
 		"internal/registry":       {"internal/killpoint", "internal/limit"},
 		"internal/deploy":         {"internal/build", "internal/child", "internal/container", "internal/logs", "internal/platform", "internal/store"},
+		"internal/setups":         {"internal/appjson", "internal/build", "internal/button", "internal/container", "internal/deploy", "internal/fetch", "internal/killpoint", "internal/logs", "internal/service", "internal/source", "internal/store"},
 		"internal/killpoint":      {},
 		"internal/limit":          {},
 		"internal/fetch":          {"internal/child"},
-		"internal/web":            {"internal/build", "internal/deploy", "internal/fetch", "internal/gitserver", "internal/health", "internal/image", "internal/index", "internal/killpoint", "internal/limit", "internal/logs", "internal/outbox", "internal/registrar", "internal/service", "internal/store", "internal/webhook"},
-		"internal/console":        {"internal/build", "internal/fetch", "internal/index", "internal/limit", "internal/logs", "internal/registrar", "internal/service", "internal/store"},
+		"internal/web":            {"internal/build", "internal/deploy", "internal/fetch", "internal/gitserver", "internal/health", "internal/image", "internal/index", "internal/killpoint", "internal/limit", "internal/logs", "internal/outbox", "internal/registrar", "internal/service", "internal/setups", "internal/store", "internal/webhook"},
+		"internal/console":        {"internal/appjson", "internal/build", "internal/button", "internal/fetch", "internal/index", "internal/limit", "internal/logs", "internal/registrar", "internal/service", "internal/setups", "internal/store"},
 		"internal/outbox":         {"internal/build", "internal/fetch", "internal/killpoint", "internal/store"},
 		"internal/index":          {"internal/child"},
 		"internal/registrar":      {"builder/cnb", "internal/build", "internal/gitserver", "internal/image", "internal/index", "internal/killpoint", "internal/store"},
@@ -93,7 +94,7 @@ func allowed() map[string][]string {
 		"internal/daemon": {
 			"builder/cnb",
 			"internal/build", "internal/console", "internal/deploy", "internal/fetch", "internal/gitserver", "internal/health", "internal/image", "internal/index", "internal/killpoint", "internal/layerstore", "internal/limit", "internal/logs", "internal/outbox", "internal/platform",
-			"internal/registrar", "internal/registry", "internal/secret", "internal/service", "internal/store", "internal/transcript", "internal/web", "internal/work",
+			"internal/button", "internal/registrar", "internal/registry", "internal/secret", "internal/service", "internal/setups", "internal/store", "internal/transcript", "internal/web", "internal/work",
 		},
 
 		"internal/transcript": {"builder", "internal/platform"},

@@ -66,6 +66,11 @@ const (
 	PackageRecorded  Point = "package-recorded"  // what a buildpack that is registered says of itself; the index has no commit yet
 	IndexCommitted   Point = "index-committed"   // the index has the commit, and who asked was not told
 	IndexPushed      Point = "index-pushed"      // a push to the index was found good, and its ref has not moved
+	SetupRecorded    Point = "setup-recorded"    // a setup and its app are recorded, and nobody was told
+	SetupBuilding    Point = "setup-building"    // the build that it will ask for is recorded with it, and not asked for
+	PostdeployRan    Point = "postdeploy-ran"    // how it ended is not recorded
+	SetupFailing     Point = "setup-failing"     // why it failed is recorded, and its app is there still
+	SetupRemoved     Point = "setup-removed"     // its app is gone, and the setup has not ended
 )
 
 // All is every point.
@@ -76,6 +81,7 @@ func All() []Point {
 		Reaped, LogsClosed, RefRepaired,
 		HookRecorded, CancelRecorded, CommandStarts, CommandRan, CommandRecorded, RollbackRecorded, AppRecorded, AppChanged, AppDeleted,
 		UploadStored, SourcesPruned, ManifestsDropped, MessageBegun, MessageTaken, PackageRecorded, IndexCommitted, IndexPushed,
+		SetupRecorded, SetupBuilding, PostdeployRan, SetupFailing, SetupRemoved,
 	}
 }
 

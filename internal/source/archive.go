@@ -15,8 +15,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-
-	"github.com/slipway-build/slipway/builder/cnb"
 )
 
 // zipReader reads a zip file.
@@ -25,6 +23,7 @@ type zipReader struct {
 	size   int64
 	limits Limits
 	unwrap bool
+	most   int64 // bytes of a file that told has
 	z      *zip.Reader
 	top    string // with unwrap: the directory that is taken for the root
 }
@@ -94,15 +93,15 @@ func (z *zipReader) told(_ context.Context, name string) ([]byte, error) {
 				return nil, fmt.Errorf("read %s: %w", name, err)
 			}
 			defer r.Close()
-			return readTold(r, name)
+			return readTold(r, name, z.most)
 		}
 	}
 	return nil, nil
 }
 
 // readTold reads one byte more than the limit at most, which the decoder then refuses.
-func readTold(r io.Reader, name string) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, cnb.MaxDescriptor+1))
+func readTold(r io.Reader, name string, most int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, most+1))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
@@ -171,7 +170,9 @@ type tarReader struct {
 	f      *os.File
 	limits Limits
 	unwrap bool
-	seen   *seen // what look found
+	names  []string // that told is asked for
+	most   int64    // bytes of each
+	seen   *seen    // what look found
 }
 
 // seen is what is in a tar file, as far as one has to know before it is unpacked.
@@ -251,8 +252,8 @@ func (t *tarReader) look(ctx context.Context) (*seen, error) {
 			return nil, err
 		}
 		for _, top := range [...]string{"", all.first} {
-			if name, err := below(top, h.Name); err == nil && slices.Contains(toldNames, name) && h.Typeflag == tar.TypeReg {
-				b, err := readTold(r, name)
+			if name, err := below(top, h.Name); err == nil && slices.Contains(t.names, name) && h.Typeflag == tar.TypeReg {
+				b, err := readTold(r, name, t.most)
 				if err != nil {
 					return nil, err
 				}

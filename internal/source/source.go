@@ -192,9 +192,9 @@ func (req Request) open() (reader, Kind, Limits, io.Closer, error) {
 	}
 	switch kind {
 	case Zip:
-		return &zipReader{f: f, size: fi.Size(), limits: limits, unwrap: req.Unwrap}, kind, limits, f, nil
+		return &zipReader{f: f, size: fi.Size(), limits: limits, unwrap: req.Unwrap, most: cnb.MaxDescriptor}, kind, limits, f, nil
 	case Tar:
-		return &tarReader{f: f, limits: limits, unwrap: req.Unwrap}, kind, limits, f, nil
+		return &tarReader{f: f, limits: limits, unwrap: req.Unwrap, names: toldNames, most: cnb.MaxDescriptor}, kind, limits, f, nil
 	}
 	return &dirReader{path: req.Path}, kind, limits, f, nil
 }
@@ -221,9 +221,38 @@ func Tell(ctx context.Context, path string, unwrap bool) (t Told, err error) {
 	return t, nil
 }
 
+// Files reads files in the root of the archive at path, of those names that are there, each to one byte more than most.
+// unwrap is Request.Unwrap.
+func Files(ctx context.Context, path string, unwrap bool, most int64, names ...string) (map[string][]byte, error) {
+	r, kind, _, closer, err := Request{Path: path, Unwrap: unwrap}.open()
+	if err != nil {
+		return nil, err
+	}
+	defer closer.Close()
+	switch r := r.(type) {
+	case *zipReader:
+		r.most = most
+	case *tarReader:
+		r.names, r.most = names, most
+	default:
+		return nil, fmt.Errorf("source %s: it is a %s, and no archive", path, kind)
+	}
+	files := map[string][]byte{}
+	for _, name := range names {
+		text, err := r.told(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("source %s: %w", path, err)
+		}
+		if text != nil {
+			files[name] = text
+		}
+	}
+	return files, nil
+}
+
 // A reader is one kind of source.
 type reader interface {
-	// told is the file of that name, one of toldNames, in the source's root; nil if it has none.
+	// told is the file of that name, one of toldNames or those that Files is asked for, in the source's root; nil if it has none.
 	told(ctx context.Context, name string) ([]byte, error)
 	// each gives every entry to w, which checks names and limits.
 	each(ctx context.Context, w *writer) error

@@ -41,14 +41,25 @@ func settingsOf(a build.App) string {
 
 // CreateApp records an app; ID and times are set here. ErrConflict tells that the name is taken.
 func (s *Store) CreateApp(ctx context.Context, a build.App) (build.App, error) {
-	a.ID, a.CreatedAt = build.NewID(), s.now().UTC()
-	a.UpdatedAt = a.CreatedAt
-	_, err := s.exec(ctx, `INSERT INTO apps (id, name, owner, settings, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)`,
-		a.ID, a.Name, a.Owner, settingsOf(a), micros(a.CreatedAt), micros(a.UpdatedAt))
+	err := s.change(ctx, func(tx *sql.Tx) (err error) {
+		a, err = s.createApp(ctx, tx, a)
+		return err
+	})
 	if err != nil {
-		return build.App{}, fmt.Errorf("create app %s: %w", a.Name, err)
+		return build.App{}, err
 	}
 	return s.AppByID(ctx, a.ID)
+}
+
+func (s *Store) createApp(ctx context.Context, tx *sql.Tx, a build.App) (build.App, error) {
+	a.ID, a.CreatedAt = build.NewID(), s.now().UTC()
+	a.UpdatedAt = a.CreatedAt
+	_, err := tx.ExecContext(ctx, `INSERT INTO apps (id, name, owner, settings, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)`,
+		a.ID, a.Name, a.Owner, settingsOf(a), micros(a.CreatedAt), micros(a.UpdatedAt))
+	if err != nil {
+		return build.App{}, fmt.Errorf("create app %s: %w", a.Name, wrap(err))
+	}
+	return a, nil
 }
 
 // App finds an app by id or name, for an actor. What the actor does not see is ErrNotFound.

@@ -53,8 +53,8 @@ func (s *Store) FillUpload(ctx context.Context, id build.ID, source, checksum st
 	return err
 }
 
-// KeptSources are the keys of sources that an upload or a build that has not ended, or ended less than keep ago,
-// still names. Expired uploads are forgotten.
+// KeptSources are the keys of sources that an upload, a setup that has not ended, or a build that has not ended, or ended
+// less than keep ago, still names. Expired uploads are forgotten.
 func (s *Store) KeptSources(ctx context.Context, keep time.Duration) (map[string]bool, error) {
 	now := s.now()
 	if _, err := s.exec(ctx, `DELETE FROM uploads WHERE expires_at <= ?`, micros(now)); err != nil {
@@ -62,6 +62,7 @@ func (s *Store) KeptSources(ctx context.Context, keep time.Duration) (map[string
 	}
 	keys, err := collect(ctx, s.r, func(r row) (k string, err error) { return k, r.Scan(&k) },
 		`SELECT source FROM uploads WHERE source <> ''
+		 UNION SELECT json_extract(record, '$.source.stored') FROM setups WHERE ended_at = 0 AND json_extract(record, '$.source.stored') <> ''
 		 UNION SELECT json_extract(source, '$.stored') FROM builds WHERE json_extract(source, '$.stored') <> '' AND (ended_at = 0 OR ended_at > ?)`, micros(now.Add(-keep)))
 	if err != nil {
 		return nil, err

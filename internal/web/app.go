@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -201,7 +200,7 @@ func (s *server) createApp(ctx context.Context, c *call, in appRequest) (out app
 	wanted := a
 	for try := 0; ; try++ {
 		if in.Name == nil {
-			wanted.Name = madeUp()
+			wanted.Name = build.MadeUpName()
 		}
 		a, err = s.Store.CreateApp(ctx, wanted)
 		if err == nil {
@@ -222,14 +221,6 @@ func (s *server) createApp(ctx context.Context, c *call, in appRequest) (out app
 		}
 	}
 	return s.appOf(ctx, c, a)
-}
-
-// madeUp is a name for who has no idea.
-func madeUp() build.AppName {
-	first := []string{"amber", "brisk", "calm", "copper", "fair", "gentle", "hardy", "keen", "light", "mellow", "north", "quiet", "silver", "steady", "swift", "tidal"}
-	second := []string{"anchor", "beacon", "buoy", "cove", "delta", "dock", "ferry", "harbor", "hull", "jetty", "keel", "mast", "pier", "reef", "sail", "shore"}
-	name := fmt.Sprintf("%s-%s-%05d", first[rand.N(len(first))], second[rand.N(len(second))], rand.N(100_000))
-	return build.AppName(name) // which is a form that ParseAppName takes
 }
 
 func (s *server) changeApp(ctx context.Context, c *call, in appRequest) (out app, err error) {
