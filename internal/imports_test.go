@@ -81,7 +81,7 @@ func allowed() map[string][]string {
 		"internal/killpoint":      {},
 		"internal/limit":          {},
 		"internal/fetch":          {"internal/child"},
-		"internal/web":            {"internal/build", "internal/deploy", "internal/fetch", "internal/gitserver", "internal/health", "internal/image", "internal/index", "internal/killpoint", "internal/limit", "internal/logs", "internal/outbox", "internal/registrar", "internal/service", "internal/setups", "internal/store", "internal/webhook"},
+		"internal/web":            {"internal/build", "internal/button", "internal/deploy", "internal/fetch", "internal/gitserver", "internal/health", "internal/image", "internal/index", "internal/killpoint", "internal/limit", "internal/logs", "internal/outbox", "internal/registrar", "internal/service", "internal/setups", "internal/store", "internal/webhook"},
 		"internal/console":        {"internal/appjson", "internal/build", "internal/button", "internal/fetch", "internal/index", "internal/limit", "internal/logs", "internal/registrar", "internal/service", "internal/setups", "internal/store"},
 		"internal/outbox":         {"internal/build", "internal/fetch", "internal/killpoint", "internal/store"},
 		"internal/index":          {"internal/child"},

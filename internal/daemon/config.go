@@ -59,6 +59,8 @@ type DeployConfig struct {
 	Apps   int    `toml:"apps" json:"apps" comment:"how many, each with a port of its own; 0: none"`
 	Listen string `toml:"listen" json:"listen" comment:"IP address of their ports"`
 	URL    string `toml:"url" json:"url" comment:"how people reach one, such as https://{app}.example.com; {app} and {port} are its own; empty: http:// and the address"`
+	// Setups is build.DeployerKind of apps that are made of templates.
+	Setups string `toml:"setups" json:"setups" comment:"deployer of apps that are set up by a deploy button or the API, where nobody says another: none or local"`
 }
 
 // IndexConfig says who may do what with the service's index.
@@ -105,6 +107,7 @@ type FetchConfig struct {
 	HTTP         bool     `toml:"http" json:"http" comment:"tarballs by plain http too"`
 	NeedChecksum bool     `toml:"need-checksum" json:"need-checksum"`
 	KnownHosts   string   `toml:"known-hosts" json:"known-hosts" comment:"file of ssh host keys; without one nothing is fetched by ssh"`
+	Templates    []string `toml:"templates" json:"templates" comment:"git hosts that the templates of deploy buttons come from, as host or host:port"`
 }
 
 // UploadConfig bounds what clients send.
@@ -200,7 +203,8 @@ func Default(data string) Config {
 		Limits:      BuildLimits{Time: Duration(30 * time.Minute), Memory: 4 << 30, PIDs: 4096, Disk: 20 << 30, Log: 64 << 20, Source: 2 << 30, Cache: 10 << 30},
 		Upload:      UploadConfig{Source: 512 << 20, Push: 512 << 20},
 		Keep:        Keep{Logs: Duration(90 * 24 * time.Hour), Sources: Duration(24 * time.Hour), Caches: Duration(30 * 24 * time.Hour), Releases: 50},
-		Deploy:      DeployConfig{Apps: 20, Listen: "127.0.0.1"},
+		Fetch:       FetchConfig{Templates: []string{"github.com", "gist.github.com", "gitlab.com", "bitbucket.org", "codeberg.org", "git.sr.ht"}},
+		Deploy:      DeployConfig{Apps: 20, Listen: "127.0.0.1", Setups: string(build.DeployNone)},
 	}
 }
 
@@ -302,6 +306,9 @@ func (c *Config) bounds() error {
 	}
 	if c.Deploy.Apps < 0 {
 		return fmt.Errorf("deploy.apps: want a number, or 0 for none, not %d", c.Deploy.Apps)
+	}
+	if d := build.DeployerKind(c.Deploy.Setups); d != "" && d != build.DeployNone && d != build.DeployLocal {
+		return fmt.Errorf("deploy.setups: want none or local, not %q", c.Deploy.Setups)
 	}
 	if net.ParseIP(c.Deploy.Listen) == nil {
 		return fmt.Errorf("deploy.listen: want an IP address such as 127.0.0.1, not %q", c.Deploy.Listen)

@@ -51,6 +51,7 @@ import (
 	"github.com/slipway-build/slipway/internal/registry"
 	"github.com/slipway-build/slipway/internal/secret"
 	"github.com/slipway-build/slipway/internal/service"
+	"github.com/slipway-build/slipway/internal/setups"
 	"github.com/slipway-build/slipway/internal/store"
 	"github.com/slipway-build/slipway/internal/work"
 )
@@ -86,6 +87,7 @@ type Daemon struct {
 	git     *gitserver.Handler
 
 	deploys   *deploy.Host
+	setups    *setups.Setups
 	registrar *registrar.Registrar
 	ssh       *gitserver.SSH // of git
 
@@ -256,6 +258,9 @@ func (d *Daemon) join() error {
 	}
 	var err error
 	if d.deploys, err = d.deployHost(); err != nil {
+		return err
+	}
+	if d.setups, err = d.newSetups(); err != nil {
 		return err
 	}
 	transport, err := d.fetcher.Transport(time.Minute) // an attempt ends earlier

@@ -93,6 +93,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { return d.service.Run(all) })
 	g.Go(func() error { return d.sender.Run(all) })
+	g.Go(func() error { return d.setups.Run(all) })
 	g.Go(func() error { return d.upkeep(all) })
 	g.Go(func() error { d.scrub(all, scrubPause); return nil })
 	g.Go(func() error { d.syncIndexes(all); return nil })
@@ -151,7 +152,7 @@ func (d *Daemon) api() (http.Handler, error) {
 	return web.New(web.Options{
 		Store: d.store, Service: d.service, Logs: d.logs, Sources: d.sources, Apps: apps{d},
 		Resolve: d.resolve, Preflight: d.preflight, Offers: d.offers, Ready: d.readiness, Workers: func() int { return d.config.Worker.Slots },
-		Deploys: d.deploys, LocalApps: d.config.Deploy.Apps, Registrar: d.registrar, PrivateIndex: d.config.Index.Private, Health: d.health,
+		Deploys: d.deploys, LocalApps: d.config.Deploy.Apps, Setups: d.setups, Template: d.template, Registrar: d.registrar, PrivateIndex: d.config.Index.Private, Health: d.health,
 		Fault: d.host.Fault, BaseURL: d.config.URL, Registry: d.repository(""), Version: d.host.Version, Key: key[:],
 		SourceLimit: int64(d.config.Upload.Source), PlainHTTP: d.config.Fetch.HTTP,
 	})
@@ -197,6 +198,7 @@ func (a apps) Changed(ctx context.Context, before, after build.App) error {
 
 // Deleted implements web.Apps: matchApps does what fails here.
 func (a apps) Deleted(ctx context.Context, app build.App) error {
+	a.setups.Ended(app.ID)
 	err := errors.Join(a.deploys.End(app.ID), a.repos.Delete(ctx, app.ID))
 	if a.images != nil {
 		err = errors.Join(err, a.images.DeleteRepo(ctx, string(app.Name)))

@@ -69,7 +69,7 @@ func TestQueriesSealedLater(t *testing.T) {
 	}
 	// As it was before: without what came later too.
 	if _, err := y.w.ExecContext(t.Context(), `DELETE FROM goose_db_version WHERE version_id >= 5; DROP TABLE namespaces; DROP TABLE buildpack_images; DROP TABLE index_commits;
-		DROP TABLE console_sessions; DROP INDEX builds_ended; DROP TABLE deployments; DROP TABLE deployers; ALTER TABLE apps DROP COLUMN deployment_seq`); err != nil {
+		DROP TABLE setups; DROP TABLE console_sessions; DROP INDEX builds_ended; DROP TABLE deployments; DROP TABLE deployers; ALTER TABLE apps DROP COLUMN deployment_seq`); err != nil {
 		t.Fatal(err)
 	}
 	if err := y.Close(); err != nil {

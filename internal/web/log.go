@@ -141,6 +141,12 @@ func (s *server) stream(ctx context.Context, c *call) error {
 		return err
 	}
 	b, err := s.Store.BuildByID(ctx, build.ID(c.PathValue("id")))
+	if errors.Is(err, build.ErrNotFound) { // its app was removed, for its setup has failed
+		v, serr := s.Store.SetupOfBuild(ctx, build.ID(c.PathValue("id")))
+		if serr == nil {
+			b, err = build.Build{ID: v.Build, State: v.BuildState}, nil
+		}
+	}
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ func (s *server) routes() []route {
 	const oneHook = app + "/hooks/{hook}"
 	const oneWebhook = app + "/webhooks/{webhook}"
 	const oneOutgoing = app + "/webhook-deliveries/{delivery}"
+	const oneSetup = "/app-setups/{setup}"
 	const oneRun = app + "/runs/{run}"
 	const oneStatus = app + "/statuses/{delivery}"
 	status := http.StatusOK
@@ -48,6 +49,13 @@ func (s *server) routes() []route {
 		{"PUT", app + "/registry-credentials/{host}", config, "Set the credentials for a registry.", take(status, s.putRegistry)},
 		{"DELETE", app + "/registry-credentials/{host}", config, "Forget the credentials for a registry.", give(status, s.deleteRegistry)},
 		{"DELETE", app + "/build-cache", config, "Let no later build see what earlier ones kept.", give(status, s.purgeCache)},
+
+		{"GET", "/app-setups", read, "The user's last setups, the newest first.", give(status, s.setups)},
+		{"POST", "/app-setups", manageAll, "Set an app up of a template: make it, configure it, build it, and run its postdeploy. It needs the scopes config and deploy too.", take(http.StatusAccepted, s.createSetup)},
+		{"GET", oneSetup, read, "A setup. One that has failed has removed its app.", give(status, s.setup)},
+		{"DELETE", oneSetup, manage, "End a setup that has not ended, and remove its app.", give(status, s.cancelSetup)},
+		{"GET", oneSetup + "/log", read, "What its postdeploy prints: a page of it, or followed to its end.", logOf(s.setupLog)},
+		{"GET", oneSetup + "/build/log", read, "The log of its build, also when its app is gone: a page of it, or followed to its end.", logOf(s.setupBuildLog)},
 
 		{"POST", "/sources", deploy, "A place to put a source to, once.", give(made, s.createSource)},
 		{"POST", app + "/sources", deploy, "A place to put a source to, once.", give(made, s.createSource)},

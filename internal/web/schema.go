@@ -35,6 +35,12 @@ func words(t reflect.Type) []any {
 		return []any{build.StatusPending, build.StatusRunning, build.StatusSuccess, build.StatusFailure, build.StatusError, build.StatusCancelled}
 	case reflect.TypeFor[build.MessageState]():
 		return []any{build.MessageWaiting, build.MessageSent, build.MessageFailed, build.MessageReplaced}
+	case reflect.TypeFor[build.SetupState]():
+		return []any{build.SetupPending, build.SetupSucceeded, build.SetupFailed}
+	case reflect.TypeFor[build.StepName]():
+		return []any{build.StepCreate, build.StepConfigure, build.StepAddons, build.StepBuild, build.StepRelease, build.StepPostdeploy, build.StepDeploy}
+	case reflect.TypeFor[build.StepState]():
+		return []any{build.StepPending, build.StepRunning, build.StepSucceeded, build.StepFailed, build.StepSkipped}
 	case reflect.TypeFor[build.Blame]():
 		return []any{build.BlameApp, build.BlamePlatform}
 	}

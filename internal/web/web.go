@@ -14,12 +14,14 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/button"
 	deploying "github.com/slipway-build/slipway/internal/deploy" // deploy is a need
 	"github.com/slipway-build/slipway/internal/fetch"
 	"github.com/slipway-build/slipway/internal/health"
 	"github.com/slipway-build/slipway/internal/logs"
 	"github.com/slipway-build/slipway/internal/registrar"
 	"github.com/slipway-build/slipway/internal/service"
+	"github.com/slipway-build/slipway/internal/setups"
 	"github.com/slipway-build/slipway/internal/store"
 )
 
@@ -51,6 +53,10 @@ type Options struct {
 	// there is nothing of that.
 	Deploys   *deploying.Host
 	LocalApps int
+	// Setups make apps of templates. It may be nil: then there are none. Template reads one, as somebody names it, at the
+	// commit where it is now; it may be nil: then apps are set up of archives only.
+	Setups   *setups.Setups
+	Template func(ctx context.Context, who build.Actor, text string) (button.Pinned, error)
 	// Registrar keeps the index of buildpacks. It may be nil: then there is none.
 	Registrar *registrar.Registrar
 	// PrivateIndex has the index read by bearers of a token only.
