@@ -139,45 +139,52 @@ func (d *drive) change(ctx context.Context, f func(*build.Setup)) error {
 
 const recordTime = 10 * time.Second
 
-// steps does what is not done yet, in order.
-func (d *drive) steps(ctx context.Context) error {
-	for _, step := range []struct {
-		name build.StepName
-		do   func(*drive, context.Context) (note string, err error)
-	}{
-		{build.StepCreate, (*drive).create},
-		{build.StepConfigure, (*drive).configure},
-		{build.StepAddons, (*drive).addons},
-		{build.StepBuild, (*drive).build},
-		{build.StepRelease, (*drive).release},
-		{build.StepPostdeploy, (*drive).postdeploy},
-		{build.StepDeploy, (*drive).deploy},
-	} {
-		if state := d.v.Step(step.name).State; state == build.StepSucceeded || state == build.StepSkipped {
+// A doing does a step, and says in a line what came of it. It may be done again, unless it says otherwise.
+type doing func(*drive, context.Context) (note string, err error)
+
+// steps does what is not done yet, in order. A panic, which the next start would run into again, is a failure.
+func (d *drive) steps(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			d.s.o.Fault(fmt.Errorf("setup %s: panic: %v", d.v.ID, p))
+			err = errors.New("something went wrong on our side: tell the operator")
+		}
+	}()
+	all := map[build.StepName]doing{
+		build.StepCreate: (*drive).create, build.StepConfigure: (*drive).configure, build.StepAddons: (*drive).addons, build.StepBuild: (*drive).build,
+		build.StepRelease: (*drive).release, build.StepPostdeploy: (*drive).postdeploy, build.StepDeploy: (*drive).deploy,
+	}
+	for _, step := range d.v.Steps {
+		if step.State == build.StepSucceeded || step.State == build.StepSkipped {
 			continue
 		}
 		if err := d.undrained(ctx); err != nil {
 			return err
 		}
-		if step.name == build.StepPostdeploy && d.v.Step(step.name).State == build.StepRunning {
-			return errInterrupted
-		}
-		if err := d.mark(ctx, step.name, build.StepRunning, ""); err != nil {
-			return err
-		}
-		note, err := step.do(d, ctx)
-		state := build.StepSucceeded
-		if e, ok := errors.AsType[*skipped](err); ok {
-			state, note, err = build.StepSkipped, e.note, nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := d.mark(ctx, step.name, state, note); err != nil {
+		if err := d.step(ctx, step, all[step.Name]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// step does a step, and records that before and after.
+func (d *drive) step(ctx context.Context, step build.SetupStep, do doing) error {
+	if step.Name == build.StepPostdeploy && step.State == build.StepRunning {
+		do = (*drive).resume
+	}
+	if err := d.mark(ctx, step.Name, build.StepRunning, ""); err != nil {
+		return err
+	}
+	note, err := do(d, ctx)
+	state := build.StepSucceeded
+	if e, ok := errors.AsType[*skipped](err); ok {
+		state, note, err = build.StepSkipped, e.note, nil
+	}
+	if err != nil {
+		return err
+	}
+	return d.mark(ctx, step.Name, state, note)
 }
 
 // undrained waits for the end when the service is about to stop: nothing is begun that would be cut off.

@@ -60,7 +60,10 @@ func (s *Setups) plan(ctx context.Context, m manifest, given input) (p plan, pro
 	add := func(field, format string, args ...any) {
 		problems = append(problems, Problem{field, fmt.Sprintf(format, args...)})
 	}
-	settings := m.app.For(appjson.Production)
+	var settings appjson.Settings
+	if m.app != nil {
+		settings = m.app.For(appjson.Production)
+	}
 	if given.Buildpacks != nil {
 		var found []appjson.Finding
 		settings.Buildpacks, found = overriding(given.Buildpacks)

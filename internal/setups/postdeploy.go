@@ -58,6 +58,17 @@ func (d *drive) postdeploy(ctx context.Context) (string, error) {
 	return "", why
 }
 
+// resume says how a postdeploy of an earlier process has ended, if that is known.
+func (d *drive) resume(context.Context) (string, error) {
+	switch run := d.v.Postdeploy; {
+	case run == nil || run.Exit < 0:
+		return "", errInterrupted
+	case run.Exit > 0:
+		return "", fmt.Errorf("postdeploy exited with code %d", run.Exit)
+	}
+	return "", nil
+}
+
 // ended is the exit code of a postdeploy, and why it counts as failed.
 func ended(err error) (code int, why error) {
 	e, exit := errors.AsType[*container.ExitError](err)
