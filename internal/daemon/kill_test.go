@@ -85,6 +85,11 @@ func killCases() []killCase {
 		{point: killpoint.PackageRecorded, trigger: (*killed).registers, after: (*killed).wantRegistered},
 		{point: killpoint.IndexCommitted, trigger: (*killed).registers, after: (*killed).wantRegistered},
 		{point: killpoint.IndexPushed, trigger: (*killed).pushes, after: (*killed).wantRegistered},
+		{point: killpoint.SetupRecorded, trigger: (*killed).setsUp, after: (*killed).wantSetUp},
+		{point: killpoint.SetupBuilding, trigger: (*killed).setsUp, after: (*killed).wantSetUp},
+		{point: killpoint.PostdeployRan, trigger: (*killed).setsUp, after: (*killed).wantInterrupted},
+		{point: killpoint.SetupFailing, trigger: (*killed).setsUpInVain, after: (*killed).wantSetupFailed},
+		{point: killpoint.SetupRemoved, trigger: (*killed).setsUpInVain, after: (*killed).wantSetupFailed},
 	}
 }
 

@@ -2,6 +2,7 @@ package daemon_test
 
 import (
 	"bytes"
+	"encoding/json"
 
 	"io"
 	"net/http"
@@ -49,8 +50,8 @@ func (v setupView) steps() string {
 	return strings.Join(all, ", ")
 }
 
-// upload puts an archive, and returns the URL that names it.
-func (s *server) upload(t testing.TB, files ...string) string {
+// keep puts an archive, and returns the URL that names it.
+func (s *server) keep(t testing.TB, files ...string) string {
 	t.Helper()
 	var src struct {
 		Blob map[string]string `json:"source_blob"`
@@ -92,7 +93,7 @@ func TestSetupByHerokuGo(t *testing.T) {
 	s, ctx := common(t), t.Context()
 	c := heroku.NewService(&http.Client{Transport: &heroku.Transport{BearerToken: s.token}})
 	c.URL = s.url
-	at := s.upload(t, "guestbook-1234567/app.json", guestbook, "guestbook-1234567/build.sh", "echo building\n", "guestbook-1234567/index.txt", "the index\n")
+	at := s.keep(t, "guestbook-1234567/app.json", guestbook, "guestbook-1234567/build.sh", "echo building\n", "guestbook-1234567/index.txt", "the index\n")
 	appName, version := name("app"), "v7"
 	opts := heroku.AppSetupCreateOpts{}
 	opts.SourceBlob.URL, opts.SourceBlob.Version = &at, &version
@@ -195,7 +196,7 @@ func TestSetupFails(t *testing.T) {
 				if c.appJSON != "" {
 					files = append(files, "top/app.json", c.appJSON)
 				}
-				in = map[string]any{"source_blob": map[string]any{"url": s.upload(t, files...)}}
+				in = map[string]any{"source_blob": map[string]any{"url": s.keep(t, files...)}}
 			}
 			v := s.setUp(t, in)
 			if v.Status != "pending" || v.App.Name == "" {
@@ -229,7 +230,7 @@ func TestSetupRefused(t *testing.T) {
 	t.Parallel()
 	s := common(t)
 	taken := s.newApp(t, nil)
-	blob := map[string]any{"url": s.upload(t, "app.json", "{}", "build.sh", "true\n")}
+	blob := map[string]any{"url": s.keep(t, "app.json", "{}", "build.sh", "true\n")}
 	for _, c := range []struct {
 		in     map[string]any
 		status int
@@ -268,7 +269,7 @@ func TestSetupCancelled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, script := gate()
-			v := s.setUp(t, map[string]any{"source_blob": map[string]any{"url": s.upload(t, "app.json", "{}", "build.sh", script)}})
+			v := s.setUp(t, map[string]any{"source_blob": map[string]any{"url": s.keep(t, "app.json", "{}", "build.sh", script)}})
 			eventually(t, "its build runs", func() bool {
 				r := s.ask(t, "GET", "/app-setups/"+v.ID+"/build/log", nil)
 				return strings.Contains(r.text, "waiting at")
@@ -284,7 +285,7 @@ func TestSetupCancelled(t *testing.T) {
 			}
 		})
 	}
-	v := s.setUp(t, map[string]any{"source_blob": map[string]any{"url": s.upload(t, "app.json", `{"scripts": {"postdeploy": "echo begun; exec sleep 1000"}}`, "build.sh", "true\n")}})
+	v := s.setUp(t, map[string]any{"source_blob": map[string]any{"url": s.keep(t, "app.json", `{"scripts": {"postdeploy": "echo begun; exec sleep 1000"}}`, "build.sh", "true\n")}})
 	eventually(t, "postdeploy runs", func() bool {
 		return strings.Contains(s.ask(t, "GET", "/app-setups/"+v.ID+"/log", nil).text, "begun")
 	})
@@ -340,4 +341,62 @@ func TestSetupOfTemplate(t *testing.T) {
 		t.Errorf("%q, %s", v.Failure, v.steps())
 	}
 	s.ask(t, "GET", "/apps/"+v.App.Name, nil).want(404)
+}
+
+func (k *killed) setsUp() {
+	k.setsUpOf("app.json", `{"env": {"SECRET": {"generator": "secret"}}, "scripts": {"postdeploy": "echo done"}}`, "build.sh", "echo set up\n")
+}
+
+func (k *killed) setsUpInVain() { k.setsUpOf("build.sh", "echo set up\n") }
+
+func (k *killed) setsUpOf(files ...string) {
+	k.name = name("setup")
+	in := map[string]any{"source_blob": map[string]string{"url": k.keep(k.t, files...)}, "app": map[string]string{"name": k.name}}
+	_, _, _ = k.app.poke("POST", "/app-setups", string(must(json.Marshal(in))(k.t)))
+}
+
+// wantSetup: the setup that the trigger has asked for ends in a state.
+func (k *killed) wantSetup(status string) setupView {
+	k.t.Helper()
+	var all []setupView
+	k.ask(k.t, "GET", "/app-setups", nil).want(200).into(&all)
+	i := slices.IndexFunc(all, func(v setupView) bool { return v.App.Name == k.name })
+	if i < 0 {
+		k.t.Fatalf("the setup of %s is lost: %+v", k.name, all)
+	}
+	v := k.setupEnded(k.t, all[i].ID)
+	if v.Status != status {
+		k.t.Errorf("the setup %s: %q, %s", v.Status, v.Failure, v.steps())
+	}
+	if status == "failed" {
+		k.put = "" // nothing of it is there, and the next app of that name has nothing of it either
+		k.wantRemoved()
+	}
+	return v
+}
+
+// wantSetUp: it went on, and did nothing twice.
+func (k *killed) wantSetUp() {
+	k.t.Helper()
+	v := k.wantSetup("succeeded")
+	a := &app{server: k.server, tree: newTree(k.t), t: k.t, name: k.name}
+	a.tree.git("remote", "add", "slipway", k.server.git(k.name))
+	if all := a.builds(); len(all) != 1 || all[0].State != "succeeded" || v.Postdeploy == nil || v.Postdeploy.Output != "done\n" || !strings.Contains(a.log(1), "set up") {
+		k.t.Errorf("builds %+v, the setup %+v", all, v)
+	}
+	k.wantWhole(k.t, a)
+}
+
+func (k *killed) wantInterrupted() {
+	k.t.Helper()
+	if v := k.wantSetup("failed"); !strings.HasPrefix(v.Failure, "the service stopped while postdeploy ran") || !strings.Contains(v.steps(), "release succeeded, postdeploy failed") {
+		k.t.Errorf("%q, %s", v.Failure, v.steps())
+	}
+}
+
+func (k *killed) wantSetupFailed() {
+	k.t.Helper()
+	if v := k.wantSetup("failed"); v.Failure != "app.json not found" {
+		k.t.Errorf("%q, %s", v.Failure, v.steps())
+	}
 }
