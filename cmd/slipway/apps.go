@@ -17,7 +17,7 @@ import (
 // serviceCommands are the build service and the commands that talk to it.
 func (a *app) serviceCommands() []*cobra.Command {
 	return []*cobra.Command{
-		a.serveCommand(), a.loginCommand(), a.logoutCommand(), a.whoamiCommand(), a.statusCommand(), a.appsCommand(), a.buildsCommand(), a.releasesCommand(), a.deployerCommand(), a.deploymentsCommand(),
+		a.serveCommand(), a.loginCommand(), a.logoutCommand(), a.whoamiCommand(), a.statusCommand(), a.appsCommand(), a.buildsCommand(), a.releasesCommand(), a.deployerCommand(), a.deploymentsCommand(), a.setupCommand(), a.setupsCommand(),
 		a.tokensCommand(), a.keysCommand(), a.usersCommand(), a.bindingsCommand(), a.credentialsCommand(), a.hooksCommand(), a.webhooksCommand(), a.statusesCommand(), a.gitCredentialCommand(),
 	}
 }

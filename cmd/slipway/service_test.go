@@ -27,6 +27,7 @@ import (
 	"github.com/slipway-build/slipway/internal/platform"
 	"github.com/slipway-build/slipway/internal/secret"
 	"github.com/slipway-build/slipway/internal/service"
+	"github.com/slipway-build/slipway/internal/setups"
 	"github.com/slipway-build/slipway/internal/store"
 	"github.com/slipway-build/slipway/internal/web"
 	queue "github.com/slipway-build/slipway/internal/work"
@@ -125,7 +126,17 @@ func startService(t testing.TB, later func(func()), dir string) (url, token stri
 	var deploying sync.WaitGroup
 	deploying.Go(func() { _ = deploys.Run(ctx) })
 	later(func() { cancel(); deploying.Wait() })
+	none := func(context.Context, build.App) error { return nil }
+	sets, err := setups.New(setups.Options{
+		Store: st, Service: s, Logs: l, Sources: src, Fetcher: &fetch.Fetcher{Dir: dir}, Created: none, Deleted: none, Preflight: none,
+		Builtin: func(context.Context) ([]string, error) { return nil, nil }, Deploys: deploys, LocalApps: 2, ArchiveLimit: 1 << 20, Fault: mayEnd,
+	})
+	if err != nil {
+		return "", "", err
+	}
+	deploying.Go(func() { _ = sets.Run(ctx) })
 	h, err := web.New(web.Options{
+		Setups:    sets,
 		Registrar: index, Deploys: deploys, LocalApps: 2, Health: looked,
 		Store: st, Service: s, Logs: l, Sources: src, Fault: fault, Registry: "registry.test", Version: "1.2.3",
 		Key: bytes.Repeat([]byte("k"), 32), SourceLimit: 1 << 20, Ready: func(context.Context) error { return nil }, Workers: func() int { return 2 },

@@ -68,10 +68,12 @@ type RunRequest struct {
 }
 
 // DeploymentLog is what a deployer's command has printed, or a process until it answered.
-func DeploymentLog(app, deployment string) LogOf { return LogOf{app, "deployments", deployment} }
+func DeploymentLog(app, deployment string) LogOf {
+	return logOf("apps", app, "deployments", deployment)
+}
 
 // RunLog is what a run has printed.
-func RunLog(app, run string) LogOf { return LogOf{app, "runs", run} }
+func RunLog(app, run string) LogOf { return logOf("apps", app, "runs", run) }
 
 // Deployer is what happens after a release of an app.
 func (c *Client) Deployer(ctx context.Context, app string) (Deployer, error) {

@@ -24,14 +24,16 @@ const (
 	patience = 3 * time.Minute
 )
 
-// A LogOf says which log is meant. Made by BuildLog and ReleaseLog.
-type LogOf struct{ app, kind, id string }
+// A LogOf says which log is meant. Made by BuildLog and its like.
+type LogOf struct{ path []string }
+
+func logOf(path ...string) LogOf { return LogOf{append(path, "log")} }
 
 // BuildLog is the log of a build, by id or number.
-func BuildLog(app, id string) LogOf { return LogOf{app, "builds", id} }
+func BuildLog(app, id string) LogOf { return logOf("apps", app, "builds", id) }
 
 // ReleaseLog is the log of a release's command, by the release's id or version.
-func ReleaseLog(app, release string) LogOf { return LogOf{app, "releases", release} }
+func ReleaseLog(app, release string) LogOf { return logOf("apps", app, "releases", release) }
 
 // Log copies a log as far as it is written to w, from an offset on, and returns the offset behind it.
 func (c *Client) Log(ctx context.Context, of LogOf, from int64, w io.Writer) (int64, error) {
@@ -47,7 +49,7 @@ func (c *Client) Log(ctx context.Context, of LogOf, from int64, w io.Writer) (in
 // page copies one page of a log, and returns how long that was and how long the log is.
 func (c *Client) page(ctx context.Context, of LogOf, from int64, w io.Writer) (n, size int64, err error) {
 	res, err := c.send(ctx, call{
-		method: http.MethodGet, path: []string{"apps", of.app, of.kind, of.id, "log"},
+		method: http.MethodGet, path: of.path,
 		query:  url.Values{"offset": {strconv.FormatInt(from, 10)}, "limit": {strconv.Itoa(logs.MaxPage)}},
 		header: http.Header{"Accept": {"text/plain"}},
 	})
@@ -109,7 +111,7 @@ func (c *Client) follow(ctx context.Context, of LogOf, from int64, w io.Writer) 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	res, err := c.send(ctx, call{
-		method: http.MethodGet, path: []string{"apps", of.app, of.kind, of.id, "log"},
+		method: http.MethodGet, path: of.path,
 		query:  url.Values{"follow": {"true"}},
 		header: http.Header{"Accept": {"text/event-stream"}, "Last-Event-Id": {strconv.FormatInt(from, 10)}},
 	})

@@ -9,8 +9,11 @@ import (
 	"net/url"
 )
 
-// CreateSource makes a place for an archive.
+// CreateSource makes a place for an archive, of an app or, without one, of an app that is to be set up.
 func (c *Client) CreateSource(ctx context.Context, app string) (Source, error) {
+	if app == "" {
+		return result[Source](ctx, c, http.MethodPost, nil, "sources")
+	}
 	return result[Source](ctx, c, http.MethodPost, nil, "apps", app, "sources")
 }
 
