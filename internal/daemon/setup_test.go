@@ -306,9 +306,8 @@ func TestSetupOfTemplate(t *testing.T) {
 		c.Fetch.Templates = []string{strings.TrimPrefix(public.URL, "https://")}
 		c.Deploy.Setups = "local"
 	})
-	to = httputil.NewSingleHostReverseProxy(must(url.Parse(s.url))(t))
-	direct := to.Director
-	to.Director = func(r *http.Request) { direct(r); r.SetBasicAuth("x", s.token) }
+	at := must(url.Parse(s.url))(t)
+	to = &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(at); r.Out.SetBasicAuth("x", s.token) }}
 	from := s.newApp(t, nil)
 	from.web()
 	commit := from.commit("build.sh", "chmod +x testapp\n", "web.sh", "exec ./testapp\n", "version.txt", "1",

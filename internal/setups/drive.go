@@ -103,7 +103,7 @@ func (d *drive) run(ctx context.Context) error {
 		return err
 	}
 	if v.Failure == "" && v.CancelAsked != "" {
-		d.stop(&stopped{"it was cancelled: " + v.CancelAsked + " asked for it"})
+		d.stop(cancelledBy(v.CancelAsked))
 	}
 	if v.Failure == "" {
 		err := d.steps(ctx)
@@ -111,7 +111,10 @@ func (d *drive) run(ctx context.Context) error {
 			return err
 		}
 		if err == nil {
-			return d.change(ctx, func(v *build.Setup) { v.State = build.SetupSucceeded })
+			err = d.succeed(ctx)
+			if d.v.State == build.SetupSucceeded || errors.Is(err, errUnrecorded) {
+				return err
+			}
 		}
 		if _, ended := errors.AsType[*stopped](context.Cause(ctx)); ended {
 			err = context.Cause(ctx)
@@ -124,6 +127,21 @@ func (d *drive) run(ctx context.Context) error {
 	}
 	return d.remove(ctx)
 }
+
+// succeed records that all is done, unless somebody has cancelled it before.
+func (d *drive) succeed(ctx context.Context) error {
+	err := d.change(ctx, func(v *build.Setup) {
+		if v.CancelAsked == "" {
+			v.State = build.SetupSucceeded
+		}
+	})
+	if err == nil && d.v.State != build.SetupSucceeded {
+		err = cancelledBy(d.v.CancelAsked)
+	}
+	return err
+}
+
+func cancelledBy(who string) error { return &stopped{"it was cancelled: " + who + " asked for it"} }
 
 // change changes the record. It is done also when ctx has ended.
 func (d *drive) change(ctx context.Context, f func(*build.Setup)) error {

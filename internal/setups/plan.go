@@ -84,23 +84,7 @@ func (s *Setups) plan(ctx context.Context, m manifest, given input) (p plan, pro
 	if m.app == nil {
 		return p, problems
 	}
-	values := map[build.EnvName]string{}
-	for name, value := range given.Env {
-		values[build.EnvName(name)] = value
-	}
-	values, missing := settings.Values(values)
-	for _, name := range missing {
-		add("env."+string(name), "config var %s is required", name)
-	}
-	p.Vars = map[string]string{}
-	size := 0
-	for name, value := range values {
-		p.Vars[string(name)] = value
-		size += len(name) + len(value)
-	}
-	if len(values) > build.MaxVars || size > build.MaxVarsBytes {
-		add("env", "an app has at most %d config vars, of %d bytes together", build.MaxVars, build.MaxVarsBytes)
-	}
+	problems = append(problems, p.vars(settings, given.Env)...)
 	problems = append(problems, p.addons(settings.Addons, given.WithoutAddons)...)
 	p.Buildpacks = settings.Order(s.builtin(ctx), m.procfile)
 	p.Postdeploy, p.SuccessURL = settings.Scripts.Postdeploy, m.app.SuccessURL
@@ -110,6 +94,28 @@ func (s *Setups) plan(ctx context.Context, m manifest, given input) (p plan, pro
 		}
 	}
 	return p, problems
+}
+
+// vars sets the config vars, and says which of them nobody gave.
+func (p *plan) vars(settings appjson.Settings, given map[string]string) (problems []Problem) {
+	named := map[build.EnvName]string{}
+	for name, value := range given {
+		named[build.EnvName(name)] = value
+	}
+	values, missing := settings.Values(named)
+	for _, name := range missing {
+		problems = append(problems, Problem{"env." + string(name), fmt.Sprintf("config var %s is required", name)})
+	}
+	p.Vars = map[string]string{}
+	size := 0
+	for name, value := range values {
+		p.Vars[string(name)] = value
+		size += len(name) + len(value)
+	}
+	if len(values) > build.MaxVars || size > build.MaxVarsBytes {
+		problems = append(problems, Problem{"env", fmt.Sprintf("an app has at most %d config vars, of %d bytes together", build.MaxVars, build.MaxVarsBytes)})
+	}
+	return problems
 }
 
 // addons says which config vars of add-ons nobody gave: there is nobody here who provides one.

@@ -41,7 +41,9 @@ func (d *drive) postdeploy(ctx context.Context) (string, error) {
 	err = d.s.o.Deploys.Once(ctx, deploy.Once{Release: v, Script: script, Time: postdeployTime, Output: both{log, out}})
 	killpoint.Here(killpoint.PostdeployRan)
 	code, why := ended(err)
-	if ctx.Err() != nil {
+	if e, ok := errors.AsType[*stopped](context.Cause(ctx)); ok {
+		why = e
+	} else if ctx.Err() != nil {
 		why = errInterrupted
 	}
 	state := build.Succeeded

@@ -182,7 +182,7 @@ func (s *Setups) prepare(ctx context.Context, in Request, v *build.Setup, given 
 	v.Template = build.SetupTemplate{Repository: t.Repository.String(), Ref: string(t.Ref), Commit: string(t.Commit)}
 	v.Source = build.Source{Git: true, URL: t.Repository.String(), Ref: string(t.Ref), Commit: string(t.Commit)}
 	switch {
-	case t.App == nil || t.Commit == "":
+	case t.Commit == "" || t.App == nil && len(t.Found) == 0:
 		add("template", "%s", notFound)
 	case t.Dir != "":
 		add("template", "the link means the directory %s of the repository: only a template in the root of a repository can be deployed", short(t.Dir))
@@ -190,7 +190,9 @@ func (s *Setups) prepare(ctx context.Context, in Request, v *build.Setup, given 
 	if len(problems) > 0 {
 		return problems, nil
 	}
-	v.Template.Name = t.App.Name
+	if t.App != nil {
+		v.Template.Name = t.App.Name
+	}
 	p, found := s.plan(ctx, manifest{t.App, t.Found, t.Procfile}, *given)
 	given.Plan, v.Warnings = &p, p.Warnings
 	return append(problems, found...), nil
@@ -243,7 +245,7 @@ func (s *Setups) Cancel(ctx context.Context, who build.Actor, id build.ID) (buil
 	}
 	s.mu.Lock()
 	if d := s.drives[id]; d != nil {
-		d.stop(&stopped{"it was cancelled: " + who.User.Name + " asked for it"})
+		d.stop(cancelledBy(who.User.Name))
 	}
 	s.mu.Unlock()
 	s.look()

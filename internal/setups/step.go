@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/slipway-build/slipway/internal/appjson"
@@ -207,6 +208,9 @@ func (d *drive) deploy(ctx context.Context) (string, error) {
 	o := d.s.o
 	if d.v.Deployer == build.DeployNone {
 		return "", &skipped{"the app has no deployer: its image is in the registry"}
+	}
+	if !slices.ContainsFunc(d.v.Processes, func(p build.Process) bool { return p.Type == "web" }) {
+		return "", &skipped{"the image has no web process to run: it is in the registry"}
 	}
 	_, err := o.Store.Deployer(ctx, d.v.App)
 	if errors.Is(err, build.ErrNotFound) {

@@ -93,3 +93,22 @@ func TestPackIsNotUnwrapped(t *testing.T) {
 		t.Errorf("%v\n%s", err, list(t, dest))
 	}
 }
+
+// TestFiles: of an archive are read those files that are asked for, in what it is when it is unwrapped, and of each as
+// much as shows that it is too large.
+func TestFiles(t *testing.T) {
+	files := []item{{name: "app.json", text: "{}"}, {name: "Procfile", text: "web: ./a-long-command"}, {name: "project.toml", text: "not asked for"}, {name: "sub/app.json", text: "[]"}}
+	wrapped := within("app-0123abc", files)
+	for form, b := range map[string][]byte{"tar": tarOf(t, wrapped, false), "tgz": tarOf(t, wrapped, true), "zip": zipOf(t, wrapped), "as it is": tarOf(t, files, true)} {
+		got, err := Files(t.Context(), fileOf(t, b), true, 10, "app.json", "Procfile", "README")
+		if err != nil || len(got) != 2 || string(got["app.json"]) != "{}" || string(got["Procfile"]) != "web: ./a-lo" {
+			t.Errorf("%s: %q, %v", form, got, err)
+		}
+	}
+	if got, err := Files(t.Context(), fileOf(t, tarOf(t, wrapped, true)), false, 10, "app.json"); err != nil || len(got) != 0 {
+		t.Errorf("not unwrapped: %q, %v", got, err)
+	}
+	if _, err := Files(t.Context(), t.TempDir(), true, 10, "app.json"); err == nil || !strings.Contains(err.Error(), "no archive") {
+		t.Errorf("a directory: %v", err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/slipway-build/slipway/internal/build"
@@ -151,6 +152,9 @@ func (s *server) createSetup(ctx context.Context, c *call, in setupRequest) (v s
 	if s.Setups == nil {
 		return v, conflict("this service sets no apps up")
 	}
+	if lacks := c.actor.SetsUp(); lacks != "" {
+		return v, forbidden(lacks)
+	}
 	if err := in.App.law(); err != nil {
 		return v, err
 	}
@@ -227,7 +231,7 @@ func (s *server) findSetup(ctx context.Context, c *call) (build.Setup, error) {
 	name := c.PathValue("setup")
 	v, err := s.Store.Setup(ctx, c.actor, build.ID(name))
 	if errors.Is(err, build.ErrNotFound) {
-		err = &problem{404, "not_found", fmt.Sprintf("there is no app setup %.80q", name)}
+		err = &problem{http.StatusNotFound, "not_found", fmt.Sprintf("there is no app setup %.80q", name)}
 	}
 	return v, err
 }
