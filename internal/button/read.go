@@ -22,6 +22,7 @@ type Pinned struct {
 	App    *appjson.App
 	Found  []appjson.Finding
 	Readme Readme
+	Bytes  int64 // of the app.json
 	// Procfile tells that there is one beside the app.json.
 	Procfile bool
 }
@@ -40,6 +41,9 @@ const MaxReadme = 64 << 10
 // with it has the commit all the same.
 var ErrNoAppJSON = errors.New("no app.json")
 
+// ErrLarge tells that an app.json is larger than any that is read.
+var ErrLarge = errors.New("the app.json is too large")
+
 // limits of reading a template: a server that leaves out what we do not ask for sends a few kilobytes.
 func limits() fetch.Limits {
 	return fetch.Limits{Archive: 32 << 20, Time: time.Minute, Stall: 15 * time.Second, Memory: 1 << 30}
@@ -49,12 +53,17 @@ func limits() fetch.Limits {
 // rest of the repository. Errors of package fetch tell what the repository lacks; what is wrong with the app.json is in
 // Found. Credentials are of somebody who may read a private template. The zero Limits are one minute and 32 MiB.
 func Read(ctx context.Context, f *fetch.Fetcher, t Template, creds fetch.Credentials, bounds fetch.Limits) (Pinned, error) {
-	if bounds == (fetch.Limits{}) {
-		bounds = limits()
+	p, err := Resolve(ctx, f, t, creds, bounds)
+	if err != nil {
+		return p, err
 	}
+	return p.Load(ctx, f, creds, bounds)
+}
+
+// Resolve is the first half of Read: it finds the commit, and in which directory of it the template is.
+func Resolve(ctx context.Context, f *fetch.Fetcher, t Template, creds fetch.Credentials, bounds fetch.Limits) (Pinned, error) {
 	p := Pinned{Template: t}
-	req := fetch.GitRequest{URL: t.Repository, Credentials: creds, Limits: bounds}
-	at, err := f.ResolvePath(ctx, req, t.Path)
+	at, err := f.ResolvePath(ctx, t.request(creds, bounds), t.Path)
 	if errors.Is(err, fetch.ErrNoRef) && t.Path != "" {
 		return p, fmt.Errorf("%w: %s%s", err, quoted(t.Path), short(t.Path))
 	}
@@ -65,7 +74,20 @@ func Read(ctx context.Context, f *fetch.Fetcher, t Template, creds fetch.Credent
 	if !t.File {
 		p.Dir = at.Path
 	}
-	req.Ref, req.Commit = at.Ref, at.Commit
+	return p, nil
+}
+
+func (t Template) request(creds fetch.Credentials, bounds fetch.Limits) fetch.GitRequest {
+	if bounds == (fetch.Limits{}) {
+		bounds = limits()
+	}
+	return fetch.GitRequest{URL: t.Repository, Credentials: creds, Limits: bounds}
+}
+
+// Load is the second half of Read: it reads what the template says of itself at the commit that p is pinned to.
+func (p Pinned) Load(ctx context.Context, f *fetch.Fetcher, creds fetch.Credentials, bounds fetch.Limits) (Pinned, error) {
+	req := p.request(creds, bounds)
+	req.Ref, req.Commit = p.Ref, p.Commit
 	files, err := f.Files(ctx, req, p.Dir, func(names []string) []fetch.FileRequest {
 		p.Procfile = slices.Contains(names, "Procfile")
 		return choose(names)
@@ -82,10 +104,11 @@ func Read(ctx context.Context, f *fetch.Fetcher, t Template, creds fetch.Credent
 	file, ok := files[appJSON]
 	switch {
 	case !ok:
-		return p, fmt.Errorf("%w in %s at commit %.12s%s: a template has one in its root; its name is in lower case", ErrNoAppJSON, where(t, p.Dir), p.Commit, named(p.Ref))
+		return p, fmt.Errorf("%w in %s at commit %.12s%s: a template has one in its root; its name is in lower case", ErrNoAppJSON, where(p.Template, p.Dir), p.Commit, named(p.Ref))
 	case file.Size > int64(len(file.Data)):
-		return p, fmt.Errorf("app.json in %s has %d bytes, %d is the most", where(t, p.Dir), file.Size, appjson.MaxBytes)
+		return p, fmt.Errorf("%w: in %s it has %d bytes, %d is the most", ErrLarge, where(p.Template, p.Dir), file.Size, appjson.MaxBytes)
 	}
+	p.Bytes = file.Size
 	p.App, p.Found = appjson.Parse(file.Data)
 	return p, nil
 }

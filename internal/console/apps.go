@@ -49,6 +49,7 @@ type appsData struct {
 	Query       string
 	Page, Pages int
 	New         bool // the visitor may make apps
+	Templates   bool // of templates too
 	Remote      string
 	Wanted      string // name of an app that could not be made
 	Wrong       string
@@ -67,7 +68,7 @@ func (c *Console) showApps(ctx context.Context, v *visit, status int, wanted, wr
 		return err
 	}
 	query := v.URL.Query().Get("q")
-	d := appsData{All: len(all), Query: query[:min(len(query), 200)], New: v.mayMakeApps(), Remote: c.at(v.Request, "/").String(), Wanted: wanted, Wrong: wrong}
+	d := appsData{All: len(all), Query: query[:min(len(query), 200)], New: v.mayMakeApps(), Templates: v.setsUp() == "", Remote: c.at(v.Request, "/").String(), Wanted: wanted, Wrong: wrong}
 	all = slices.DeleteFunc(all, func(a build.App) bool { return !strings.Contains(string(a.Name), strings.ToLower(d.Query)) })
 	if d.Page, err = v.pageNumber(); err != nil {
 		return err

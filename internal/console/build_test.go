@@ -232,15 +232,20 @@ func (y *yard) readable(number int64) []string {
 
 // TestPagesBuildNothing holds that whoever only looks changes nothing.
 func TestPagesBuildNothing(t *testing.T) {
-	y := newYard(t, nil)
+	y, h := templateYard(t)
 	y.submit(y.app("shop"), "one")
 	y.finish(y.claim(), good())
+	h.publishGuestbook()
 	before := must(y.store.Counts(t.Context()))(t)
 	b := y.signIn(y.token)
+	b.get(h.link("")).want(200)
 	for _, r := range y.console.routes() {
 		if r.method == "GET" {
 			b.get(strings.NewReplacer("{$}", "", "{app}", "shop", "{build}", "1", "{file}", "shop.svg", "{ns}", "slipway", "{name}", "nodejs").Replace(r.path))
 		}
+	}
+	if apps, setups := y.rows(); apps != 1 || setups != 0 || h.astray.Load() != 0 {
+		t.Errorf("%d apps, %d setups; %s", apps, setups, h)
 	}
 	all := must(y.store.Builds(t.Context(), must(y.store.AppByName(t.Context(), "shop"))(t).ID, storePage))(t)
 	if after := must(y.store.Counts(t.Context()))(t); after != before || len(all) != 1 {

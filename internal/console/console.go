@@ -20,6 +20,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,6 +30,7 @@ import (
 	"github.com/slipway-build/slipway/internal/logs"
 	"github.com/slipway-build/slipway/internal/registrar"
 	"github.com/slipway-build/slipway/internal/service"
+	"github.com/slipway-build/slipway/internal/setups"
 	"github.com/slipway-build/slipway/internal/store"
 )
 
@@ -47,6 +49,10 @@ type Options struct {
 	Builtin func(ctx context.Context) ([]Buildpack, error)
 	// Preflight says in one line why no build of the app could work. It may be nil.
 	Preflight func(ctx context.Context, app build.App) error
+	// Templates say where the templates of deploy buttons come from, and read them. Without hosts there are none.
+	Templates Templates
+	// Setups make apps of templates. It may be nil: then templates are shown, and not deployed.
+	Setups *setups.Setups
 	// Created makes what a new app has outside of the record. It may be nil.
 	Created func(ctx context.Context, app build.App) error
 	// Cache tells of the build cache that an app has now; false: none. It may be nil.
@@ -94,6 +100,7 @@ type Console struct {
 	trends *statistics
 	built  builtin
 	stall  time.Duration // how long a browser may take nothing of a page, or take to send a form
+	shelf  *shelf
 }
 
 // New makes the console.
@@ -114,6 +121,9 @@ func New(o Options) (*Console, error) {
 		}
 	}
 	var err error
+	if c.shelf, err = newShelf(o.Templates); err != nil {
+		return nil, err
+	}
 	if c.assets, err = openAssets(); err != nil {
 		return nil, err
 	}
@@ -156,7 +166,7 @@ func (c *Console) routes() []route {
 		{"POST", "/console/sign-out", anybody, c.signOut},
 		{"GET", "/assets/{file}", anybody, c.asset},
 	}
-	return append(all, c.pageRoutes()...)
+	return slices.Concat(all, c.pageRoutes(), c.deployRoutes(), c.setupRoutes())
 }
 
 func home(_ context.Context, v *visit) error { return v.redirect("/console/apps") }

@@ -32,10 +32,10 @@ func TestHeaders(t *testing.T) {
 }
 
 func TestPagesNeedASession(t *testing.T) {
-	y := newYard(t, nil)
+	y, _ := templateYard(t)
 	b := y.browser()
 	for _, r := range y.console.routes() {
-		path := strings.NewReplacer("{$}", "", "{app}", "shop", "{build}", "1", "{ns}", "a", "{name}", "b").Replace(r.path)
+		path := strings.NewReplacer("{$}", "", "{setup}", string(y.admin.ID), "{app}", "shop", "{build}", "1", "{ns}", "a", "{name}", "b").Replace(r.path)
 		switch {
 		case r.method == "GET" && r.need != anybody:
 			if got := b.get(path).want(303).header.Get("Location"); !strings.HasPrefix(got, "/console/sign-in?next=%2Fconsole") {

@@ -19,6 +19,9 @@ const sessionLife = 7 * 24 * time.Hour
 
 type signInData struct {
 	Next, Wrong string
+	// Action is where the form goes that somebody sends who comes by another form, with its Fields; "" is the door's own.
+	Action, Asked string
+	Fields        [][2]string
 }
 
 func (c *Console) signInPage(_ context.Context, v *visit) error {
@@ -29,23 +32,32 @@ func (c *Console) signInPage(_ context.Context, v *visit) error {
 	return v.page(http.StatusOK, "sign-in", "Sign in", signInData{Next: next})
 }
 
-// signIn takes a token. Whatever is wrong with it, the answer is the same.
+// signIn takes a token.
 func (c *Console) signIn(ctx context.Context, v *visit) error {
 	d := signInData{Next: local(v.PostForm.Get("next"), "/console/apps")}
+	if ok, err := c.authenticate(ctx, v, d); !ok {
+		return err
+	}
+	return v.redirect(d.Next)
+}
+
+// authenticate takes the token of a form and begins a session, or answers with the door. Whatever is wrong with the token,
+// the answer is the same.
+func (c *Console) authenticate(ctx context.Context, v *visit, d signInData) (ok bool, err error) {
 	if wait := c.Tries.Wait(v.Request); wait > 0 {
 		seconds := int(math.Ceil(wait.Seconds()))
 		v.w.Header().Set("Retry-After", strconv.Itoa(seconds))
 		d.Wrong = fmt.Sprintf("Too many wrong tokens came from your address. Try again in %d s.", seconds)
-		return v.page(http.StatusTooManyRequests, "sign-in", "Sign in", d)
+		return false, v.page(http.StatusTooManyRequests, "sign-in", "Sign in", d)
 	}
 	a, err := c.Store.Authenticate(ctx, strings.TrimSpace(v.PostForm.Get("token")))
 	if errors.Is(err, build.ErrNotFound) {
 		c.Tries.Failed(v.Request)
 		d.Wrong = "That is no token of this service, or one that has ended. It begins with slw_ and is copied whole."
-		return v.page(http.StatusUnauthorized, "sign-in", "Sign in", d)
+		return false, v.page(http.StatusUnauthorized, "sign-in", "Sign in", d)
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	until := time.Now().Add(sessionLife)
 	if end := a.Token.ExpiresAt; !end.IsZero() && end.Before(until) {
@@ -53,11 +65,12 @@ func (c *Console) signIn(ctx context.Context, v *visit) error {
 	}
 	id, err := c.Store.CreateSession(ctx, a.Token.ID, until)
 	if err != nil {
-		return err
+		return false, err
 	}
 	v.setCookie(sessionCookie, id, time.Until(until))
 	v.setCookie(visitorCookie, "", 0)
-	return v.redirect(d.Next)
+	v.signed, v.actor, v.secret = true, a, id
+	return true, nil
 }
 
 func (c *Console) signOut(ctx context.Context, v *visit) error {

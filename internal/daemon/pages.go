@@ -8,6 +8,7 @@ import (
 
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/console"
+	"github.com/slipway-build/slipway/internal/fetch"
 	"github.com/slipway-build/slipway/internal/layerstore"
 	"github.com/slipway-build/slipway/internal/limit"
 )
@@ -19,7 +20,14 @@ func (d *Daemon) console() (*console.Console, error) {
 		return nil, err
 	}
 	key := sha256.Sum256([]byte(d.sign("console")))
+	templates := console.Templates{
+		Hosts: d.config.Fetch.Templates, Fetcher: d.fetcher,
+		Credentials: func(ctx context.Context, host string) (fetch.Credentials, error) {
+			return d.gitCredentials(ctx, "", host)
+		},
+	}
 	return console.New(console.Options{
+		Templates: templates, Setups: d.setups,
 		Store: d.store, Service: d.service, Logs: d.logs, Sources: d.sources, Tries: limit.NewTries(d.config.Rates.Failures, proxies),
 		Registrar: d.registrar, Builtin: d.builtin, Preflight: d.preflight, Created: apps{d}.Created, Cache: d.cache, Disk: d.disk,
 		Ready: d.readiness, Fault: d.host.Fault,

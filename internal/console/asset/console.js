@@ -144,3 +144,30 @@
     follow.hidden = true;
   });
 })();
+
+// The form of a template: whether a name is free is told while it is written, and what is sent is sent once.
+(() => {
+  const form = document.getElementById("deploy");
+  if (!form) return;
+  const name = document.getElementById("name"), note = document.getElementById("name-note"), check = document.getElementById("check");
+  if (check) {
+    check.hidden = true;
+    const was = note.textContent;
+    let timer = 0, asked = 0;
+    name.addEventListener("input", () => {
+      clearTimeout(timer);
+      const turn = ++asked;
+      timer = setTimeout(async () => {
+        const answer = name.value ? await fetch("/console/app-name?name=" + encodeURIComponent(name.value)).catch(() => null) : null;
+        const said = answer && answer.ok ? await answer.json().catch(() => null) : null;
+        if (turn !== asked) return;
+        note.textContent = !said ? was : said.wrong || "The name is free.";
+        note.className = said && said.wrong ? "small why" : "small dim";
+        if (said && said.wrong) name.setAttribute("aria-invalid", "true"); else name.removeAttribute("aria-invalid");
+      }, 250);
+    });
+  }
+  let sent = false;
+  form.addEventListener("submit", (e) => { if (sent) e.preventDefault(); sent = true; });
+  addEventListener("pageshow", () => { sent = false; });
+})();
