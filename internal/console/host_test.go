@@ -176,10 +176,14 @@ func withTemplates(h *host) func(*Options) {
 }
 
 // templateYard is a console with a host of templates, whose setups go on.
-func templateYard(t testing.TB) (*yard, *host) {
+func templateYard(t testing.TB, more ...func(*Options)) (*yard, *host) {
 	t.Helper()
 	h := newHost(t)
-	y := newYard(t, withTemplates(h))
+	y := newYard(t, func(o *Options) {
+		for _, change := range append(more, withTemplates(h)) {
+			change(o)
+		}
+	})
 	ctx, stop := context.WithCancel(t.Context())
 	over := make(chan error, 1)
 	go func() { over <- y.console.Setups.Run(ctx) }()
