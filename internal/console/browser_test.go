@@ -238,7 +238,7 @@ const audit = `(() => {
   const ids = new Set();
   for (const e of document.querySelectorAll("[id]")) { is(!ids.has(e.id), "twice the id " + e.id); ids.add(e.id); }
   for (const e of document.querySelectorAll("input:not([type=hidden]), select, textarea")) is(e.labels.length, "no label for " + e.id);
-  for (const e of document.querySelectorAll("a[href], button")) is(e.textContent.trim() || e.getAttribute("aria-label"), "no name for " + e.outerHTML);
+  for (const e of document.querySelectorAll("a[href], button")) is(e.textContent.trim() || e.getAttribute("aria-label") || e.querySelector("img[alt]:not([alt=\"\"])"), "no name for " + e.outerHTML);
   for (const e of document.querySelectorAll("img")) is(e.hasAttribute("alt"), "no text for " + e.src);
   for (const e of document.querySelectorAll("svg")) is(e.getAttribute("aria-hidden") || e.getAttribute("aria-label"), "no text for a drawing");
   for (const e of document.querySelectorAll("th")) is(e.scope, "no scope of a heading");

@@ -111,7 +111,7 @@ func (c *Console) unreadable(v *visit, p button.Pinned, err error) error {
 	return v.page(status, "deploy-ask", "This template cannot be deployed", d)
 }
 
-var errAppJSON = errors.New("the app.json of the template cannot be deployed")
+var errAppJSON = errors.New("the app.json of the template keeps it from being deployed")
 
 func checkPinned(p button.Pinned) error {
 	switch {

@@ -150,7 +150,7 @@ func (c *Console) templates() (map[string]*template.Template, error) {
 func (c *Console) functions() template.FuncMap {
 	return template.FuncMap{
 		"asset": c.assets.url, "ago": func(t time.Time) string { return ago(time.Now(), t) }, "stamp": stamp, "iso": iso,
-		"took": took, "bytes": size, "short": short, "mark": markOf, "percent": percent, "list": func(all ...any) []any { return all },
+		"took": took, "bytes": size, "short": short, "sentence": sentence, "mark": markOf, "percent": percent, "list": func(all ...any) []any { return all },
 		"plural": plural, "plus": func(a, b int) int { return a + b }, "cause": cause, "why": why, "whereis": whereIs, "chart": chartOf, "buildpacks": buildpacksOf, "targets": targetsOf,
 	}
 }
