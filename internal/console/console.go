@@ -101,6 +101,7 @@ type Console struct {
 	built  builtin
 	stall  time.Duration // how long a browser may take nothing of a page, or take to send a form
 	shelf  *shelf
+	drafts drafts
 }
 
 // New makes the console.

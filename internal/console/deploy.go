@@ -190,7 +190,7 @@ func (c *Console) deploy(ctx context.Context, v *visit) error {
 	if err != nil {
 		return c.ask(v, err)
 	}
-	fresh := false
+	note := ""
 	if !v.signed {
 		d := signInData{Action: deployLink(t), Fields: carried(v.PostForm)}
 		if !v.PostForm.Has("token") {
@@ -200,7 +200,7 @@ func (c *Console) deploy(ctx context.Context, v *visit) error {
 		if ok, err := c.authenticate(ctx, v, d); !ok {
 			return err
 		}
-		fresh = true
+		note = "You are signed in. Look at it once more, and deploy."
 	}
 	if err := v.may(build.VerbRead); err != nil {
 		return err
@@ -216,7 +216,7 @@ func (c *Console) deploy(ctx context.Context, v *visit) error {
 	if err != nil {
 		return c.unreadable(v, p, err)
 	}
-	return c.take(ctx, v, p, fresh)
+	return c.take(ctx, v, p, v.PostForm, note)
 }
 
 // carried are the fields of a form that goes through the door with its visitor.
@@ -233,29 +233,29 @@ func carried(posted url.Values) (all [][2]string) {
 	return all
 }
 
-// take looks at what is filled in, and starts.
-func (c *Console) take(ctx context.Context, v *visit, p button.Pinned, fresh bool) error {
+// take looks at what is filled in, and starts; with a note it shows the form with it in place of that.
+func (c *Console) take(ctx context.Context, v *visit, p button.Pinned, posted url.Values, note string) error {
 	builtin, err := c.builtins(ctx)
 	if err != nil {
 		return err
 	}
 	f := formOf(p, hasOf(builtin))
-	given, ok := f.fill(v.PostForm)
-	text := strings.TrimSpace(v.PostForm.Get("name"))
+	given, ok := f.fill(posted)
+	text := strings.TrimSpace(posted.Get("name"))
 	name, wrong, err := c.named(ctx, text)
 	if err != nil {
 		return err
 	}
 	again := func(status int, change func(*deployData)) error {
 		return c.showDeploy(ctx, v, status, p, func(d *deployData) {
-			d.form, d.Name, d.Without = f, text, v.PostForm.Get("without-addons") != ""
+			d.form, d.Name, d.Without = f, text, posted.Get("without-addons") != ""
 			change(d)
 		})
 	}
 	switch {
-	case fresh:
+	case note != "":
 		return again(http.StatusOK, func(d *deployData) {
-			d.NameWrong, d.NameNote = wrong, "You are signed in. Look at it once more, and deploy."
+			d.NameWrong, d.NameNote = wrong, note
 			d.each(func(one *field) { one.Wrong = "" })
 		})
 	case v.PostForm.Get("do") == "name":
@@ -277,7 +277,7 @@ func (c *Console) take(ctx context.Context, v *visit, p button.Pinned, fresh boo
 			d.NameWrong, d.Wrong = wrong, "Nothing was made yet: something is missing, and is marked below."
 		})
 	}
-	in := setups.Request{Name: string(name), Template: &p, Env: given, WithoutAddons: v.PostForm.Get("without-addons") != "", Trigger: build.TriggerButton}
+	in := setups.Request{Name: string(name), Template: &p, Env: given, WithoutAddons: posted.Get("without-addons") != "", Trigger: build.TriggerButton}
 	s, err := c.Setups.Start(ctx, v.actor, in)
 	if r, ok := errors.AsType[*setups.Refusal](err); ok {
 		return again(http.StatusUnprocessableEntity, func(d *deployData) { d.refuse(r) })
@@ -285,6 +285,8 @@ func (c *Console) take(ctx context.Context, v *visit, p button.Pinned, fresh boo
 	if err != nil {
 		return err
 	}
+	_, query, _ := strings.Cut(deployLink(p.Template), "?")
+	c.drafts.keep(draft{setup: s.ID, query: query, commit: p.Commit, posted: posted})
 	return v.redirect(setupPath(s))
 }
 

@@ -95,6 +95,11 @@ func (c *chrome) deployFails(h *host) {
 	c.says("its name is free again")
 	c.eventually(`document.querySelector(".steps .bad[data-step=build]") && document.querySelectorAll(".steps .later").length === 3`)
 	c.says("ERROR: out of cheese")
+	c.run("try again", chromedp.Click(chromedp.CSS(`form[action$="/again"] button`)), chromedp.WaitVisible(chromedp.CSS("#deploy")))
+	c.says("These are the values of before.")
+	if got := js[string](c, `document.getElementById("name").value + " " + document.getElementById("var-OWNER").value`); got != "doomed ada" {
+		c.t.Errorf("the form has %q", got)
+	}
 	c.visit("/console/setups")
 	c.says("doomed")
 	c.visit("/console/apps/doomed")

@@ -128,6 +128,7 @@ func TestDeployFailing(t *testing.T) {
 	y.ended(at)
 	b.get(at).want(200).has("guests was not made", "npm install failed", "stopped here", "out of cheese", "its name is free again", "fix it and push again")
 	b.get("/console/apps/guests").want(404)
+	b.post(at, at+"/again", nil).want(200).has("These are the values of before.", `value="guests"`, ">\nada</textarea>", "checked", string(commit))
 	b.get(at + "/stream").want(200).has("event: end")
 	b.get(at + "/log.txt").want(200).has("out of cheese")
 	other := must(y.store.CreateUser(t.Context(), "eve", false))(t)
@@ -140,6 +141,11 @@ func TestDeployFailing(t *testing.T) {
 		eve.get(path).want(404)
 	}
 	eve.post("/console/apps", at+"/cancel", nil).want(404)
+	eve.post("/console/apps", at+"/again", nil).want(404)
+	y.console.drafts = drafts{} // as after a restart
+	b.get(at).want(200).has("Begin again with the template", h.addr[strings.LastIndexByte(h.addr, ':')+1:])
+	b.post(at, at+"/again", nil)
+	b.get(at).want(200).has("not known any more")
 	at = b.post(h.link(""), h.link(""), form).want(303).header.Get("Location")
 	b.post(at, at+"/cancel", nil).want(303)
 	b.get(at).want(200).has("It is being stopped")

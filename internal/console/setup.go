@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/button"
 	"github.com/slipway-build/slipway/internal/fetch"
 	"github.com/slipway-build/slipway/internal/logs"
 )
@@ -27,6 +28,7 @@ func (c *Console) setupRoutes() []route {
 		{"GET", one + "/stream", signedIn, c.setupStream},
 		{"GET", one + "/log.txt", signedIn, c.setupLog},
 		{"POST", one + "/cancel", signedIn, c.cancelSetup},
+		{"POST", one + "/again", signedIn, c.again},
 	}
 }
 
@@ -66,7 +68,8 @@ type setupData struct {
 	Template string // what it is of, for people
 	Page     string // of the repository
 	AtCommit string
-	Again    string // the button page of the same template
+	Again    bool   // what was filled in is known still
+	Anew     string // the page of the same template
 	Digest   string
 	App      bool // it is there
 	Build    bool // so is its page
@@ -92,6 +95,8 @@ func (c *Console) setupPage(ctx context.Context, v *visit) error {
 	}
 	d := setupData{Setup: s, Path: setupPath(s), Live: s.EndedAt.IsZero(), Steps: checklist(s), May: v.setsUp() == "" && s.CancelAsked == "" && s.Failure == ""}
 	d.place()
+	_, d.Again = c.drafts.get(s.ID)
+	d.Again = d.Again && s.User == v.actor.User.ID
 	if _, err := c.Store.App(ctx, v.actor, string(s.App)); err == nil {
 		d.App = true
 	} else if !errors.Is(err, build.ErrNotFound) {
@@ -129,6 +134,10 @@ func (d *setupData) place() {
 	g, err := fetch.ParseGitURL(t.Repository)
 	if err != nil {
 		return
+	}
+	if path, err := button.Parse(t.Repository, func(string) bool { return true }); err == nil {
+		path.Path = strings.TrimPrefix(strings.TrimPrefix(t.Ref, "refs/heads/"), "refs/tags/")
+		d.Anew = deployLink(path)
 	}
 	d.Page, d.AtCommit = repositoryPage(g), commitPage(g, fetch.Commit(t.Commit))
 	if t.Name == "" {
