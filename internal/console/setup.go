@@ -71,8 +71,8 @@ type setupData struct {
 	Again    bool   // what was filled in is known still
 	Anew     string // the page of the same template
 	Digest   string
-	App      bool // it is there
-	Build    bool // so is its page
+	App      build.AppName // as it is called now, "" where it is gone
+	Build    bool          // its page is there
 	At       string
 	Seen     string // what of it the page has: the stream tells of what is new
 	May      bool   // the visitor may cancel it
@@ -97,15 +97,15 @@ func (c *Console) setupPage(ctx context.Context, v *visit) error {
 	d.place()
 	_, d.Again = c.drafts.get(s.ID)
 	d.Again = d.Again && s.User == v.actor.User.ID
-	if _, err := c.Store.App(ctx, v.actor, string(s.App)); err == nil {
-		d.App = true
+	if a, err := c.Store.App(ctx, v.actor, string(s.App)); err == nil {
+		d.App = a.Name
 	} else if !errors.Is(err, build.ErrNotFound) {
 		return err
 	}
 	if s.Build != "" {
 		b, err := c.Store.BuildByID(ctx, s.Build)
 		if err == nil {
-			if d.Build = d.App; !b.State.Terminal() {
+			if d.Build = d.App != ""; !b.State.Terminal() {
 				d.At = strings.TrimSpace(b.Phase + " " + b.Buildpack)
 			}
 		} else if !errors.Is(err, build.ErrNotFound) {
