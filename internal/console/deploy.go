@@ -277,7 +277,13 @@ func (c *Console) take(ctx context.Context, v *visit, p button.Pinned, posted ur
 			d.NameWrong, d.Wrong = wrong, "Nothing was made yet: something is missing, and is marked below."
 		})
 	}
-	in := setups.Request{Name: string(name), Template: &p, Env: given, WithoutAddons: posted.Get("without-addons") != "", Trigger: build.TriggerButton}
+	return c.begin(ctx, v, p, posted, setups.Request{
+		Name: string(name), Template: &p, Env: given, WithoutAddons: posted.Get("without-addons") != "", Trigger: build.TriggerButton,
+	}, again)
+}
+
+// begin starts a setup; again shows the form where something has to be changed.
+func (c *Console) begin(ctx context.Context, v *visit, p button.Pinned, posted url.Values, in setups.Request, again func(status int, change func(*deployData)) error) error {
 	s, err := c.Setups.Start(ctx, v.actor, in)
 	if r, ok := errors.AsType[*setups.Refusal](err); ok {
 		return again(http.StatusUnprocessableEntity, func(d *deployData) { d.refuse(r) })

@@ -55,18 +55,7 @@ func newHost(t testing.TB) *host {
 	h.git("", "init", "--quiet", "--bare", "--initial-branch=main")
 	h.git("", "config", "uploadpack.allowFilter", "true")
 	h.git("", "config", "uploadpack.allowAnySHA1InWant", "true")
-	victim := must(net.Listen("tcp", "127.0.0.2:0"))(t)
-	t.Cleanup(func() { victim.Close() })
-	go func() {
-		for {
-			c, err := victim.Accept()
-			if err != nil {
-				return
-			}
-			h.astray.Add(1)
-			c.Close()
-		}
-	}()
+	victim := h.victim()
 	out := must(exec.CommandContext(t.Context(), "git", "--exec-path").Output())(t)
 	backend := &cgi.Handler{
 		Path: filepath.Join(strings.TrimSpace(string(out)), "git-http-backend"), Root: "/", Stderr: io.Discard,
@@ -96,6 +85,24 @@ func newHost(t testing.TB) *host {
 	}
 	h.addr = strings.TrimPrefix(server.URL, "https://")
 	return h
+}
+
+// victim is the server that nobody may connect to.
+func (h *host) victim() net.Listener {
+	h.t.Helper()
+	l := must(net.Listen("tcp", "127.0.0.2:0"))(h.t)
+	h.t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			h.astray.Add(1)
+			c.Close()
+		}
+	}()
+	return l
 }
 
 // repository is the URL of the host's repository.

@@ -303,17 +303,16 @@ func (c *Console) followSetup(ctx context.Context, v *visit, s build.Setup, from
 				_, _ = c.Logs.Follow(inner, now.Build, from.offset, e)
 			}()
 		}
-		at := c.setupAt(ctx, now)
-		if at != seen {
-			err = e.change()
+		if at := c.setupAt(ctx, now); at != seen {
+			seen, err = at, e.change()
 		} else if ticks%30 == 0 {
-			_, err = c.Store.OpenSession(ctx, v.secret) // which may have ended
-			err = cmp.Or(err, e.Idle())
+			if _, err = c.Store.OpenSession(ctx, v.secret); err == nil { // it may have ended
+				err = e.Idle()
+			}
 		}
 		if err != nil {
 			return err
 		}
-		seen = at
 		if !now.EndedAt.IsZero() {
 			break
 		}
@@ -325,15 +324,14 @@ func (c *Console) followSetup(ctx context.Context, v *visit, s build.Setup, from
 		case <-look.C:
 		}
 	}
-	if started { // the log of a build ends with it, or has to by now
-		select {
-		case <-logged:
-		case <-time.After(2 * lookEvery):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if !started {
+		return nil
 	}
-	return nil
+	select { // the log of a build ends with it, or has to by now
+	case <-logged:
+	case <-time.After(2 * lookEvery):
+	}
+	return ctx.Err()
 }
 
 func (c *Console) hasLog(id build.ID) bool {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -73,12 +74,7 @@ func newShelf(t Templates) (*shelf, error) {
 
 // allowed implements button.Allowed.
 func (s *shelf) allowed(host string) bool {
-	for _, h := range s.Hosts {
-		if h == host {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(s.Hosts, host)
 }
 
 // pin is a template at a commit: the one that is given, or where its ref is now. It is public, or the visitor may have it

@@ -25,9 +25,11 @@ func TestDeployButton(t *testing.T) {
 		c.Fetch.Templates = []string{strings.TrimPrefix(forge.URL, "https://")}
 		c.Deploy.Setups = "local"
 	})
-	to = httputil.NewSingleHostReverseProxy(must(url.Parse(s.url))(t))
-	direct := to.Director
-	to.Director = func(r *http.Request) { direct(r); r.SetBasicAuth("x", s.token) }
+	service := must(url.Parse(s.url))(t)
+	to = &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(service)
+		r.Out.SetBasicAuth("x", s.token)
+	}}
 	from := s.newApp(t, nil)
 	from.web()
 	commit := from.commit("build.sh", "echo a line for the page\nchmod +x testapp\n", "web.sh", "exec ./testapp\n", "version.txt", "1",
