@@ -13,6 +13,7 @@ import (
 
 // TestDeployInABrowser is somebody who follows a deploy button: to an image, and to a build that fails.
 func TestDeployInABrowser(t *testing.T) {
+	t.Parallel()
 	y, h := templateYard(t)
 	commit := h.publishGuestbook()
 	c := y.chrome()

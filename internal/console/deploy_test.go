@@ -23,6 +23,7 @@ func (y *yard) rows() (apps, setups int) {
 }
 
 func TestDeployPage(t *testing.T) {
+	t.Parallel()
 	y, h := templateYard(t)
 	first := h.publishGuestbook()
 	out := y.browser()
@@ -56,6 +57,7 @@ func TestDeployPage(t *testing.T) {
 
 // TestDeployPinned: what was looked at is what is built, whatever the branch has become.
 func TestDeployPinned(t *testing.T) {
+	t.Parallel()
 	y, h := templateYard(t)
 	first := h.publishGuestbook()
 	b := y.signIn(y.token)
@@ -117,6 +119,7 @@ func (y *yard) ended(path string) build.Setup {
 }
 
 func TestDeployFailing(t *testing.T) {
+	t.Parallel()
 	y, h := templateYard(t)
 	commit := h.publishGuestbook()
 	b := y.signIn(y.token)
@@ -163,6 +166,7 @@ func TestDeployFailing(t *testing.T) {
 }
 
 func TestDeployRefuses(t *testing.T) {
+	t.Parallel()
 	y, h := templateYard(t)
 	commit := string(h.publishGuestbook())
 	y.app("taken")
@@ -211,6 +215,7 @@ func TestDeployRefuses(t *testing.T) {
 
 // TestDeploySignsIn: who signs in on the way finds the form as it was.
 func TestDeploySignsIn(t *testing.T) {
+	t.Parallel()
 	y, h := templateYard(t)
 	commit := string(h.publishGuestbook())
 	b := y.browser()
@@ -249,6 +254,7 @@ func TestDeploySignsIn(t *testing.T) {
 
 // TestHostileTemplates: a page that says why, and no connection but to the template's host.
 func TestHostileTemplates(t *testing.T) {
+	t.Parallel()
 	y, h := templateYard(t)
 	h.commit("main", "x", "app.json", strings.Repeat(" ", 50<<20))
 	h.commit("empty", "x", "README.md", "x")
@@ -301,6 +307,7 @@ func TestHostileTemplates(t *testing.T) {
 }
 
 func TestPrivateTemplate(t *testing.T) {
+	t.Parallel()
 	h := newHost(t)
 	commit := string(h.publishGuestbook())
 	h.secret.Store("c4nary")
@@ -317,6 +324,7 @@ func TestPrivateTemplate(t *testing.T) {
 }
 
 func TestButtonPage(t *testing.T) {
+	t.Parallel()
 	y, h := templateYard(t)
 	b := y.browser()
 	r := b.get("/button.svg").want(200).has("Deploy with Slipway")
@@ -334,6 +342,7 @@ func TestButtonPage(t *testing.T) {
 
 // TestTemplateTextIsText: what a template says becomes text, whatever it is.
 func TestTemplateTextIsText(t *testing.T) {
+	t.Parallel()
 	y, h := templateYard(t)
 	b := y.signIn(y.token)
 	all := strings.Join(payloads(), " ")

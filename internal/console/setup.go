@@ -282,8 +282,7 @@ func (c *Console) followSetup(ctx context.Context, v *visit, s build.Setup, from
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	inner, stop := context.WithCancel(ctx)
-	logged := make(chan struct{}) // closed when the log has been sent
-	started := false
+	logged, started := make(chan struct{}), false // logged is closed when the log has been sent
 	defer func() {
 		if stop(); started {
 			<-logged
@@ -310,7 +309,7 @@ func (c *Console) followSetup(ctx context.Context, v *visit, s build.Setup, from
 				err = e.Idle()
 			}
 		}
-		if err != nil {
+		if err != nil || !now.EndedAt.IsZero() && !started {
 			return err
 		}
 		if !now.EndedAt.IsZero() {
@@ -323,9 +322,6 @@ func (c *Console) followSetup(ctx context.Context, v *visit, s build.Setup, from
 			changed = c.Setups.Watch(s.ID)
 		case <-look.C:
 		}
-	}
-	if !started {
-		return nil
 	}
 	select { // the log of a build ends with it, or has to by now
 	case <-logged:
