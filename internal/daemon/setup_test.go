@@ -3,12 +3,14 @@ package daemon_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -397,5 +399,36 @@ func (k *killed) wantSetupFailed() {
 	k.t.Helper()
 	if v := k.wantSetup("failed"); v.Failure != "app.json not found" {
 		k.t.Errorf("%q, %s", v.Failure, v.steps())
+	}
+}
+
+// TestSetupStopped: a service that is stopped goes on with setups when it starts again, but for a postdeploy that it cut
+// off, whose app is gone.
+func TestSetupStopped(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(t.TempDir(), "data")
+	first := must(theYard(t).start(data, nil))(t)
+	cut := first.setUp(t, map[string]any{"source_blob": map[string]any{"url": first.keep(t, "app.json", `{"scripts": {"postdeploy": "echo begun; exec sleep 1000"}}`, "build.sh", "true\n")}})
+	eventually(t, "postdeploy runs", func() bool {
+		return strings.Contains(first.ask(t, "GET", "/app-setups/"+cut.ID+"/log", nil).text, "begun")
+	})
+	id, script := gate()
+	later := first.setUp(t, map[string]any{"source_blob": map[string]any{"url": first.keep(t, "app.json", `{"scripts": {"postdeploy": "echo done"}}`, "build.sh", script)}})
+	eventually(t, "its build runs", func() bool {
+		return strings.Contains(first.ask(t, "GET", "/app-setups/"+later.ID+"/build/log", nil).text, "waiting at")
+	})
+	first.end() // it drains: the build goes on to its end
+	(&app{server: first, t: t}).letGo(id)
+	if err := errors.Join(first.stop(), first.faulty()); err != nil {
+		t.Fatal(err)
+	}
+	s := at(t, data, func(c *daemon.Config) { c.Listen = first.address() }) // where its images are
+	s.token = first.token
+	if v := s.setupEnded(t, cut.ID); !strings.HasPrefix(v.Failure, "the service stopped while postdeploy ran") || v.Postdeploy == nil || v.Postdeploy.Output != "begun\n" || v.Postdeploy.Exit == 0 {
+		t.Errorf("%+v", v)
+	}
+	s.ask(t, "GET", "/apps/"+cut.App.Name, nil).want(404)
+	if v := s.setupEnded(t, later.ID); v.Status != "succeeded" || v.Postdeploy == nil || v.Postdeploy.Output != "done\n" {
+		t.Errorf("%+v %s", v, v.steps())
 	}
 }
