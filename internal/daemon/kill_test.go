@@ -93,8 +93,8 @@ func killCases() []killCase {
 	}
 }
 
-// killAll is for make soak: half of the points in every run, which half by chance, take half of the time.
-var killAll = flag.Bool("kill.all", false, "TestKillPoints kills the service at all points, and not at half of them")
+// killAll is for make soak: a third of the points in every run, which third by chance, takes a third of the time.
+var killAll = flag.Bool("kill.all", false, "TestKillPoints kills the service at all points, and not at a third of them")
 
 // TestKillPoints kills the service at declared points, and looks at what the next start makes of it. That no app
 // stays locked the next case of a lane shows, whose trigger is a push or a build of the same app, and a push at the end.
@@ -121,8 +121,8 @@ func TestKillPoints(t *testing.T) {
 		t.Fatalf("the cases are of\n%q\nand the points are\n%q", points, all)
 	}
 	if !*killAll {
-		random, i := rand.IntN(2), 0
-		cases = slices.DeleteFunc(cases, func(killCase) bool { i++; return i%2 == random })
+		random, i := rand.IntN(3), 0
+		cases = slices.DeleteFunc(cases, func(killCase) bool { i++; return i%3 != random })
 	}
 	const lanes = 2
 	t.Run("lane", func(t *testing.T) {
