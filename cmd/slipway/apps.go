@@ -49,22 +49,12 @@ func (a *app) listApps(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.print(apps, func(w io.Writer) {
-		if a.quiet {
-			for _, app := range apps {
-				fmt.Fprintln(w, transcript.Clean(app.Name, false))
-			}
-			return
+	return showList(a, apps, "APP BRANCH OWNER RELEASED", func(v client.App) []string {
+		released := "-"
+		if v.ReleasedAt != nil {
+			released = ageText(*v.ReleasedAt, time.Now())
 		}
-		var lines [][]string
-		for _, app := range apps {
-			released := "-"
-			if app.ReleasedAt != nil {
-				released = ageText(*app.ReleasedAt, time.Now())
-			}
-			lines = append(lines, []string{app.Name, app.Branch, app.Owner.Email, released})
-		}
-		table(w, "APP BRANCH OWNER RELEASED", lines)
+		return []string{v.Name, v.Branch, v.Owner.Email, released}
 	})
 }
 

@@ -52,18 +52,8 @@ func (a *app) did(err error, format string, args ...any) error {
 }
 
 func (a *app) listBindings(ctx context.Context) error {
-	return a.inApp(ctx, func(ctx context.Context, c *client.Client, app string) error {
-		list, err := client.Collect(c.Bindings(ctx, app), 0)
-		if err != nil {
-			return err
-		}
-		return a.print(list, func(w io.Writer) {
-			var lines [][]string
-			for _, b := range list {
-				lines = append(lines, []string{b.Name, b.Type, orText(b.Provider, "-"), strings.Join(b.Files, ",")})
-			}
-			table(w, "NAME TYPE PROVIDER FILES", lines)
-		})
+	return listInApp(ctx, a, 0, (*client.Client).Bindings, "NAME TYPE PROVIDER FILES", func(b client.Binding) []string {
+		return []string{b.Name, b.Type, orText(b.Provider, "-"), strings.Join(b.Files, ",")}
 	})
 }
 

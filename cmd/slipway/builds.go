@@ -46,27 +46,8 @@ func (a *app) buildsCommand() *cobra.Command {
 }
 
 func (a *app) listBuilds(ctx context.Context, most int) error {
-	if most < 0 {
-		return usagef("--max %d: want 0 or more", most)
-	}
-	return a.inApp(ctx, func(ctx context.Context, c *client.Client, app string) error {
-		builds, err := client.Collect(c.Builds(ctx, app), most)
-		if err != nil {
-			return err
-		}
-		return a.print(builds, func(w io.Writer) {
-			var lines [][]string
-			for _, b := range builds {
-				if a.quiet {
-					fmt.Fprintln(w, b.Number)
-					continue
-				}
-				lines = append(lines, []string{strconv.FormatInt(b.Number, 10), stateText(b), b.Trigger, versionText(b.Source), b.User.Email, ageText(b.CreatedAt, time.Now()), tookText(b)})
-			}
-			if !a.quiet {
-				table(w, "BUILD STATE TRIGGER SOURCE USER MADE TOOK", lines)
-			}
-		})
+	return listInApp(ctx, a, most, (*client.Client).Builds, "BUILD STATE TRIGGER SOURCE USER MADE TOOK", func(b client.Build) []string {
+		return []string{strconv.FormatInt(b.Number, 10), stateText(b), b.Trigger, versionText(b.Source), b.User.Email, ageText(b.CreatedAt, time.Now()), tookText(b)}
 	})
 }
 

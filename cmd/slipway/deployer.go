@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -145,33 +144,14 @@ func (a *app) deploymentsCommand() *cobra.Command {
 		one("create", "Deploy the current release once more", wants(), func(ctx context.Context, c *client.Client, app string, _ []string) (client.Deployment, error) {
 			return c.Deploy(ctx, app)
 		}),
-		a.deploymentLogsCommand(),
+		a.logsInApp("DEPLOYMENT", "Print what a command has printed, or a process until it answered", "it has ended, or answers", client.DeploymentLog),
 	)
 	return a.appFlag(a.serviceFlags(cmd))
 }
 
 func (a *app) listDeployments(ctx context.Context, most int) error {
-	if most < 0 {
-		return usagef("--max %d: want 0 or more", most)
-	}
-	return a.inApp(ctx, func(ctx context.Context, c *client.Client, app string) error {
-		all, err := client.Collect(c.Deployments(ctx, app), most)
-		if err != nil {
-			return err
-		}
-		return a.print(all, func(w io.Writer) {
-			var lines [][]string
-			for _, d := range all {
-				if a.quiet {
-					fmt.Fprintln(w, d.Number)
-					continue
-				}
-				lines = append(lines, []string{strconv.FormatInt(d.Number, 10), "v" + strconv.FormatInt(d.Release.Version, 10), string(d.Kind), string(d.State), string(d.Reason), orText(firstOf(d.URL, d.Failure), "-"), ageText(d.CreatedAt, time.Now())})
-			}
-			if !a.quiet {
-				table(w, "DEPLOYMENT RELEASE KIND STATE BECAUSE URL MADE", lines)
-			}
-		})
+	return listInApp(ctx, a, most, (*client.Client).Deployments, "DEPLOYMENT RELEASE KIND STATE BECAUSE URL MADE", func(d client.Deployment) []string {
+		return []string{strconv.FormatInt(d.Number, 10), "v" + strconv.FormatInt(d.Release.Version, 10), string(d.Kind), string(d.State), string(d.Reason), orText(firstOf(d.URL, d.Failure), "-"), ageText(d.CreatedAt, time.Now())}
 	})
 }
 
@@ -187,25 +167,4 @@ func showDeployment(w io.Writer, d client.Deployment) {
 		row("Restarts", strconv.Itoa(d.Restarts))
 	}
 	row("Made", timeText(&d.CreatedAt))
-}
-
-func (a *app) deploymentLogsCommand() *cobra.Command {
-	var follow, raw bool
-	cmd := &cobra.Command{
-		Use: "logs DEPLOYMENT", Short: "Print what a command has printed, or a process until it answered", Args: wants("DEPLOYMENT"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.inApp(cmd.Context(), func(ctx context.Context, c *client.Client, app string) (err error) {
-				w, end := a.shownLog(raw)
-				if follow {
-					_, err = c.Follow(ctx, client.DeploymentLog(app, args[0]), 0, w)
-				} else {
-					_, err = c.Log(ctx, client.DeploymentLog(app, args[0]), 0, w)
-				}
-				return errors.Join(err, end())
-			})
-		},
-	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until it has ended, or answers")
-	cmd.Flags().BoolVar(&raw, "raw", false, "write the log as it was printed, whatever it does to a terminal")
-	return cmd
 }

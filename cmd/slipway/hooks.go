@@ -39,24 +39,8 @@ slipway webhooks and slipway statuses.
 }
 
 func (a *app) listHooks(ctx context.Context) error {
-	return a.inApp(ctx, func(ctx context.Context, c *client.Client, app string) error {
-		hooks, err := client.Collect(c.Hooks(ctx, app), 0)
-		if err != nil {
-			return err
-		}
-		return a.print(hooks, func(w io.Writer) {
-			var lines [][]string
-			for _, h := range hooks {
-				if a.quiet {
-					fmt.Fprintln(w, transcript.Clean(h.ID, false))
-					continue
-				}
-				lines = append(lines, []string{h.ID, h.Repository, whatBuilds(h), ageText(h.CreatedAt, time.Now())})
-			}
-			if !a.quiet {
-				table(w, "HOOK REPOSITORY BUILDS MADE", lines)
-			}
-		})
+	return listInApp(ctx, a, 0, (*client.Client).Hooks, "HOOK REPOSITORY BUILDS MADE", func(h client.Hook) []string {
+		return []string{h.ID, h.Repository, whatBuilds(h), ageText(h.CreatedAt, time.Now())}
 	})
 }
 
@@ -132,7 +116,7 @@ func (a *app) deliveriesCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.print(all, func(w io.Writer) { a.showDeliveries(w, all) })
+				return showList(a, all, "DELIVERY CAME FORGE EVENT REF COMMIT RESULT", deliveryRow)
 			})
 		},
 	}
@@ -155,19 +139,8 @@ func onlyHook(ctx context.Context, c *client.Client, app string, args []string) 
 	return hooks[0].ID, nil
 }
 
-func (a *app) showDeliveries(w io.Writer, all []client.Delivery) {
-	var lines [][]string
-	for _, d := range all {
-		number := strconv.FormatInt(d.Number, 10)
-		if a.quiet {
-			fmt.Fprintln(w, number)
-			continue
-		}
-		lines = append(lines, []string{number, ageText(d.LastAt, time.Now()), orText(d.Forge, "-"), orText(d.Event, "-"), orText(shortRef(d.Ref), "-"), orText(d.Commit[:min(len(d.Commit), 12)], "-"), becameOf(d)})
-	}
-	if !a.quiet {
-		table(w, "DELIVERY CAME FORGE EVENT REF COMMIT RESULT", lines)
-	}
+func deliveryRow(d client.Delivery) []string {
+	return []string{strconv.FormatInt(d.Number, 10), ageText(d.LastAt, time.Now()), orText(d.Forge, "-"), orText(d.Event, "-"), orText(shortRef(d.Ref), "-"), orText(d.Commit[:min(len(d.Commit), 12)], "-"), becameOf(d)}
 }
 
 func shortRef(ref string) string {

@@ -193,17 +193,7 @@ func (a *app) listNamespaces(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return a.print(all, func(w io.Writer) {
-		var lines [][]string
-		for _, n := range all {
-			if a.quiet {
-				fmt.Fprintln(w, transcript.Clean(n.Name, false))
-				continue
-			}
-			lines = append(lines, []string{n.Name, orText(n.Owner.Email, "nobody")})
-		}
-		if !a.quiet {
-			table(w, "NAMESPACE OWNER", lines)
-		}
+	return showList(a, all, "NAMESPACE OWNER", func(n client.Namespace) []string {
+		return []string{n.Name, orText(n.Owner.Email, "nobody")}
 	})
 }

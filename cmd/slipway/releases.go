@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -40,30 +39,9 @@ func (a *app) releasesCommand() *cobra.Command {
 				}
 			})
 		}},
-		a.releaseLogsCommand(),
+		a.logsInApp("RELEASE", "Print the log of a release's command; with --follow until it has ended", "the command has ended", client.ReleaseLog),
 	)
 	return a.appFlag(a.serviceFlags(cmd))
-}
-
-func (a *app) releaseLogsCommand() *cobra.Command {
-	var follow, raw bool
-	cmd := &cobra.Command{
-		Use: "logs RELEASE", Short: "Print the log of a release's command; with --follow until it has ended", Args: wants("RELEASE"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.inApp(cmd.Context(), func(ctx context.Context, c *client.Client, app string) (err error) {
-				w, end := a.shownLog(raw)
-				if follow {
-					_, err = c.Follow(ctx, client.ReleaseLog(app, args[0]), 0, w)
-				} else {
-					_, err = c.Log(ctx, client.ReleaseLog(app, args[0]), 0, w)
-				}
-				return errors.Join(err, end())
-			})
-		},
-	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the command has ended")
-	cmd.Flags().BoolVar(&raw, "raw", false, "write the log as it was printed, whatever it does to a terminal")
-	return cmd
 }
 
 // onRelease asks for a release and shows what comes.
@@ -78,32 +56,12 @@ func (a *app) onRelease(ctx context.Context, release string, ask func(*client.Cl
 }
 
 func (a *app) listReleases(ctx context.Context, most int) error {
-	if most < 0 {
-		return usagef("--max %d: want 0 or more", most)
-	}
-	return a.inApp(ctx, func(ctx context.Context, c *client.Client, app string) error {
-		releases, err := client.Collect(c.Releases(ctx, app), most)
-		if err != nil {
-			return err
+	return listInApp(ctx, a, most, (*client.Client).Releases, "RELEASE STATUS DESCRIPTION USER MADE", func(r client.Release) []string {
+		status := string(r.Status)
+		if r.Current {
+			status += " (current)"
 		}
-		return a.print(releases, func(w io.Writer) {
-			var lines [][]string
-			for _, r := range releases {
-				version := "v" + strconv.FormatInt(r.Version, 10)
-				if a.quiet {
-					fmt.Fprintln(w, version)
-					continue
-				}
-				status := string(r.Status)
-				if r.Current {
-					status += " (current)"
-				}
-				lines = append(lines, []string{version, status, r.Description, r.User.Email, ageText(r.CreatedAt, time.Now())})
-			}
-			if !a.quiet {
-				table(w, "RELEASE STATUS DESCRIPTION USER MADE", lines)
-			}
-		})
+		return []string{"v" + strconv.FormatInt(r.Version, 10), status, r.Description, r.User.Email, ageText(r.CreatedAt, time.Now())}
 	})
 }
 

@@ -70,18 +70,8 @@ func (a *app) listSetups(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.print(all, func(w io.Writer) {
-		var lines [][]string
-		for _, v := range all {
-			if a.quiet {
-				fmt.Fprintln(w, v.ID)
-				continue
-			}
-			lines = append(lines, []string{v.ID, v.App.Name, string(v.Status), timeText(&v.CreatedAt), v.Failure})
-		}
-		if !a.quiet {
-			table(w, "SETUP APP STATUS CREATED FAILURE", lines)
-		}
+	return showList(a, all, "SETUP APP STATUS CREATED FAILURE", func(v client.Setup) []string {
+		return []string{v.ID, v.App.Name, string(v.Status), timeText(&v.CreatedAt), v.Failure}
 	})
 }
 

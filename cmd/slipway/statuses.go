@@ -63,28 +63,8 @@ may set the statuses of commits. The list is of what the forge was told, the new
 }
 
 func (a *app) listStatuses(ctx context.Context, most int) error {
-	if most < 0 {
-		return usagef("--max %d: want 0 or more", most)
-	}
-	return a.inApp(ctx, func(ctx context.Context, c *client.Client, app string) error {
-		all, err := client.Collect(c.Statuses(ctx, app), most)
-		if err != nil {
-			return err
-		}
-		return a.print(all, func(w io.Writer) {
-			var lines [][]string
-			for _, s := range all {
-				number := strconv.FormatInt(s.Number, 10)
-				if a.quiet {
-					fmt.Fprintln(w, number)
-					continue
-				}
-				lines = append(lines, []string{number, ageText(s.CreatedAt, time.Now()), s.Commit[:min(len(s.Commit), 12)], buildText(s.Build), string(s.State), string(s.Result), attemptsText(s.Attempts, s.NextAttempt, s.Error)})
-			}
-			if !a.quiet {
-				table(w, "STATUS MADE COMMIT BUILD STATE RESULT ATTEMPTS", lines)
-			}
-		})
+	return listInApp(ctx, a, most, (*client.Client).Statuses, "STATUS MADE COMMIT BUILD STATE RESULT ATTEMPTS", func(s client.CommitStatus) []string {
+		return []string{strconv.FormatInt(s.Number, 10), ageText(s.CreatedAt, time.Now()), s.Commit[:min(len(s.Commit), 12)], buildText(s.Build), string(s.State), string(s.Result), attemptsText(s.Attempts, s.NextAttempt, s.Error)}
 	})
 }
 

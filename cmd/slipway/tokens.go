@@ -43,18 +43,8 @@ func (a *app) listTokens(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.print(tokens, func(w io.Writer) {
-		var lines [][]string
-		for _, t := range tokens {
-			if a.quiet {
-				fmt.Fprintln(w, transcript.Clean(t.ID, false))
-				continue
-			}
-			lines = append(lines, []string{t.ID, orText(t.Description, "-"), scopeText(t.Scope, t.App), untilText(t.ExpiresAt, time.Now()), usedText(t.LastUsedAt)})
-		}
-		if !a.quiet {
-			table(w, "ID DESCRIPTION MAY UNTIL USED", lines)
-		}
+	return showList(a, tokens, "ID DESCRIPTION MAY UNTIL USED", func(t client.Token) []string {
+		return []string{t.ID, orText(t.Description, "-"), scopeText(t.Scope, t.App), untilText(t.ExpiresAt, time.Now()), usedText(t.LastUsedAt)}
 	})
 }
 
@@ -197,12 +187,8 @@ func (a *app) listUsers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.print(users, func(w io.Writer) {
-		var lines [][]string
-		for _, u := range users {
-			lines = append(lines, []string{u.Name, map[bool]string{true: "yes", false: "no"}[u.Admin], ageText(u.CreatedAt, time.Now())})
-		}
-		table(w, "USER ADMIN SINCE", lines)
+	return showList(a, users, "USER ADMIN SINCE", func(u client.User) []string {
+		return []string{u.Name, map[bool]string{true: "yes", false: "no"}[u.Admin], ageText(u.CreatedAt, time.Now())}
 	})
 }
 

@@ -48,24 +48,8 @@ For pushes that a forge tells of see slipway hooks.
 }
 
 func (a *app) listWebhooks(ctx context.Context) error {
-	return a.inApp(ctx, func(ctx context.Context, c *client.Client, app string) error {
-		all, err := client.Collect(c.Webhooks(ctx, app), 0)
-		if err != nil {
-			return err
-		}
-		return a.print(all, func(w io.Writer) {
-			var lines [][]string
-			for _, h := range all {
-				if a.quiet {
-					fmt.Fprintln(w, transcript.Clean(h.ID, false))
-					continue
-				}
-				lines = append(lines, []string{h.ID, h.URL, strings.Join(h.Include, ","), string(h.Level), orText(h.Disabled, "-"), ageText(h.CreatedAt, time.Now())})
-			}
-			if !a.quiet {
-				table(w, "WEBHOOK URL INCLUDE LEVEL DISABLED MADE", lines)
-			}
-		})
+	return listInApp(ctx, a, 0, (*client.Client).Webhooks, "WEBHOOK URL INCLUDE LEVEL DISABLED MADE", func(h client.Webhook) []string {
+		return []string{h.ID, h.URL, strings.Join(h.Include, ","), string(h.Level), orText(h.Disabled, "-"), ageText(h.CreatedAt, time.Now())}
 	})
 }
 
@@ -215,27 +199,8 @@ func (a *app) outgoingCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "deliveries", Short: "List what was sent to webhooks, or is to be, the newest first", Args: wants(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if most < 0 {
-				return usagef("--max %d: want 0 or more", most)
-			}
-			return a.inApp(cmd.Context(), func(ctx context.Context, c *client.Client, app string) error {
-				all, err := client.Collect(c.Outgoing(ctx, app), most)
-				if err != nil {
-					return err
-				}
-				return a.print(all, func(w io.Writer) {
-					var lines [][]string
-					for _, d := range all {
-						if a.quiet {
-							fmt.Fprintln(w, d.Number)
-							continue
-						}
-						lines = append(lines, []string{strconv.FormatInt(d.Number, 10), ageText(d.CreatedAt, time.Now()), d.Event.Include, buildText(d.Build), d.Webhook.ID, d.Status, attemptsText(d.Attempts, d.NextAttempt, d.Error)})
-					}
-					if !a.quiet {
-						table(w, "DELIVERY MADE EVENT BUILD WEBHOOK STATUS ATTEMPTS", lines)
-					}
-				})
+			return listInApp(cmd.Context(), a, most, (*client.Client).Outgoing, "DELIVERY MADE EVENT BUILD WEBHOOK STATUS ATTEMPTS", func(d client.Outgoing) []string {
+				return []string{strconv.FormatInt(d.Number, 10), ageText(d.CreatedAt, time.Now()), d.Event.Include, buildText(d.Build), d.Webhook.ID, d.Status, attemptsText(d.Attempts, d.NextAttempt, d.Error)}
 			})
 		},
 	}

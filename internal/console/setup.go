@@ -251,13 +251,9 @@ func (c *Console) setupStream(ctx context.Context, v *visit) error {
 	if err != nil {
 		return err
 	}
-	at := v.URL.Query().Get("at")
-	if last := v.Header.Get("Last-Event-ID"); last != "" {
-		at = last
-	}
-	from, ok := parseCursor(at)
-	if !ok {
-		return &problem{http.StatusBadRequest, "That is no place in a log", "Load the page again."}
+	from, err := v.place()
+	if err != nil {
+		return err
 	}
 	h := v.w.Header()
 	h.Set("Content-Type", "text/event-stream")

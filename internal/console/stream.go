@@ -33,13 +33,9 @@ func (c *Console) stream(ctx context.Context, v *visit) error {
 	if err != nil {
 		return err
 	}
-	at := v.URL.Query().Get("at")
-	if last := v.Header.Get("Last-Event-ID"); last != "" {
-		at = last
-	}
-	from, ok := parseCursor(at)
-	if !ok {
-		return &problem{http.StatusBadRequest, "That is no place in a log", "Load the page again."}
+	from, err := v.place()
+	if err != nil {
+		return err
 	}
 	info, err := c.Logs.Stat(b.ID)
 	if err == nil && from.offset > info.Size {
@@ -60,6 +56,19 @@ func (c *Console) stream(ctx context.Context, v *visit) error {
 	v.w.WriteHeader(http.StatusOK)
 	_ = v.rc.Flush()
 	return c.follow(ctx, v, b, from)
+}
+
+// place is where in a log a browser goes on: behind the last event that it had, or where its page ends.
+func (v *visit) place() (cursor, error) {
+	at := v.URL.Query().Get("at")
+	if last := v.Header.Get("Last-Event-ID"); last != "" {
+		at = last
+	}
+	from, ok := parseCursor(at)
+	if !ok {
+		return cursor{}, &problem{http.StatusBadRequest, "That is no place in a log", "Load the page again."}
+	}
+	return from, nil
 }
 
 // follow copies the log, and looks at the build beside it.

@@ -264,26 +264,29 @@ func (s *server) cancelSetup(ctx context.Context, c *call) (out setupView, err e
 
 // setupLog is what the postdeploy of a setup prints.
 func (s *server) setupLog(ctx context.Context, c *call) error {
-	q, err := c.logRequest()
-	if err != nil {
-		return err
-	}
-	v, err := s.findSetup(ctx, c)
-	if err != nil {
-		return err
-	}
-	of := logged{v.ID, build.Running}
-	switch v.Step(build.StepPostdeploy).State {
-	case build.StepSucceeded:
-		of.state = build.Succeeded
-	case build.StepFailed:
-		of.state = build.Failed
-	}
-	return s.log(ctx, c, of, q)
+	return s.logOfSetup(ctx, c, func(v build.Setup) (logged, error) {
+		of := logged{v.ID, build.Running}
+		switch v.Step(build.StepPostdeploy).State {
+		case build.StepSucceeded:
+			of.state = build.Succeeded
+		case build.StepFailed:
+			of.state = build.Failed
+		}
+		return of, nil
+	})
 }
 
 // setupBuildLog is the log of the build of a setup, which is there when its app and the build are gone.
 func (s *server) setupBuildLog(ctx context.Context, c *call) error {
+	return s.logOfSetup(ctx, c, func(v build.Setup) (logged, error) {
+		if v.BuildNumber == 0 {
+			return logged{}, logProblem(build.ErrNotFound)
+		}
+		return logged{v.Build, v.BuildState}, nil
+	})
+}
+
+func (s *server) logOfSetup(ctx context.Context, c *call, which func(build.Setup) (logged, error)) error {
 	q, err := c.logRequest()
 	if err != nil {
 		return err
@@ -292,8 +295,9 @@ func (s *server) setupBuildLog(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if v.BuildNumber == 0 {
-		return logProblem(build.ErrNotFound)
+	of, err := which(v)
+	if err != nil {
+		return err
 	}
-	return s.log(ctx, c, logged{v.Build, v.BuildState}, q)
+	return s.log(ctx, c, of, q)
 }
