@@ -23,6 +23,7 @@ import (
 // test -v -run TestBadInput` prints every line.
 func TestBadInput(t *testing.T) {
 	y := newYard(t)
+	withDocker := y.on("docker")
 	for name, group := range map[string]func(*testing.T, *yard){
 		"buildpack":  badBuildpacks,
 		"detect":     badDetects,
@@ -42,7 +43,7 @@ func TestBadInput(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if slices.Contains(aboutDocker, name) {
-				group(t, y.on("docker"))
+				group(t, withDocker)
 			} else {
 				group(t, y)
 			}
