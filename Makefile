@@ -36,9 +36,10 @@ PLAIN    := -ldflags "-s -w"
 RACE_ON := $(filter 1 true yes,$(RACE) $(CI))
 # These look at other processes, which are built without the detector, or run the command line as a process of its own:
 # what runs at once in it is tested where it is.
-# Builds run at once in the daemon's tests, which are watched; of platform's own those are that build side by side.
-UNRACED := builder/base cmd/slipway conformance parity bench buildpacks/.* internal/lifecycle.* internal/platform
-SIDEWAYS := ^(TestSideBySide|TestSameAfterCancel)$$
+# Builds run at once in the daemon's tests, which are watched; of platform's own those are that build side by side, and of
+# the console's, most of whose time is a browser's, those that follow a log.
+UNRACED := builder/base cmd/slipway conformance parity bench buildpacks/.* internal/lifecycle.* internal/platform internal/console
+SIDEWAYS := ^(TestSideBySide|TestSameAfterCancel|TestStream.*|TestCancelAndRetry)$$
 UNRACED := ^github.com/slipway-build/slipway/($(subst $() ,|,$(strip $(UNRACED))))$$
 
 # Others' packages that only turn bytes into bytes are compiled without the detector, in which a run would spend most of
@@ -50,7 +51,7 @@ UNWATCHED := compress/flate github.com/klauspost/compress/flate modernc.org/sqli
 RACE_TEST := CGO_ENABLED=1 go test -race $(UNWATCHED:%=-gcflags=%=-race=false)
 
 # The longest tests begin first, so that at the end both of two cores have something to do.
-LONGEST := ./cmd/slipway ./internal/platform ./internal/daemon ./internal/container/docker
+LONGEST := ./cmd/slipway ./internal/platform ./internal/daemon ./internal/console ./internal/container/docker
 
 .PHONY: help
 help: ## list the targets
@@ -154,7 +155,7 @@ test: setup builder ## all tests, skipping nothing (RACE=1, or CI=true: with the
 	$(if $(RACE_ON),failed=; \
 	go test -timeout 40m $(TESTFLAGS) $$(go list $(LONGEST) ./... | grep -E '$(UNRACED)') || failed=1; \
 	$(RACE_TEST) -timeout 40m $(TESTFLAGS) $$(go list $(LONGEST) ./... | grep -vE '$(UNRACED)') || failed=1; \
-	$(RACE_TEST) -timeout 40m $(TESTFLAGS) -run '$(SIDEWAYS)' ./internal/platform || failed=1; \
+	$(RACE_TEST) -timeout 40m $(TESTFLAGS) -run '$(SIDEWAYS)' ./internal/platform ./internal/console || failed=1; \
 	[[ -z "$$failed" ]],go test -timeout 40m $(TESTFLAGS) ./...)
 
 .PHONY: soak
