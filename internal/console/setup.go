@@ -255,22 +255,8 @@ func (c *Console) setupStream(ctx context.Context, v *visit) error {
 	if err != nil {
 		return err
 	}
-	h := v.w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("X-Accel-Buffering", "no")
-	v.begun = true
-	v.extend()
-	v.w.WriteHeader(http.StatusOK)
-	_ = v.rc.Flush()
-	e := &events{v: v, paint: newPainter(from)}
-	err = c.followSetup(ctx, v, s, from, e)
-	if err == nil {
-		err = e.end()
-	}
-	if err != nil {
-		panic(http.ErrAbortHandler) // the browser comes again with its cursor
-	}
-	return nil
+	e := v.events(from)
+	return e.finish(c.followSetup(ctx, v, s, from, e))
 }
 
 // followSetup sends changes until the setup has ended, and the log of its build from when there is one.

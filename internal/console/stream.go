@@ -48,13 +48,6 @@ func (c *Console) stream(ctx context.Context, v *visit) error {
 	if err != nil {
 		return err
 	}
-	h := v.w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("X-Accel-Buffering", "no")
-	v.begun = true
-	v.extend()
-	v.w.WriteHeader(http.StatusOK)
-	_ = v.rc.Flush()
 	return c.follow(ctx, v, b, from)
 }
 
@@ -73,18 +66,36 @@ func (v *visit) place() (cursor, error) {
 
 // follow copies the log, and looks at the build beside it.
 func (c *Console) follow(ctx context.Context, v *visit, b build.Build, from cursor) error {
-	e := &events{v: v, paint: newPainter(from)}
+	e := v.events(from)
 	ctx, stop := context.WithCancel(ctx)
 	var beside sync.WaitGroup
 	beside.Go(func() { c.watch(ctx, v, b, e) })
 	_, err := c.Logs.Follow(ctx, b.ID, from.offset, e)
 	stop()
 	beside.Wait()
+	return e.finish(err)
+}
+
+// events begins an answer of events, of a log from a cursor.
+func (v *visit) events(from cursor) *events {
+	h := v.w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("X-Accel-Buffering", "no")
+	v.begun = true
+	v.extend()
+	v.w.WriteHeader(http.StatusOK)
+	_ = v.rc.Flush()
+	return &events{v: v, paint: newPainter(from)}
+}
+
+// finish tells that nothing follows. After an error the connection ends without that, and the browser comes again with
+// its cursor.
+func (e *events) finish(err error) error {
 	if err == nil {
 		err = e.end()
 	}
 	if err != nil {
-		panic(http.ErrAbortHandler) // the browser comes again with its cursor
+		panic(http.ErrAbortHandler)
 	}
 	return nil
 }

@@ -12,8 +12,6 @@ import (
 	"github.com/slipway-build/slipway/internal/source"
 )
 
-func gitURL(text string) (fetch.GitURL, error) { return fetch.ParseGitURL(text) }
-
 // ofArchive is what people are told of an archive.
 func ofArchive(s build.Source) build.SetupTemplate {
 	t := build.SetupTemplate{Checksum: s.Checksum, Version: s.Version}
@@ -91,6 +89,3 @@ func (d *drive) fetch(ctx context.Context) error {
 		v.Template.Checksum = string(kept.Sum)
 	})
 }
-
-// list is names in a line.
-func list(names []string) string { return strings.Join(names, ", ") }

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/slipway-build/slipway/internal/appjson"
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/fetch"
 	"github.com/slipway-build/slipway/internal/killpoint"
 	"github.com/slipway-build/slipway/internal/store"
 )
@@ -55,7 +57,7 @@ func (d *drive) configure(ctx context.Context) (string, error) {
 
 // keepCredentials gives the app what opens its template's repository.
 func (d *drive) keepCredentials(ctx context.Context) error {
-	u, err := gitURL(d.v.Source.URL)
+	u, err := fetch.ParseGitURL(d.v.Source.URL)
 	if err != nil {
 		return err
 	}
@@ -76,9 +78,9 @@ func (d *drive) addons(context.Context) (string, error) {
 	case len(p.Addons) == 0:
 		return "", &skipped{"the template wants none"}
 	case len(p.Unprovided) > 0:
-		return "", &skipped{"set up without " + list(p.Unprovided)}
+		return "", &skipped{"set up without " + strings.Join(p.Unprovided, ", ")}
 	}
-	return "config vars were given for " + list(p.Addons), nil
+	return "config vars were given for " + strings.Join(p.Addons, ", "), nil
 }
 
 // build has the template's source built, and waits for the end. The build's id is recorded before there is a build of
