@@ -33,30 +33,49 @@ func (s *Service) commands(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look for release commands: %w", err)
 	}
-	for _, r := range unfinished {
-		if r.State != build.ReleasePending || !s.takeCommand(r) {
+	return s.start(ctx, unfinished)
+}
+
+// start starts the commands of those of some releases that wait for one still: the list may be older than the end of a
+// command, and none may run twice.
+func (s *Service) start(ctx context.Context, releases []build.Release) error {
+	var errs []error
+	for _, r := range releases {
+		if r.State != build.ReleasePending || !s.takeCommand(r.App) {
+			continue
+		}
+		now, err := s.store.ReleaseByID(ctx, r.ID) // read while no command of its app can end
+		if err != nil || now.State != build.ReleasePending {
+			s.leaveCommand(r.App)
+			if !errors.Is(err, build.ErrNotFound) { // else its app is gone
+				errs = append(errs, err)
+			}
 			continue
 		}
 		s.commanding.Go(func() {
-			s.command(ctx, r)
-			s.mu.Lock()
-			delete(s.executing, r.App)
-			s.mu.Unlock()
+			s.command(ctx, now)
+			s.leaveCommand(now.App)
 			s.released()
 		})
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
-// takeCommand says whether the command of a release may start now.
-func (s *Service) takeCommand(r build.Release) bool {
+// takeCommand says whether a command of an app may start now.
+func (s *Service) takeCommand(app build.ID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.executing[r.App] || len(s.executing) >= maxCommands {
+	if s.executing[app] || len(s.executing) >= maxCommands {
 		return false
 	}
-	s.executing[r.App] = true
+	s.executing[app] = true
 	return true
+}
+
+func (s *Service) leaveCommand(app build.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.executing, app)
 }
 
 // released has Run look for release commands.

@@ -472,6 +472,38 @@ func TestReleaseCommand(t *testing.T) {
 	}
 }
 
+// TestCommandOnce: a look for release commands that read its list before a command ended leaves that one alone.
+func TestCommandOnce(t *testing.T) {
+	h := newHouse(t)
+	runs := 0
+	h.config.Release = func(context.Context, build.Release, map[string]string, build.Limits, io.Writer) error {
+		runs++
+		return nil
+	}
+	h.fault = func(err error) { t.Errorf("fault: %v", err) } // its log is there already
+	h.submit(build.Trigger{Kind: build.TriggerAPI})
+	j := h.claim()
+	o := good(j, "sha256:1")
+	o.Result.Processes = append(o.Result.Processes, build.Process{Type: ReleaseProcess})
+	h.finish(j, o)
+	old, err := h.store.Unfinished(t.Context())
+	if err != nil || len(old) != 1 {
+		t.Fatalf("%+v, %v", old, err)
+	}
+	for range 2 {
+		if err := h.Service.start(t.Context(), old); err != nil {
+			t.Error(err)
+		}
+		h.commanding.Wait()
+	}
+	if runs != 1 {
+		t.Errorf("the command ran %d times", runs)
+	}
+	if len(h.executing) > 0 {
+		t.Errorf("apps whose command is said to run: %v", h.executing)
+	}
+}
+
 // TestRecordWithoutLog: a push whose service died between the record of its build and the build's log has one, which
 // has ended.
 func TestRecordWithoutLog(t *testing.T) {
