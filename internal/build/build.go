@@ -158,6 +158,9 @@ type Failure struct {
 	Reasons []string `json:"reasons,omitempty"`
 	Next    string   `json:"next,omitempty"` // one line: what to do
 	Exit    int      `json:"exit,omitempty"` // the spec's exit code, where there is one
+	// Phases are those that were reached, the last one up to the failure, and Buildpacks those that detect had found.
+	Phases     []PhaseTiming `json:"phases,omitempty"`
+	Buildpacks []Buildpack   `json:"buildpacks,omitempty"`
 }
 
 // TriggerKind says what asked for a build.
@@ -242,6 +245,28 @@ type PhaseTiming struct {
 	Phase     string        `json:"phase"`
 	Buildpack string        `json:"buildpack,omitempty"`
 	Elapsed   time.Duration `json:"elapsed"`
+}
+
+// Timings are how long the build took where, as far as it came.
+func (b Build) Timings() []PhaseTiming {
+	switch {
+	case b.Result != nil:
+		return b.Result.Phases
+	case b.Failure != nil:
+		return b.Failure.Phases
+	}
+	return nil
+}
+
+// Group is the buildpacks that took part, or were to.
+func (b Build) Group() []Buildpack {
+	switch {
+	case b.Result != nil:
+		return b.Result.Buildpacks
+	case b.Failure != nil:
+		return b.Failure.Buildpacks
+	}
+	return nil
 }
 
 // MaxAttempts bounds how often a build is tried when the platform fails.

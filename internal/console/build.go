@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -210,10 +211,10 @@ func phases() []step {
 	}
 }
 
-// stepsOf is the timeline of a build: with times where it has succeeded, else where it is or how far it came.
+// stepsOf is the timeline of a build: with times where it has ended, else where it is.
 func stepsOf(b build.Build) []step {
-	if b.Result != nil {
-		return timed(b.Result.Phases)
+	if t := b.Timings(); b.State.Terminal() && len(t) > 0 {
+		return append(stoppedAt(b.Failure, timed(t)), later(t)...)
 	}
 	at, state := b.Phase, "now"
 	buildpack := b.Buildpack
@@ -235,6 +236,35 @@ func stepsOf(b build.Build) []step {
 		all = append(all, s)
 		if s.Name == at && buildpack != "" {
 			all = append(all, step{Name: s.Name, Buildpack: buildpack, State: state})
+		}
+	}
+	return all
+}
+
+// stoppedAt marks where a build failed.
+func stoppedAt(f *build.Failure, all []step) []step {
+	if f == nil {
+		return all
+	}
+	last := 0
+	for i, s := range all {
+		if s.Buildpack == "" {
+			last = i
+		}
+		if s.Buildpack != "" && s.Buildpack == f.Buildpack && s.Name == f.Phase {
+			all[i].State = "bad"
+		}
+	}
+	all[last].State = "bad"
+	return all
+}
+
+// later are the phases that a build did not come to.
+func later(timings []build.PhaseTiming) (all []step) {
+	for _, s := range phases() {
+		if !slices.ContainsFunc(timings, func(t build.PhaseTiming) bool { return t.Phase == s.Name }) {
+			s.State = "later"
+			all = append(all, s)
 		}
 	}
 	return all

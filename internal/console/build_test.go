@@ -84,7 +84,7 @@ func TestStream(t *testing.T) {
 	}
 	b.get("/console/apps/shop/builds/1/stream?at=999999.1.0").want(204)
 	b.get("/console/apps/shop/builds/1/stream?at=nonsense").want(400)
-	b.get("/console/apps/shop/builds/1").want(200).has("The app failed", "npm install failed", "stopped here", "not reached")
+	b.get("/console/apps/shop/builds/1").want(200).has("The app failed", "npm install failed", "stopped after", "not reached")
 }
 
 // TestStreamStays holds that whoever follows a build that is silent is not cut off, and hears that it has gone on since the

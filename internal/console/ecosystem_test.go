@@ -50,10 +50,10 @@ func TestEcosystemCounts(t *testing.T) {
 		by[p.ID] = p
 	}
 	node, proc, golang := by["slipway/nodejs"], by["slipway/procfile"], by["slipway/go"]
-	if want := (tally{25, 8, 2, 0}); node.tally != want || node.P50 != 13*time.Second || node.P95 != 24*time.Second || node.Detected != 25 || node.Tried != 27 {
+	if want := (tally{25, 8, 2, 0}); node.tally != want || node.P50 != 13*time.Second || node.P95 != 24*time.Second || node.Detected != 35 || node.Tried != 37 {
 		t.Errorf("nodejs: %+v %v %v %d of %d", node.tally, node.P50, node.P95, node.Detected, node.Tried)
 	}
-	if want := (tally{25, 0, 0, 0}); proc.tally != want || golang.tally != (tally{}) || golang.Tried != 27 || golang.Detected != 0 {
+	if want := (tally{25, 0, 0, 0}); proc.tally != want || golang.tally != (tally{}) || golang.Tried != 37 || golang.Detected != 0 {
 		t.Errorf("procfile %+v, go %+v %d of %d", proc.tally, golang.tally, golang.Detected, golang.Tried)
 	}
 	if len(e.Failures) != 3 || e.Failures[0].Count != 8 || !strings.HasPrefix(e.Failures[0].Line, "npm ERR! code E") || e.Failures[1].Count != 5 || e.Failures[1].Blame != build.BlamePlatform {
@@ -63,7 +63,7 @@ func TestEcosystemCounts(t *testing.T) {
 		t.Errorf("slow: %+v", e.Slow[0])
 	}
 	b := y.signIn(y.token)
-	b.get("/console/ecosystem").want(200).has("71.4 %", "75.8 %", "92.6 %", "npm ERR! code E32", "the registry answered 503", "/console/apps/shop/builds/40")
+	b.get("/console/ecosystem").want(200).has("71.4 %", "75.8 %", "94.6 %", "npm ERR! code E32", "the registry answered 503", "/console/apps/shop/builds/40")
 	b.get("/console/ecosystem?days=8").want(404)
 	b.get("/console/buildpacks/slipway/nodejs").want(200).has("75.8 %", "1 app", "1.4.0", `href="/console/apps/shop"`)
 	b.get("/console/buildpacks?q=proc").want(200).has("slipway/procfile", "1 buildpack")

@@ -106,42 +106,26 @@ func (f *facts) fact(b build.Build) fact {
 	if b.Failure != nil && (b.State == build.Failed || b.State == build.TimedOut) {
 		v.blame, v.at = b.Failure.Blame, f.name(b.Failure.Buildpack)
 		v.line = lastError(f.logs, b)
-		if b.Failure.Code == "not-detected" {
-			v.tried = f.saidNo(b.Failure.Reasons)
-		}
-	}
-	if b.Result == nil {
-		return v
 	}
 	times := map[string]time.Duration{}
-	for _, t := range b.Result.Phases {
+	for _, t := range b.Timings() {
 		switch {
-		case t.Buildpack == "":
+		case t.Buildpack == "" && b.Result != nil: // of a build that failed the last one was cut short
 			v.phases = append(v.phases, t)
-		case t.Phase == "build":
+		case t.Buildpack != "" && t.Phase == "build":
 			times[t.Buildpack] = t.Elapsed
-		case t.Phase == "detect":
+		case t.Buildpack != "" && t.Phase == "detect":
 			v.tried = append(v.tried, f.name(t.Buildpack))
 		}
 	}
-	for _, p := range b.Result.Buildpacks {
+	for _, p := range b.Group() {
 		name := f.name(p.ID + "@" + p.Version)
-		v.parts = append(v.parts, part{name, times[name]})
 		v.detected = append(v.detected, name)
-	}
-	return v
-}
-
-// saidNo are the buildpacks that reasons begin with: those whose detect ran in vain.
-func (f *facts) saidNo(reasons []string) (all []string) {
-	for _, r := range reasons {
-		first, _, _ := strings.Cut(r, " ")
-		first = strings.TrimSuffix(first, ":")
-		if id, version, ok := strings.Cut(first, "@"); ok && strings.Contains(id, "/") && version != "" {
-			all = append(all, f.name(first))
+		if b.Result != nil {
+			v.parts = append(v.parts, part{name, times[name]})
 		}
 	}
-	return all
+	return v
 }
 
 // lastError is the last line of a build's log in which a buildpack tells of an error, or else why the build failed: what a

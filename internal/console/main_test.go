@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -218,7 +219,9 @@ func (y *yard) finish(j *work.Job, o work.Outcome) {
 // notDetected is a build of an app that no buildpack is for.
 func notDetected() work.Outcome {
 	return work.Outcome{State: build.Failed, Failure: &build.Failure{Blame: build.BlameApp, Code: "not-detected", Phase: "detect", Reason: "no group of buildpacks detected",
-		Reasons: []string{"slipway/go@2.0.0: there is no go.mod", "slipway/nodejs@1.4.0: there is no package.json", "a group of two is not complete"}, Next: "add the file that a buildpack looks for"}}
+		Reasons: []string{"slipway/go@2.0.0: there is no go.mod", "slipway/nodejs@1.4.0: there is no package.json", "a group of two is not complete"}, Next: "add the file that a buildpack looks for",
+		Phases: []build.PhaseTiming{{Phase: "prepare", Elapsed: 300 * time.Millisecond}, {Phase: "detect", Elapsed: 90 * time.Millisecond},
+			{Phase: "detect", Buildpack: "slipway/go@2.0.0", Elapsed: 8 * time.Millisecond}, {Phase: "detect", Buildpack: "slipway/nodejs@1.4.0", Elapsed: 9 * time.Millisecond}}}}
 }
 
 const digest = "sha256:4c1f0d0b2f3c5d8a9b7e6f5041322314050607080910111213141516171819aa"
@@ -240,8 +243,13 @@ func good() work.Outcome {
 	}}
 }
 
+// failed is a build that came to a buildpack, or where there is none not even to detect.
 func failed(blame build.Blame, buildpack, reason string) work.Outcome {
-	return work.Outcome{State: build.Failed, Failure: &build.Failure{Blame: blame, Code: "buildpack-failed", Phase: "build", Buildpack: buildpack, Reason: reason, Next: "fix it and push again"}}
+	f := &build.Failure{Blame: blame, Code: "buildpack-failed", Phase: "build", Buildpack: buildpack, Reason: reason, Next: "fix it and push again"}
+	if made := good().Result; buildpack != "" {
+		f.Buildpacks, f.Phases = made.Buildpacks, slices.DeleteFunc(made.Phases, func(t build.PhaseTiming) bool { return t.Phase == "export" || strings.HasPrefix(t.Buildpack, "slipway/procfile") && t.Phase == "build" })
+	}
+	return work.Outcome{State: build.Failed, Failure: f}
 }
 
 var storePage = store.Page{Max: 100}

@@ -96,15 +96,15 @@ func (m *metrics) ended(b build.Build) {
 	if !b.StartedAt.IsZero() {
 		m.wait.Observe(b.StartedAt.Sub(b.CreatedAt).Seconds())
 	}
-	if b.Result == nil {
-		return
-	}
-	for _, p := range b.Result.Phases {
+	for _, p := range b.Timings() {
 		if p.Buildpack == "" {
 			m.phases.WithLabelValues(p.Phase).Observe(p.Elapsed.Seconds())
 		} else {
 			m.buildpacks.WithLabelValues(m.label(p.Buildpack), p.Phase).Observe(p.Elapsed.Seconds())
 		}
+	}
+	if b.Result == nil {
+		return
 	}
 	for _, p := range b.Result.Buildpacks {
 		m.runs.WithLabelValues(m.label(p.ID+"@"+p.Version), "passed").Inc()

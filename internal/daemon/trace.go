@@ -47,17 +47,14 @@ func traceBuild(tracer trace.Tracer, b build.Build) {
 		whole.SetStatus(codes.Error, f.Code)
 		whole.SetAttributes(attribute.String("slipway.blame", string(f.Blame)), attribute.String("slipway.phase", f.Phase), attribute.String("slipway.buildpack", f.Buildpack))
 	}
-	if b.Result == nil {
-		return
-	}
 	at := b.StartedAt
-	for _, p := range b.Result.Phases {
+	for _, p := range b.Timings() {
 		if p.Buildpack != "" {
 			continue
 		}
 		in, span := tracer.Start(ctx, p.Phase, trace.WithTimestamp(at))
 		inner := at
-		for _, e := range b.Result.Phases {
+		for _, e := range b.Timings() {
 			if e.Phase != p.Phase || e.Buildpack == "" {
 				continue
 			}

@@ -28,7 +28,8 @@ const cleanTimeout = 30 * time.Second
 
 // Build runs one build and returns when its image is at its destination. When ctx ends, everything that the
 // build started is killed and removed before Build returns, within about two seconds. Errors keep the types
-// of package builder, by which callers tell whose fault it was; *BuildError adds the last lines of output.
+// of package builder, by which callers tell whose fault it was; *BuildError adds the last lines of output. With an error
+// of a build that had begun comes a result with Timings and Executed up to there, and Group where one was found.
 func Build(ctx context.Context, m *Machine, o Options, ui UI) (res *Result, err error) {
 	j, err := newJob(m, o, ui)
 	if err != nil {
@@ -38,6 +39,9 @@ func Build(ctx context.Context, m *Machine, o Options, ui UI) (res *Result, err 
 	defer func() {
 		err = errors.Join(j.explain(err), j.cleanup(ctx))
 		cancel(err)
+		if res == nil {
+			res = j.reached()
+		}
 	}()
 	if o.Limits.Time > 0 {
 		var stop context.CancelFunc

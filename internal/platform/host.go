@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -40,6 +41,13 @@ type host struct {
 
 func newHost(ui UI, store *layerstore.Store, showDetect bool) *host {
 	return &host{ui: ui, store: store, showDetect: showDetect, last: map[string]*lines{}, executed: map[string]time.Duration{}, running: map[string]bool{}}
+}
+
+// took is how long each executable ran that has ended.
+func (h *host) took() map[string]time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.executed)
 }
 
 // Run runs one executable in the build container. A build's output goes to the UI as it comes; a detect's is

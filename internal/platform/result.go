@@ -1,20 +1,26 @@
 package platform
 
 import (
-	"maps"
 	"path/filepath"
 	"slices"
 )
 
+// reached is what is known of a build however it ended.
+func (j *job) reached() *Result {
+	r := &Result{Timings: j.timings, Executed: j.h.took()}
+	if j.detected != nil {
+		r.Group = j.detected.Group.Elements
+	}
+	return r
+}
+
 // result is what the caller gets.
 func (j *job) result() *Result {
-	r := &Result{
-		Image: j.o.Image, Tags: j.o.Tags, Where: j.dest.where,
-		Digest: j.written.Digest.String(), ImageID: j.written.ID.String(), Size: j.written.ManifestSize,
-		Builder: j.builder.Reference, RunImage: j.run.Reference,
-		Layers: len(j.exported.Layers), Pushed: j.written.Pushed, Timings: j.timings, Executed: maps.Clone(j.h.executed),
-		Default: string(j.built.Metadata.DefaultProcessType),
-	}
+	r := j.reached()
+	r.Image, r.Tags, r.Where = j.o.Image, j.o.Tags, j.dest.where
+	r.Digest, r.ImageID, r.Size = j.written.Digest.String(), j.written.ID.String(), j.written.ManifestSize
+	r.Builder, r.RunImage = j.builder.Reference, j.run.Reference
+	r.Layers, r.Pushed, r.Default = len(j.exported.Layers), j.written.Pushed, string(j.built.Metadata.DefaultProcessType)
 	if m, err := j.image.Manifest(); err == nil {
 		for _, l := range m.Layers {
 			r.Bytes += l.Size
@@ -31,7 +37,7 @@ func (j *job) result() *Result {
 			r.Packages[a.ref.String()] = a.from
 		}
 	}
-	r.Group, r.Launch = j.detected.Group.Elements, j.built.Metadata.Processes
+	r.Launch = j.built.Metadata.Processes
 	for _, p := range j.built.Metadata.Processes {
 		r.Processes = append(r.Processes, string(p.Type))
 	}

@@ -116,28 +116,39 @@ func (w *Worker) bindings(j *Job) (dirs map[string]string, remove func() error, 
 func result(r *platform.Result, j *Job) *build.Result {
 	out := &build.Result{
 		Repository: j.Image, Digest: r.Digest, Builder: r.Builder, RunImage: r.RunImage, Bytes: r.Bytes, Pushed: r.Pushed, Layers: r.Layers, Reused: r.Reused,
-		Buildpacks: []build.Buildpack{}, Processes: []build.Process{}, EnvNames: slices.Sorted(maps.Keys(j.Env)),
+		Buildpacks: group(r), Phases: timings(r), Processes: []build.Process{}, EnvNames: slices.Sorted(maps.Keys(j.Env)),
 	}
 	if ref, err := image.ParseRef(j.Image); err == nil {
 		out.Repository = ref.Repository()
-	}
-	for _, b := range r.Group {
-		out.Buildpacks = append(out.Buildpacks, build.Buildpack{ID: string(b.ID), Version: b.Version, Homepage: b.Homepage, Image: r.Packages[b.Ref.String()]})
 	}
 	for _, p := range r.Launch {
 		out.Processes = append(out.Processes, build.Process{
 			Type: string(p.Type), Command: strings.Join(slices.Concat(p.Command, p.Args), " "), Default: string(p.Type) == r.Default})
 	}
+	return out
+}
+
+// group is the buildpacks of a build, as far as it came.
+func group(r *platform.Result) []build.Buildpack {
+	out := []build.Buildpack{}
+	for _, b := range r.Group {
+		out = append(out, build.Buildpack{ID: string(b.ID), Version: b.Version, Homepage: b.Homepage, Image: r.Packages[b.Ref.String()]})
+	}
+	return out
+}
+
+// timings is what a build spent its time on, as far as it came.
+func timings(r *platform.Result) (out []build.PhaseTiming) {
 	for _, p := range []platform.Phase{
 		platform.PhasePrepare, platform.PhaseAnalyze, platform.PhaseDetect, platform.PhaseRestore, platform.PhaseBuild, platform.PhaseExport,
 	} {
 		if t, ok := r.Timings[p]; ok {
-			out.Phases = append(out.Phases, build.PhaseTiming{Phase: string(p), Elapsed: t})
+			out = append(out, build.PhaseTiming{Phase: string(p), Elapsed: t})
 		}
 	}
 	for _, what := range slices.Sorted(maps.Keys(r.Executed)) {
 		phase, buildpack, _ := strings.Cut(what, " ")
-		out.Phases = append(out.Phases, build.PhaseTiming{Phase: phase, Buildpack: buildpack, Elapsed: r.Executed[what]})
+		out = append(out, build.PhaseTiming{Phase: phase, Buildpack: buildpack, Elapsed: r.Executed[what]})
 	}
 	return out
 }

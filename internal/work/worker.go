@@ -200,6 +200,9 @@ func (w *Worker) run(ctx context.Context, j *Job, s *screen) Outcome {
 	s.flush()
 	o := verdict(ctx, err)
 	if o.Failure != nil {
+		if res != nil {
+			o.Failure.Phases, o.Failure.Buildpacks = timings(res), group(res)
+		}
 		s.ending(o)
 		return o
 	}
