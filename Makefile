@@ -201,6 +201,16 @@ conformance: $(if $(LIFECYCLE),,lifecycle) ## the spec's clauses, on bin/lifecyc
 	@go run ./conformance -lifecycle "$(or $(LIFECYCLE),bin/lifecycle)" \
 		$(if $(LIFECYCLE),,-known conformance/known/slipway.toml) $(CONFORMANCEFLAGS)
 
+AXE := 4.14.1
+
+bin/axe/of-$(AXE):
+	@rm -rf bin/axe; npm install --prefix bin/axe --no-audit --no-fund --loglevel=error axe-core@$(AXE)
+	@touch $@
+
+.PHONY: audit
+audit: setup bin/axe/of-$(AXE) ## axe-core over every page of the console, light, dark and as wide as a phone (needs npm)
+	go test -v -count=1 -run 'TestPagesForEverybody$$' ./internal/console -axe "$(CURDIR)/bin/axe/node_modules/axe-core/axe.min.js"
+
 HEROKU := 11.10.0
 
 bin/heroku/of-$(HEROKU):

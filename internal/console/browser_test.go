@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"database/sql"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -242,6 +243,7 @@ const audit = `(() => {
   for (const e of document.querySelectorAll("img")) is(e.hasAttribute("alt"), "no text for " + e.src);
   for (const e of document.querySelectorAll("svg")) is(e.getAttribute("aria-hidden") || e.getAttribute("aria-label"), "no text for a drawing");
   for (const e of document.querySelectorAll("th")) is(e.scope, "no scope of a heading");
+  for (const e of document.querySelectorAll("pre, .scroll")) is(e.scrollWidth <= e.clientWidth || e.tabIndex === 0 || e.querySelector("a, button"), "no keyboard scrolls " + e.textContent.slice(0, 40));
   for (const e of document.querySelectorAll("[tabindex]")) is(e.tabIndex <= 0, "an order of its own");
   let level = 0;
   for (const e of document.querySelectorAll("h1, h2, h3")) { const n = +e.tagName[1]; is(n <= level + 1, "a heading too deep: " + e.textContent); level = n; }
@@ -262,6 +264,16 @@ const audit = `(() => {
   }
   return wrong;
 })()`
+
+var axeScript = flag.String("axe", "", "axe.js of axe-core, which TestPagesForEverybody has look at every page too: make audit")
+
+// axe has axe-core look at the page, and returns what it finds wrong, and how many of its rules hold.
+func (c *chrome) axe() (wrong []string, hold int) {
+	c.t.Helper()
+	js[bool](c, string(must(os.ReadFile(*axeScript))(c.t))+`; axe.run(document).then((r) => { window.axeFound = r; }); true`)
+	c.eventually(`window.axeFound`)
+	return js[[]string](c, `axeFound.violations.flatMap((v) => v.nodes.map((n) => v.id + " at " + n.target.join(" ") + ": " + n.failureSummary))`), js[int](c, `axeFound.passes.length`)
+}
 
 // TestPagesForEverybody looks at every page in light, dark, and on a phone: what it finds wrong it tells, and with
 // SLIPWAY_SCREENSHOTS it leaves pictures of them in that directory.
@@ -297,6 +309,13 @@ func TestPagesForEverybody(t *testing.T) {
 			}
 			for _, wrong := range js[[]string](c, audit) {
 				t.Errorf("%s, %s: %s", p[1], look.name, wrong)
+			}
+			if *axeScript != "" {
+				wrong, hold := c.axe()
+				for _, text := range wrong {
+					t.Errorf("%s, %s: axe: %s", p[1], look.name, text)
+				}
+				t.Logf("axe: %-20s %-6s %2d rules hold, %d violations", p[0], look.name, hold, len(wrong))
 			}
 			if dir == "" {
 				continue

@@ -2,11 +2,14 @@ package console
 
 import (
 	"database/sql"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chromedp/chromedp"
 
 	"github.com/slipway-build/slipway/internal/build"
 )
@@ -76,14 +79,25 @@ func TestPagesAreLight(t *testing.T) {
 	b.get("/console/apps?page=0").want(404)
 }
 
-// BenchmarkPages reports how long pages take with 200 apps and 10,000 builds in the record.
+// BenchmarkPages reports how long every page takes with 200 apps and 10,000 builds in the record, and what it weighs. That
+// of a template asks the template's host, which is git behind a CGI here.
+//
+//	go test ./internal/console -run '^$' -bench Pages -benchtime 300x
 func BenchmarkPages(b *testing.B) {
-	y := newYard(b, nil)
+	y, h := templateYard(b, withIndex(b))
 	y.many()
+	y.publish("slipway/nodejs", "1.3.2", "1.4.0")
+	pages := heavy()
+	for _, p := range y.templates(h) {
+		if p[0] != "deploy-broken" {
+			pages = append(pages, p[1])
+		}
+	}
 	in := y.signIn(y.token)
-	for _, path := range heavy() {
-		b.Run(strings.TrimPrefix(path, "/console/"), func(b *testing.B) {
-			in.get(path).want(200)
+	badge := "/badge/app-000.svg?key=" + y.console.badgeKey(must(y.store.AppByName(b.Context(), "app-000"))(b))
+	for _, path := range append(pages, badge) {
+		b.Run(path, func(b *testing.B) {
+			weight := len(in.get(path).want(200).text)
 			var all []time.Duration
 			for b.Loop() {
 				began := time.Now()
@@ -91,7 +105,76 @@ func BenchmarkPages(b *testing.B) {
 				all = append(all, time.Since(began))
 			}
 			slices.Sort(all)
-			b.ReportMetric(float64(all[len(all)*95/100].Microseconds())/1000, "p95-ms")
+			for _, percent := range []int{50, 95, 99} {
+				b.ReportMetric(float64(all[len(all)*percent/100].Microseconds())/1000, fmt.Sprintf("p%d-ms", percent))
+			}
+			b.ReportMetric(float64(weight)/1024, "KiB")
+			b.ReportMetric(0, "ns/op")
 		})
 	}
+}
+
+// watcher is run in a page: it counts frames and the gaps between them, tasks over 50 ms, and how long after its time of
+// print a line is there.
+const watcher = `(() => {
+  const seen = window.seen = { frames: 0, gap: 0, late: 0, tasks: 0, lag: 0 };
+  let last = 0;
+  const frame = (now) => { if (last) { seen.frames++; seen.gap = Math.max(seen.gap, now - last); if (now - last > 50) seen.late++; } last = now; requestAnimationFrame(frame); };
+  requestAnimationFrame(frame);
+  new PerformanceObserver((l) => { seen.tasks += l.getEntries().length; }).observe({ type: "longtask" });
+  new MutationObserver((all) => { for (const m of all) for (const n of m.addedNodes) { const t = /printed ([0-9]+)/.exec(n.textContent); if (t) seen.lag = Math.max(seen.lag, Date.now() - t[1]); } }).observe(document.getElementById("log"), { childList: true });
+  return true;
+})()`
+
+// BenchmarkFollow follows 100 lines a second in a real browser, behind 2,000 that are there, and reports what a person would
+// notice: frames that come late, beside those of the same page when nothing comes.
+//
+//	go test ./internal/console -run '^$' -bench Follow -benchtime 1x
+func BenchmarkFollow(b *testing.B) {
+	const rate, seconds, before = 100, 10, 2000
+	y := newYard(b, nil)
+	y.submit(y.app("shop"), "Add a basket")
+	j := y.claim()
+	for i := range before {
+		y.print(j, fmt.Sprintf("[slipway/nodejs] \x1b[32madded\x1b[0m package %d\n", i+1))
+	}
+	c := y.chrome()
+	c.visit("/console/sign-in?next=/console/apps/shop/builds/1")
+	c.run("sign in", chromedp.SendKeys(chromedp.CSS("#token"), y.token+"\n"))
+	c.eventually(fmt.Sprintf(`document.getElementById("L%d")`, before))
+	type seen struct{ Frames, Gap, Late, Tasks, Lag float64 }
+	for b.Loop() {
+		js[bool](c, watcher)
+		time.Sleep(seconds * time.Second / 2)
+		idle := js[seen](c, `seen`)
+		js[bool](c, watcher)
+		tick := time.NewTicker(time.Second / rate)
+		for i := range rate * seconds {
+			<-tick.C
+			y.print(j, fmt.Sprintf("[slipway/nodejs] \x1b[36mline %d\x1b[0m printed %d\n", i+1, time.Now().UnixMilli()))
+		}
+		tick.Stop()
+		c.eventually(fmt.Sprintf(`document.getElementById("L%d")`, before+rate*seconds))
+		live := js[seen](c, `seen`)
+		b.ReportMetric(live.Frames/seconds, "frames/s")
+		b.ReportMetric(idle.Frames/seconds*2, "idle-frames/s")
+		b.ReportMetric(live.Gap, "longest-gap-ms")
+		b.ReportMetric(idle.Gap, "idle-longest-gap-ms")
+		b.ReportMetric(live.Late, "late-frames")
+		b.ReportMetric(live.Tasks, "long-tasks")
+		b.ReportMetric(live.Lag, "longest-lag-ms")
+		b.ReportMetric(0, "ns/op")
+	}
+	if got := js[string](c, `[...document.querySelectorAll("#log > div")].map((e) => e.id.slice(1)).join()`); got != numbers(before+rate*seconds) {
+		b.Errorf("the lines are not there in their order: %.200s", got)
+	}
+	c.finish(j, good())
+}
+
+func numbers(n int) string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprint(i + 1)
+	}
+	return strings.Join(all, ",")
 }
