@@ -128,48 +128,78 @@ func (a *app) bindingFiles(dir string, list []string) (map[string]string, error)
 }
 
 func (a *app) credentialsCommand() *cobra.Command {
-	list := func(cmd *cobra.Command, _ []string) error { return a.listCredentials(cmd.Context()) }
+	var mine bool
+	list := func(cmd *cobra.Command, _ []string) error { return a.listCredentials(cmd.Context(), mine) }
 	cmd := &cobra.Command{
 		Use: "credentials", Short: "List and change what an app's builds reach git hosts and registries with",
-		Long: "List and change what an app's builds reach git hosts and registries with. Nobody is told\nmore of them than the hosts, and no build sees them.\n\n" + serviceCodes,
+		Long: `List and change what an app's builds reach git hosts and registries with. Nobody is told
+more of them than the hosts, and no build sees them. With --mine they are your own, of git
+hosts: private templates of deploy buttons are read with them, and the app that is made of
+one keeps them for its builds.
+
+` + serviceCodes,
 		Example: `  slipway credentials set registry registry.example.com --username robot --app my-app < password.txt
-  slipway credentials set git git.example.com --key ~/.ssh/deploy --app my-app`,
+  slipway credentials set git git.example.com --key ~/.ssh/deploy --app my-app
+  slipway credentials set git git.example.com --username ada --mine`,
 		Args: cobra.ArbitraryArgs,
 		RunE: orUnknown(list),
 	}
 	cmd.AddCommand(
 		&cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List hosts", Args: wants(), RunE: list},
-		a.setCredentialCommand(),
+		a.setCredentialCommand(&mine),
 		&cobra.Command{Use: "rm git|registry HOST", Aliases: []string{"unset"}, Short: "Forget the credentials of a host", Args: wants("KIND", "HOST"), ValidArgs: []string{"git", "registry"},
 			RunE: func(cmd *cobra.Command, args []string) error {
-				kind, err := credentialKind(args[0])
+				kind, err := credentialKind(args[0], mine)
 				if err != nil {
 					return err
 				}
-				return a.inApp(cmd.Context(), func(ctx context.Context, c *client.Client, app string) error {
+				return a.inAppOr(cmd.Context(), mine, func(ctx context.Context, c *client.Client, app string) error {
 					return a.did(c.DeleteCredential(ctx, app, kind, args[1]), "Forgot the credentials of %s", args[1])
 				})
 			}},
 	)
+	cmd.PersistentFlags().BoolVar(&mine, "mine", false, "your own, of git hosts, and not an app's")
 	return a.appFlag(a.serviceFlags(cmd))
 }
 
-func credentialKind(s string) (client.CredentialKind, error) {
+// inAppOr is inApp, or with mine does something that is of no app: its name is "".
+func (a *app) inAppOr(ctx context.Context, mine bool, do func(ctx context.Context, c *client.Client, app string) error) error {
+	if !mine {
+		return a.inApp(ctx, do)
+	}
+	if a.appName != "" {
+		return usagef("--app and --mine: one of them")
+	}
+	c, err := a.service()
+	if err != nil {
+		return err
+	}
+	return do(ctx, c, "")
+}
+
+func credentialKind(s string, mine bool) (client.CredentialKind, error) {
 	switch s {
 	case "git":
 		return client.GitCredential, nil
 	case "registry":
+		if mine {
+			return "", usagef("--mine is for git: registries are reached by apps, with theirs")
+		}
 		return client.RegistryCredential, nil
 	}
 	return "", usagef("credentials of %q: want git or registry", s)
 }
 
-func (a *app) listCredentials(ctx context.Context) error {
-	return a.inApp(ctx, func(ctx context.Context, c *client.Client, app string) error {
-		out := map[string][]string{"git": {}, "registry": {}}
+func (a *app) listCredentials(ctx context.Context, mine bool) error {
+	kinds := []string{"git", "registry"}
+	if mine {
+		kinds = kinds[:1]
+	}
+	return a.inAppOr(ctx, mine, func(ctx context.Context, c *client.Client, app string) error {
+		out := map[string][]string{}
 		var lines [][]string
-		for _, kind := range []string{"git", "registry"} {
-			k, err := credentialKind(kind)
+		for _, kind := range kinds {
+			k, err := credentialKind(kind, mine)
 			if err != nil {
 				return err
 			}
@@ -177,6 +207,7 @@ func (a *app) listCredentials(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
+			out[kind] = []string{}
 			for _, cr := range list {
 				out[kind] = append(out[kind], cr.Host)
 				lines = append(lines, []string{kind, cr.Host})
@@ -186,18 +217,20 @@ func (a *app) listCredentials(ctx context.Context) error {
 	})
 }
 
-func (a *app) setCredentialCommand() *cobra.Command {
+func (a *app) setCredentialCommand(mine *bool) *cobra.Command {
 	var cr client.Credential
 	var key string
 	cmd := &cobra.Command{
 		Use: "set git|registry HOST", Short: "Keep the credentials of a host: a password, which is asked for or read from standard input, or an ssh key",
 		Args: wants("KIND", "HOST"), ValidArgs: []string{"git", "registry"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			kind, err := credentialKind(args[0])
+			kind, err := credentialKind(args[0], *mine)
 			if err != nil {
 				return err
 			}
 			switch {
+			case key != "" && *mine:
+				return usagef("--key and --mine: templates are read by https: --username, and a password or token")
 			case key != "" && (kind != client.GitCredential || cr.Username != ""):
 				return usagef("--key is for git, and without --username")
 			case key != "":
@@ -213,8 +246,8 @@ func (a *app) setCredentialCommand() *cobra.Command {
 					return err
 				}
 			}
-			return a.inApp(cmd.Context(), func(ctx context.Context, c *client.Client, app string) error {
-				return a.did(c.PutCredential(ctx, app, kind, args[1], cr), "Keeping the credentials of %s for %s", args[1], app)
+			return a.inAppOr(cmd.Context(), *mine, func(ctx context.Context, c *client.Client, app string) error {
+				return a.did(c.PutCredential(ctx, app, kind, args[1], cr), "Keeping the credentials of %s for %s", args[1], firstOf(app, "you"))
 			})
 		},
 	}

@@ -25,6 +25,8 @@ type Pinned struct {
 	Bytes  int64 // of the app.json
 	// Procfile tells that there is one beside the app.json.
 	Procfile bool
+	// Credentials are the reader's own, where it took them to read it: the app that is made of it needs them too.
+	Credentials fetch.Credentials
 }
 
 // A Readme is the beginning of a template's README.

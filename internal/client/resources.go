@@ -124,20 +124,28 @@ func (c *Client) DeleteBinding(ctx context.Context, app, name string) error {
 	return c.change(ctx, http.MethodDelete, nil, nil, "apps", app, "bindings", name)
 }
 
-// Credentials lists the hosts that an app has credentials of.
+// Credentials lists the hosts that an app has credentials of, or with no app those of git hosts that the user has.
 func (c *Client) Credentials(ctx context.Context, app string, kind CredentialKind) iter.Seq2[Credential, error] {
-	return pages[Credential](ctx, c, Range{}, "apps", app, string(kind))
+	return pages[Credential](ctx, c, Range{}, kind.of(app)...)
 }
 
-// PutCredential gives an app credentials of a host, or other ones.
+// of is the path of an app's credentials, or the user's.
+func (k CredentialKind) of(app string, more ...string) []string {
+	if app == "" {
+		return append([]string{"account", string(k)}, more...)
+	}
+	return append([]string{"apps", app, string(k)}, more...)
+}
+
+// PutCredential gives an app, or the user, credentials of a host, or other ones.
 func (c *Client) PutCredential(ctx context.Context, app string, kind CredentialKind, host string, cr Credential) error {
 	cr.Host = ""
-	return c.change(ctx, http.MethodPut, cr, nil, "apps", app, string(kind), host)
+	return c.change(ctx, http.MethodPut, cr, nil, kind.of(app, host)...)
 }
 
-// DeleteCredential forgets an app's credentials of a host.
+// DeleteCredential forgets an app's, or the user's, credentials of a host.
 func (c *Client) DeleteCredential(ctx context.Context, app string, kind CredentialKind, host string) error {
-	return c.change(ctx, http.MethodDelete, nil, nil, "apps", app, string(kind), host)
+	return c.change(ctx, http.MethodDelete, nil, nil, kind.of(app, host)...)
 }
 
 // Builds lists an app's builds, the newest first.

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"fmt"
 	"html"
 	"net/url"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/internal/build"
+	"github.com/slipway-build/slipway/internal/fetch"
 	"github.com/slipway-build/slipway/internal/store"
 	"github.com/slipway-build/slipway/internal/work"
 )
@@ -321,6 +323,45 @@ func TestPrivateTemplate(t *testing.T) {
 	}
 	y.browser().get(h.link("")).want(404) // also now that it is in memory
 	y.browser().get(h.link("%2Fcommit%2F" + commit)).want(404)
+}
+
+// TestPrivateTemplateOfOne: what a user's own credentials open is open to that user alone, and the app that is made of it
+// keeps them.
+func TestPrivateTemplateOfOne(t *testing.T) {
+	t.Parallel()
+	y, h := templateYard(t, func(o *Options) {
+		o.Templates.Credentials = func(ctx context.Context, user build.ID, host string) (fetch.Credentials, bool, error) {
+			c, owner, _, err := o.Store.GitCredentials(ctx, host, user, "")
+			return fetch.Credentials{User: c.Username, Password: c.Password}, owner == user, err
+		}
+	})
+	commit := string(h.publishGuestbook())
+	h.secret.Store("c4nary")
+	u := must(y.store.CreateUser(t.Context(), "eve", false))(t)
+	_, token, err := y.store.CreateToken(t.Context(), build.Token{User: u.ID, Verbs: build.Verbs()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, eve := y.signIn(y.token), y.signIn(token)
+	b.get(h.link("")).want(404).has("slipway credentials set git")
+	kept := build.JSON(store.GitCredentials{Username: "ada", Password: "c4nary"})
+	must(y.store.ChangeSecrets(t.Context(), y.admin.ID, store.SecretGit, map[string]*string{h.addr: &kept}, nil))(t)
+	if r := b.get(h.link("")).want(200).has("Guestbook"); strings.Contains(r.text, "c4nary") {
+		t.Error("the credential is on the page")
+	}
+	for _, other := range []*browser{eve, y.browser()} {
+		other.get(h.link("")).want(404)
+		other.get(h.link("%2Fcommit%2F" + commit)).want(404)
+	}
+	form := url.Values{"commit": {commit}, "name": {"guests"}, "env[OWNER]": {"ada@example.com"}, "without-addons": {"1"}}
+	b.post(h.link(""), h.link(""), form).want(303)
+	j := y.wait()
+	a := must(y.store.AppByName(t.Context(), string(j.App)))(t)
+	all := must(y.store.Secrets(t.Context(), a.ID, store.SecretGit))(t)
+	if all[h.addr] != kept {
+		t.Errorf("the app has %v", all)
+	}
+	y.finish(j, good())
 }
 
 func TestButtonPage(t *testing.T) {

@@ -163,7 +163,7 @@ func withTemplates(h *host) func(*Options) {
 	return func(o *Options) {
 		f := &fetch.Fetcher{Dialer: fetch.Dialer{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}, CAFile: h.ca, Dir: h.t.TempDir()}
 		// The race detector in askpass maps much memory.
-		o.Templates = Templates{Hosts: []string{"github.com", h.addr}, Fetcher: f, Limits: fetch.Limits{Archive: 4 << 20, Time: patience, Stall: patience, Memory: 1 << 50}}
+		o.Templates = Templates{Credentials: o.Templates.Credentials, Hosts: []string{"github.com", h.addr}, Fetcher: f, Limits: fetch.Limits{Archive: 4 << 20, Time: patience, Stall: patience, Memory: 1 << 50}}
 		o.Builtin = func(context.Context) ([]Buildpack, error) {
 			return []Buildpack{{ID: "slipway/nodejs", Version: "1.4.0"}, {ID: "slipway/procfile", Version: "0.3.1"}}, nil
 		}
@@ -213,11 +213,11 @@ func (h *host) String() string {
 }
 
 // credentialsFor is a credential for a host.
-func credentialsFor(addr, password string) func(context.Context, string) (fetch.Credentials, error) {
-	return func(_ context.Context, host string) (fetch.Credentials, error) {
+func credentialsFor(addr, password string) func(context.Context, build.ID, string) (fetch.Credentials, bool, error) {
+	return func(_ context.Context, _ build.ID, host string) (fetch.Credentials, bool, error) {
 		if host != addr {
-			return fetch.Credentials{}, nil
+			return fetch.Credentials{}, false, nil
 		}
-		return fetch.Credentials{User: "x", Password: password}, nil
+		return fetch.Credentials{User: "x", Password: password}, false, nil
 	}
 }

@@ -247,7 +247,9 @@ func good() work.Outcome {
 func failed(blame build.Blame, buildpack, reason string) work.Outcome {
 	f := &build.Failure{Blame: blame, Code: "buildpack-failed", Phase: "build", Buildpack: buildpack, Reason: reason, Next: "fix it and push again"}
 	if made := good().Result; buildpack != "" {
-		f.Buildpacks, f.Phases = made.Buildpacks, slices.DeleteFunc(made.Phases, func(t build.PhaseTiming) bool { return t.Phase == "export" || strings.HasPrefix(t.Buildpack, "slipway/procfile") && t.Phase == "build" })
+		f.Buildpacks, f.Phases = made.Buildpacks, slices.DeleteFunc(made.Phases, func(t build.PhaseTiming) bool {
+			return t.Phase == "export" || strings.HasPrefix(t.Buildpack, "slipway/procfile") && t.Phase == "build"
+		})
 	}
 	return work.Outcome{State: build.Failed, Failure: f}
 }

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/button"
 	"github.com/slipway-build/slipway/internal/fetch"
 )
@@ -24,8 +25,9 @@ type Templates struct {
 	Hosts []string
 	// Fetcher must be set where there are Hosts.
 	Fetcher *fetch.Fetcher
-	// Credentials are the service's for a git host, for those who may make apps. It may be nil: then there are none.
-	Credentials func(ctx context.Context, host string) (fetch.Credentials, error)
+	// Credentials are those for a git host: the user's own, else the service's, for those who may make apps. It may be nil:
+	// then there are none.
+	Credentials func(ctx context.Context, user build.ID, host string) (c fetch.Credentials, own bool, err error)
 	// Limits bound the reading of one template. The zero Limits are right but for tests.
 	Limits fetch.Limits
 }
@@ -49,12 +51,18 @@ type shelf struct {
 	order *list.List                 // what was used last in front
 }
 
-// A shelfKey is private where credentials were needed: others do not get what is behind it.
+// A shelfKey has a reader where credentials were needed: others do not get what is behind it.
 type shelfKey struct {
 	repository, path string
-	file, private    bool
+	file             bool
+	reader           reader
 	commit           fetch.Commit
 }
+
+// A reader is a user with credentials of their own, or byService, with the service's; "" is anybody.
+type reader string
+
+const byService reader = "service"
 
 type shelved struct {
 	key    shelfKey
@@ -78,24 +86,29 @@ func (s *shelf) allowed(host string) bool {
 }
 
 // pin is a template at a commit: the one that is given, or where its ref is now. It is public, or the visitor may have it
-// read with the service's credentials.
+// read with their own credentials or the service's.
 func (s *shelf) pin(ctx context.Context, v *visit, t button.Template, commit fetch.Commit) (button.Pinned, error) {
-	p, err := s.read(ctx, t, commit, nil)
+	p, err := s.read(ctx, t, commit, "", fetch.Credentials{})
 	if !errors.Is(err, fetch.ErrDenied) || s.Credentials == nil || !v.signed || v.setsUp() != "" {
 		return p, err
 	}
-	creds, cerr := s.Credentials(ctx, t.Repository.Host())
+	creds, own, cerr := s.Credentials(ctx, v.actor.User.ID, t.Repository.Host())
 	if cerr != nil {
 		return p, cerr
 	}
 	if creds.Password == "" {
 		return p, err
 	}
-	return s.read(ctx, t, commit, &creds)
+	if !own {
+		return s.read(ctx, t, commit, byService, creds)
+	}
+	p, err = s.read(ctx, t, commit, reader(v.actor.User.ID), creds)
+	p.Credentials = creds
+	return p, err
 }
 
-func (s *shelf) read(ctx context.Context, t button.Template, commit fetch.Commit, creds *fetch.Credentials) (button.Pinned, error) {
-	key := shelfKey{t.Repository.String(), t.Path, t.File, creds != nil, commit}
+func (s *shelf) read(ctx context.Context, t button.Template, commit fetch.Commit, who reader, with fetch.Credentials) (button.Pinned, error) {
+	key := shelfKey{t.Repository.String(), t.Path, t.File, who, commit}
 	if p, ok := s.get(key); ok && commit != "" {
 		p.Template = t
 		return p, nil
@@ -107,10 +120,6 @@ func (s *shelf) read(ctx context.Context, t button.Template, commit fetch.Commit
 		defer func() { <-s.turns }()
 	case <-wait.Done():
 		return button.Pinned{Template: t}, cmp.Or(ctx.Err(), errBusy)
-	}
-	var with fetch.Credentials
-	if creds != nil {
-		with = *creds
 	}
 	p, err := button.Resolve(ctx, s.Fetcher, t, with, s.Limits)
 	if err != nil {
@@ -190,9 +199,9 @@ func templateAdvice(err error, signed bool) string {
 	_, refused := errors.AsType[*fetch.RefusedError](err)
 	switch {
 	case errors.Is(err, fetch.ErrDenied) && !signed:
-		return "If the repository is private, sign in: templates are then read with the credentials that this service has for their host, if it has any."
+		return "If the repository is private, sign in: templates are then read with the credentials that you or this service have for their host, if there are any."
 	case errors.Is(err, fetch.ErrDenied):
-		return "Look at the name. If the repository is private, the operator has to give this service credentials for its host: those of single apps are not used for templates."
+		return "Look at the name. If the repository is private, give this service your credentials for its host: slipway credentials set git HOST --username YOU --mine. Those of single apps are not used for templates."
 	case refused:
 		return "Templates come from public addresses, and from those that the operator allows."
 	case errors.Is(err, button.ErrNoAppJSON):

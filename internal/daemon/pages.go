@@ -22,8 +22,9 @@ func (d *Daemon) console() (*console.Console, error) {
 	key := sha256.Sum256([]byte(d.sign("console")))
 	templates := console.Templates{
 		Hosts: d.config.Fetch.Templates, Fetcher: d.fetcher,
-		Credentials: func(ctx context.Context, host string) (fetch.Credentials, error) {
-			return d.gitCredentials(ctx, "", host)
+		Credentials: func(ctx context.Context, user build.ID, host string) (fetch.Credentials, bool, error) {
+			c, owner, err := d.gitCredentials(ctx, host, user)
+			return c, owner == user, err
 		},
 	}
 	return console.New(console.Options{

@@ -171,7 +171,7 @@ func (d *Daemon) readiness(ctx context.Context) error {
 
 // resolve tells which commit a ref is at.
 func (d *Daemon) resolve(ctx context.Context, app build.App, repository fetch.GitURL, ref fetch.Ref) (fetch.Commit, error) {
-	credentials, err := d.gitCredentials(ctx, app.ID, repository.Host())
+	credentials, _, err := d.gitCredentials(ctx, repository.Host(), app.ID)
 	if err != nil {
 		return "", err
 	}

@@ -29,8 +29,8 @@ func (d *Daemon) builtinIDs(ctx context.Context) (ids []string, err error) {
 	return ids, err
 }
 
-// template implements web.Options.Template. A private one is read with the service's own credentials for its host, as its
-// build is fetched with them: whoever may make apps has them do that.
+// template implements web.Options.Template. A private one is read with the user's own credentials for its host, which its
+// app keeps, or the service's, with which its build is fetched too: whoever may make apps has them do that.
 func (d *Daemon) template(ctx context.Context, who build.Actor, text string) (p button.Pinned, err error) {
 	t, err := button.Parse(text, func(host string) bool { return slices.Contains(d.config.Fetch.Templates, host) })
 	if err != nil {
@@ -40,9 +40,12 @@ func (d *Daemon) template(ctx context.Context, who build.Actor, text string) (p 
 	if !errors.Is(err, fetch.ErrDenied) || who.SetsUp() != "" {
 		return p, err
 	}
-	own, cerr := d.gitCredentials(ctx, "", t.Repository.Host())
-	if cerr != nil || own.Password == "" {
+	with, owner, cerr := d.gitCredentials(ctx, t.Repository.Host(), who.User.ID)
+	if cerr != nil || with.Password == "" {
 		return p, errors.Join(err, cerr)
 	}
-	return button.Read(ctx, d.fetcher, t, own, fetch.Limits{})
+	if p, err = button.Read(ctx, d.fetcher, t, with, fetch.Limits{}); owner != "" {
+		p.Credentials = with
+	}
+	return p, err
 }

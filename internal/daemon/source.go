@@ -2,14 +2,12 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/fetch"
-	"github.com/slipway-build/slipway/internal/store"
 	"github.com/slipway-build/slipway/internal/work"
 )
 
@@ -88,35 +86,14 @@ func (d *Daemon) gitRequest(ctx context.Context, id build.ID, s build.Source) (r
 	if err != nil {
 		return req, err
 	}
-	req.Credentials, err = d.gitCredentials(ctx, b.App, req.URL.Host())
+	req.Credentials, _, err = d.gitCredentials(ctx, req.URL.Host(), b.App)
 	return req, err
 }
 
-// gitCredential is how credentials of a git host are kept: JSON.
-type gitCredential struct {
-	Username string `json:"username,omitempty"`
-	Password string `json:"password,omitempty"`
-	Key      string `json:"key,omitempty"`
-}
-
-// gitCredentials are the app's for a host, else the service's, else none.
-func (d *Daemon) gitCredentials(ctx context.Context, app build.ID, host string) (c fetch.Credentials, err error) {
-	for _, owner := range []build.ID{app, ""} {
-		all, err := d.store.Secrets(ctx, owner, store.SecretGit)
-		if err != nil {
-			return c, err
-		}
-		text, ok := all[host]
-		if !ok {
-			continue
-		}
-		var kept gitCredential
-		if err := json.Unmarshal([]byte(text), &kept); err != nil {
-			return c, fmt.Errorf("credentials for git host %s: %w", host, err)
-		}
-		return fetch.Credentials{User: kept.Username, Password: kept.Password, Key: []byte(kept.Key)}, nil
-	}
-	return c, nil
+// gitCredentials are those for a host of the first of some owners that has any, else the service's, else none.
+func (d *Daemon) gitCredentials(ctx context.Context, host string, owners ...build.ID) (c fetch.Credentials, owner build.ID, err error) {
+	kept, owner, _, err := d.store.GitCredentials(ctx, host, append(owners, "")...)
+	return fetch.Credentials{User: kept.Username, Password: kept.Password, Key: []byte(kept.Key)}, owner, err
 }
 
 // blame says whose fault it is that a source cannot be had: what the app named is the app's.

@@ -89,8 +89,6 @@ type Request struct {
 	Buildpacks []string
 	Deployer   build.DeployerKind // none or local; "" is the service's choice
 	Trigger    build.TriggerKind  // TriggerButton or TriggerAPI
-	// Credentials, if not zero, are for the template's git host. The app keeps them.
-	Credentials fetch.Credentials
 }
 
 // A Problem is something that keeps a setup from being made: where, and one line of what.
@@ -128,7 +126,10 @@ func (s *Setups) Start(ctx context.Context, who build.Actor, in Request) (build.
 	if v.Deployer == "" {
 		v.Deployer = s.o.Deployer
 	}
-	given := input{Env: in.Env, WithoutAddons: in.WithoutAddons, Buildpacks: in.Buildpacks, Credentials: in.Credentials}
+	given := input{Env: in.Env, WithoutAddons: in.WithoutAddons, Buildpacks: in.Buildpacks}
+	if in.Template != nil {
+		given.Credentials = in.Template.Credentials
+	}
 	problems, err := s.prepare(ctx, in, &v, &given)
 	if err != nil {
 		return v, err

@@ -2,7 +2,6 @@ package setups
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -62,11 +61,7 @@ func (d *drive) keepCredentials(ctx context.Context) error {
 		return err
 	}
 	c := d.in.Credentials
-	text, err := json.Marshal(map[string]string{"username": c.User, "password": c.Password, "key": string(c.Key)})
-	if err != nil {
-		return err
-	}
-	kept := string(text)
+	kept := build.JSON(store.GitCredentials{Username: c.User, Password: c.Password, Key: string(c.Key)})
 	_, err = d.s.o.Store.ChangeSecrets(ctx, d.v.App, store.SecretGit, map[string]*string{u.Host(): &kept}, nil)
 	return err
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -12,13 +13,41 @@ import (
 // A SecretKind separates the names of secrets.
 type SecretKind string
 
-// The kinds of secret. Those of the service itself have no app.
+// The kinds of secret. Those of the service itself have no app, and credentials of a git host may be a user's, who stands in
+// the app's place.
 const (
 	SecretVar      SecretKind = "var"      // a config var; the name is its EnvName
 	SecretBinding  SecretKind = "binding"  // a service binding: JSON of its files
 	SecretRegistry SecretKind = "registry" // credentials of a registry; the name is its host
 	SecretGit      SecretKind = "git"      // credentials of a git host; the name is the host
 )
+
+// GitCredentials are what a git host wants: a name and a password by https, or a key by ssh.
+type GitCredentials struct {
+	Username string `json:"username,omitempty"`
+	Password string `json:"password,omitempty"`
+	Key      string `json:"key,omitempty"` // PEM, without a passphrase
+}
+
+// GitCredentials are those for a host of the first of some owners that has any: an app, a user, or "", the service. Who that
+// is comes too; found tells whether there are any.
+func (s *Store) GitCredentials(ctx context.Context, host string, owners ...build.ID) (c GitCredentials, owner build.ID, found bool, err error) {
+	for _, owner := range owners {
+		all, err := s.Secrets(ctx, owner, SecretGit)
+		if err != nil {
+			return c, "", false, err
+		}
+		text, ok := all[host]
+		if !ok {
+			continue
+		}
+		if err := json.Unmarshal([]byte(text), &c); err != nil {
+			return c, "", false, fmt.Errorf("credentials for git host %s: %w", host, err)
+		}
+		return c, owner, true, nil
+	}
+	return c, "", false, nil
+}
 
 func boundTo(app build.ID, kind SecretKind, name string) string {
 	return string(app) + "\x00" + string(kind) + "\x00" + name
@@ -29,7 +58,7 @@ type sealedRow struct {
 	value []byte
 }
 
-// Secrets opens all secrets of a kind of an app (or of the service, with no app), by name.
+// Secrets opens all secrets of a kind of an app (or of the service, with no app, or a user), by name.
 func (s *Store) Secrets(ctx context.Context, app build.ID, kind SecretKind) (map[string]string, error) {
 	return s.secrets(ctx, s.r, app, kind)
 }
@@ -57,7 +86,7 @@ func (s *Store) ChangeSecrets(ctx context.Context, app build.ID, kind SecretKind
 	err = s.change(ctx, func(tx *sql.Tx) error {
 		if app != "" {
 			var n int
-			if err := tx.QueryRowContext(ctx, `SELECT 1 FROM apps WHERE id = ?`, app).Scan(&n); err != nil {
+			if err := tx.QueryRowContext(ctx, `SELECT 1 FROM apps WHERE id = ? UNION ALL SELECT 1 FROM users WHERE id = ?`, app, app).Scan(&n); err != nil {
 				return wrap(err)
 			}
 		}

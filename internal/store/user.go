@@ -69,8 +69,10 @@ func (s *Store) DeleteUser(ctx context.Context, id build.ID) error {
 		case owner:
 			return fmt.Errorf("%w: %w", build.ErrConflict, ErrOwner)
 		}
-		if _, err = tx.ExecContext(ctx, `DELETE FROM users WHERE id = ?`, id); err != nil { // and tokens and sources with it
-			return wrap(err)
+		for _, q := range []string{`DELETE FROM secrets WHERE app_id = ?`, `DELETE FROM users WHERE id = ?`} { // and tokens and sources with it
+			if _, err := tx.ExecContext(ctx, q, id); err != nil {
+				return wrap(err)
+			}
 		}
 		return nil
 	})

@@ -158,6 +158,13 @@ func TestCredentials(t *testing.T) {
 		ok("DELETE", path, "", 200)
 		h.do("DELETE", "/apps/shop"+path, h.alice, "").refused(404, "not_found", "none")
 	}
+	h.do("PUT", "/account/git-credentials/Git.Test", h.alice, `{"username":"u","password":"canary"}`).want(200).is("host", "git.test")
+	texts.WriteString(h.do("GET", "/account/git-credentials", h.alice, "").want(200).text)
+	if got := fmt.Sprint(keys(h.all("/account/git-credentials", h.alice, ""), "host")) + fmt.Sprint(keys(h.all("/account/git-credentials", h.bob, ""), "host")); got != "[git.test][]" {
+		t.Errorf("hosts of alice and bob: %s", got)
+	}
+	h.do("DELETE", "/account/git-credentials/git.test", h.bob, "").refused(404, "not_found", "none")
+	h.do("DELETE", "/account/git-credentials/git.test", h.alice, "").want(200)
 	if strings.Contains(texts.String(), "canary") || strings.Contains(texts.String(), "Y2FuYXJ5") {
 		t.Errorf("an answer tells a secret: %s", texts.String())
 	}

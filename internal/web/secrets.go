@@ -186,16 +186,24 @@ func (s *server) deleteBinding(ctx context.Context, c *call) (out binding, err e
 }
 
 func (s *server) removeSecret(ctx context.Context, c *call, kind store.SecretKind, name string) (string, error) {
-	all, err := s.Store.Secrets(ctx, c.app.ID, kind)
+	all, err := s.Store.Secrets(ctx, c.owner(), kind)
 	if err != nil {
 		return "", err
 	}
 	text, ok := all[name]
 	if !ok {
-		return "", &problem{http.StatusNotFound, "not_found", fmt.Sprintf("the app has none of the name %.80q", name)}
+		return "", &problem{http.StatusNotFound, "not_found", fmt.Sprintf("there is none of the name %.80q", name)}
 	}
-	_, err = s.Store.ChangeSecrets(ctx, c.app.ID, kind, map[string]*string{name: nil}, nil)
+	_, err = s.Store.ChangeSecrets(ctx, c.owner(), kind, map[string]*string{name: nil}, nil)
 	return text, err
+}
+
+// owner is whose secrets a route is about: the app's of its path, else the user's.
+func (c *call) owner() build.ID {
+	if c.app.ID != "" {
+		return c.app.ID
+	}
+	return c.actor.User.ID
 }
 
 // A hostRef is all that anybody sees of credentials.
@@ -212,7 +220,7 @@ func (s *server) registryHosts(ctx context.Context, c *call) ([]hostRef, error) 
 }
 
 func (s *server) hosts(ctx context.Context, c *call, kind store.SecretKind) ([]hostRef, error) {
-	all, err := s.Store.Secrets(ctx, c.app.ID, kind)
+	all, err := s.Store.Secrets(ctx, c.owner(), kind)
 	if err != nil {
 		return nil, err
 	}
@@ -223,21 +231,13 @@ func (s *server) hosts(ctx context.Context, c *call, kind store.SecretKind) ([]h
 	return listed(c, out, attribute[hostRef]{"host", func(h hostRef) string { return h.Host }})
 }
 
-// gitCredentials are what a git host wants: a name and a password by https, or a key by ssh. It is also their form at
-// rest.
-type gitCredentials struct {
-	Username string `json:"username,omitempty"`
-	Password string `json:"password,omitempty"`
-	Key      string `json:"key,omitempty"` // PEM, without a passphrase
-}
-
 // registryCredentials are what a registry wants, and their form at rest.
 type registryCredentials struct {
 	Username string `json:"username"`
 	Password string `json:"password"`
 }
 
-func (s *server) putGit(ctx context.Context, c *call, in gitCredentials) (hostRef, error) {
+func (s *server) putGit(ctx context.Context, c *call, in store.GitCredentials) (hostRef, error) {
 	switch block, _ := pem.Decode([]byte(in.Key)); {
 	case in.Key == "" && in.Password == "":
 		return hostRef{}, invalid("password", "give a username and a password (or token), or a key")
@@ -264,7 +264,7 @@ func (s *server) putHost(ctx context.Context, c *call, kind store.SecretKind, te
 	if len(text) > 64<<10 {
 		return hostRef{}, invalid("password", "it is too long")
 	}
-	_, err = s.Store.ChangeSecrets(ctx, c.app.ID, kind, map[string]*string{h: &text}, fit("host", 100, 1<<20))
+	_, err = s.Store.ChangeSecrets(ctx, c.owner(), kind, map[string]*string{h: &text}, fit("host", 100, 1<<20))
 	return hostRef{h}, err
 }
 
