@@ -64,6 +64,7 @@ setup: ## install what is missing (apt), start a Docker Engine where no init sys
 .PHONY: build
 build: lifecycle ## bin/slipway, with the agent, the lifecycle and the launcher inside
 	@$(GO_BUILD) $(PLAIN) -o $(TOOLS)/agent ./cmd/agent
+	@$(GO_BUILD) $(PLAIN) -o $(TOOLS)/classic ./buildpacks/classic
 	@$(GO_BUILD) $(STAMPED) -o bin/slipway ./cmd/slipway
 
 # $(call build-lifecycle,<directory>,<arch>): the two binaries. The launcher is in every app image: at most 4 MiB.

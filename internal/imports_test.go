@@ -37,6 +37,9 @@ func allowed() map[string][]string {
 		"buildpacks/procfile":            parcel,
 		"buildpacks/static":              append([]string{"buildpacks/static/site"}, parcel...),
 		"buildpacks/static/site":         {},
+		"buildpacks/classic":             parcel, // the bin/detect and bin/build of what internal/classic makes
+
+		"internal/classic": {},
 
 		"internal/setup":                         {},
 		"internal/container":                     {},
@@ -58,7 +61,7 @@ func allowed() map[string][]string {
 		// platform.Open chooses and opens the runtime, for the command line and the workers alike; the rest of the
 		// package knows the seam only.
 		"internal/platform": {
-			"builder", "builder/base", "builder/cnb", "internal/agent", "internal/cache", "internal/container",
+			"builder", "builder/base", "builder/cnb", "internal/agent", "internal/cache", "internal/classic", "internal/container",
 			"internal/container/docker", "internal/container/oci", "internal/fetch", "internal/image", "internal/index", "internal/layerstore", "internal/lifecycle",
 			"internal/rootfs", "internal/source",
 		},

@@ -16,7 +16,7 @@ import (
 	"github.com/slipway-build/slipway/internal/platform"
 )
 
-// embedded holds the tools that make build put there: tools/linux-<arch>/{agent,lifecycle,launcher}.
+// embedded holds the tools that make build put there: tools/linux-<arch>/{agent,lifecycle,launcher,classic}.
 //
 //go:embed tools
 var embedded embed.FS
@@ -29,7 +29,7 @@ func tools(state, self string) (platform.Tools, error) {
 	for _, tool := range []struct {
 		name string
 		path *string
-	}{{"agent", &t.Agent}, {"lifecycle", &t.Lifecycle}, {"launcher", &t.Launcher}} {
+	}{{"agent", &t.Agent}, {"lifecycle", &t.Lifecycle}, {"launcher", &t.Launcher}, {"classic", &t.Classic}} {
 		at, err := tool1(state, self, tool.name)
 		if err != nil {
 			return t, err

@@ -221,12 +221,12 @@ func (s *session) connect(ctx context.Context, u GitURL, creds Credentials, over
 		return nil, nil, err
 	}
 	s.network = []string{"GIT_ALLOW_PROTOCOL=https", "https_proxy=" + p.address(), "no_proxy="}
-	if s.fetcher.CAFile != "" {
-		ca, err := filepath.Abs(s.fetcher.CAFile)
-		if err != nil {
-			p.stop()
-			return nil, nil, err
-		}
+	ca, err := s.authorities()
+	if err != nil {
+		p.stop()
+		return nil, nil, err
+	}
+	if ca != "" {
 		s.network = append(s.network, "GIT_SSL_CAINFO="+ca)
 	}
 	if creds.Password != "" {
@@ -239,6 +239,18 @@ func (s *session) connect(ctx context.Context, u GitURL, creds Credentials, over
 		s.network = append(s.network, "GIT_ASKPASS="+askpass, envAskpass+"="+p.address())
 	}
 	return p.why, p.stop, nil
+}
+
+// authorities is the file of those that git is to trust, "" for the system's.
+func (s *session) authorities() (string, error) {
+	switch f := s.fetcher; {
+	case f.CAFile != "":
+		return filepath.Abs(f.CAFile)
+	case len(f.CA) > 0:
+		at := filepath.Join(s.dir, "ca.pem")
+		return at, os.WriteFile(at, f.CA, 0o600)
+	}
+	return "", nil
 }
 
 func (s *session) init(ctx context.Context, commit Commit) error {

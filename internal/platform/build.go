@@ -136,9 +136,6 @@ func newJob(m *Machine, o Options, ui UI) (*job, error) {
 		return nil, err
 	}
 	j.limits = o.Limits.withDefaults()
-	if o.Workspace == "" {
-		j.o.Workspace = "/workspace"
-	}
 	if o.ExecEnv == "" {
 		j.o.ExecEnv = "production"
 	}

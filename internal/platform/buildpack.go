@@ -96,7 +96,7 @@ func (j *job) buildpack(ctx context.Context, arg string) (entry, error) {
 	case strings.HasPrefix(arg, prefixIndex):
 		return j.indexBuildpack(ctx, arg)
 	case isURL(strings.TrimPrefix(arg, prefixNamed)):
-		return j.urlBuildpack(ctx, strings.TrimPrefix(arg, prefixNamed))
+		return j.locatedBuildpack(j.m.locateURL(ctx, j.place(), strings.TrimPrefix(arg, prefixNamed)))
 	}
 	for _, prefix := range []string{prefixDocker, prefixNamed} {
 		name, ok := strings.CutPrefix(arg, prefix)
@@ -114,9 +114,9 @@ func (j *job) buildpack(ctx context.Context, arg string) (entry, error) {
 	fi, err := os.Stat(path)
 	switch {
 	case err == nil && fi.IsDir():
-		return j.directoryBuildpack(path)
+		return j.locatedBuildpack(located{dir: path, from: originOf(path, false)}, nil)
 	case err == nil:
-		return j.fileBuildpack(ctx, path)
+		return j.locatedBuildpack(j.place().file(ctx, path, originOf(path, false)))
 	case strings.HasPrefix(arg, "file://") || strings.HasPrefix(arg, ".") || filepath.IsAbs(arg):
 		return entry{}, errors.New("there is no such directory or file")
 	}
@@ -222,26 +222,20 @@ func (j *job) imageBuildpack(ctx context.Context, arg string) (entry, error) {
 	return j.packageBuildpacks(img)
 }
 
-// fileBuildpack brings in a .cnb file, or an archive of a buildpack's directory.
-func (j *job) fileBuildpack(ctx context.Context, path string) (entry, error) {
-	p := place{Resolver: j.resolver, tmp: j.dir.path}
-	at, err := p.file(ctx, path)
-	if err != nil {
-		return entry{}, err
-	}
-	if at.pkg == nil {
-		return j.directoryBuildpack(at.dir)
-	}
-	return j.packageBuildpacks(at.pkg)
-}
+func (j *job) place() place { return place{Resolver: j.resolver, tmp: j.dir.path} }
 
-// urlBuildpack fetches one of those.
-func (j *job) urlBuildpack(ctx context.Context, arg string) (entry, error) {
-	file, err := j.m.download(ctx, arg)
+// locatedBuildpack brings in what a path or a URL led to.
+func (j *job) locatedBuildpack(at located, err error) (entry, error) {
 	if err != nil {
 		return entry{}, err
 	}
-	return j.fileBuildpack(ctx, file)
+	if at.pkg != nil {
+		return j.packageBuildpacks(at.pkg)
+	}
+	if at, err = j.m.modern(at, j.dir.path); err != nil {
+		return entry{}, err
+	}
+	return j.directoryBuildpack(at.dir)
 }
 
 // checkPackage makes sure that ids and versions of a package are such, for they become paths.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/cnb"
+	"github.com/slipway-build/slipway/internal/classic"
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/index"
 	"github.com/slipway-build/slipway/internal/source"
@@ -22,11 +23,20 @@ type located struct {
 	pkg   *image.Image
 	dir   string
 	index *index.Resolution // where an index told the package
+	from  classic.Origin    // of a directory
 }
 
 // locate finds what a locator of a recipe or of a command means, in pack's order: an index or an image where it says so,
-// a URL, a path, an index, an image.
+// a URL, a path, an index, an image. A classic buildpack is converted.
 func (m *Machine) locate(ctx context.Context, p place, arg string) (located, error) {
+	at, err := m.locateAny(ctx, p, arg)
+	if err != nil || at.pkg != nil {
+		return at, err
+	}
+	return m.modern(at, p.tmp)
+}
+
+func (m *Machine) locateAny(ctx context.Context, p place, arg string) (located, error) {
 	switch {
 	case strings.HasPrefix(arg, prefixIndex):
 		r, err := m.findIndexed(ctx, arg)
@@ -38,11 +48,7 @@ func (m *Machine) locate(ctx context.Context, p place, arg string) (located, err
 		img, err := p.Resolve(ctx, strings.TrimPrefix(arg, prefixDocker))
 		return located{pkg: img}, err
 	case isURL(arg):
-		file, err := m.download(ctx, arg)
-		if err != nil {
-			return located{}, err
-		}
-		return p.file(ctx, file)
+		return m.locateURL(ctx, p, arg)
 	}
 	if scheme, _, ok := strings.Cut(arg, "://"); ok && scheme != "file" {
 		return located{}, fmt.Errorf("%s is not fetched: name a directory, a .cnb file, https://HOST/FILE or docker://IMAGE", arg)
@@ -55,15 +61,27 @@ func (m *Machine) locate(ctx context.Context, p place, arg string) (located, err
 	fi, err := os.Stat(at)
 	switch {
 	case err == nil && fi.IsDir():
-		return located{dir: at}, nil
+		return located{dir: at, from: originOf(at, false)}, nil
 	case err == nil:
-		return p.file(ctx, at)
+		return p.file(ctx, at, originOf(at, false))
 	case !errors.Is(err, fs.ErrNotExist):
 		return located{}, err
 	case said:
 		return located{}, errors.New("there is no such directory or file")
 	}
 	return m.locateName(ctx, p, arg)
+}
+
+// locateURL fetches a repository, or a file: a package, or an archive of a buildpack's directory.
+func (m *Machine) locateURL(ctx context.Context, p place, arg string) (located, error) {
+	if isGit(arg) {
+		return m.cloneBuildpack(ctx, p.tmp, arg)
+	}
+	file, err := m.download(ctx, arg)
+	if err != nil {
+		return located{}, err
+	}
+	return p.file(ctx, file, originOf(arg, true))
 }
 
 // locateName finds what is no path.
@@ -129,7 +147,7 @@ func (p place) indexed(ctx context.Context, r index.Resolution) (located, error)
 }
 
 // file opens a package, or unpacks an archive of a buildpack's directory: pack takes both.
-func (p place) file(ctx context.Context, file string) (located, error) {
+func (p place) file(ctx context.Context, file string, from classic.Origin) (located, error) {
 	archive, err := isArchive(file)
 	if err != nil {
 		return located{}, err
@@ -146,10 +164,10 @@ func (p place) file(ctx context.Context, file string) (located, error) {
 	if err != nil {
 		return located{}, fmt.Errorf("it is no archive of a buildpack's directory: %w", err)
 	}
-	if _, err := os.Lstat(filepath.Join(dir, "buildpack.toml")); errors.Is(err, fs.ErrNotExist) {
-		return located{}, errors.New("it is an archive without a buildpack.toml")
+	if _, err := os.Lstat(filepath.Join(dir, "buildpack.toml")); errors.Is(err, fs.ErrNotExist) && !classic.Is(dir) {
+		return located{}, errors.New("it is an archive without a buildpack.toml, and no classic buildpack, which has bin/detect and bin/compile")
 	}
-	return located{dir: dir}, os.Chmod(dir, 0o755)
+	return located{dir: dir, from: from}, os.Chmod(dir, 0o755)
 }
 
 // isArchive tells an archive that is compressed from a .cnb file, which is not.

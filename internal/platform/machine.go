@@ -57,17 +57,19 @@ type Machine struct {
 }
 
 // Tools are the static binaries that Slipway brings into containers and images. Agent works in a build's containers and
-// beside them; Lifecycle is the phases in a builder; Launcher starts the processes of a built image.
+// beside them; Lifecycle is the phases in a builder; Launcher starts the processes of a built image; Classic runs classic
+// buildpacks, and may be absent where there are none.
 type Tools struct {
 	Agent     string
 	Lifecycle string
 	Launcher  string
+	Classic   string
 	Version   string // of the lifecycle, a semantic version
 }
 
 // ToolsIn are the tools of a directory, under the names of their commands. Their version is for the caller to say.
 func ToolsIn(dir string) Tools {
-	return Tools{Agent: filepath.Join(dir, "agent"), Lifecycle: filepath.Join(dir, "lifecycle"), Launcher: filepath.Join(dir, "launcher")}
+	return Tools{Agent: filepath.Join(dir, "agent"), Lifecycle: filepath.Join(dir, "lifecycle"), Launcher: filepath.Join(dir, "launcher"), Classic: filepath.Join(dir, "classic")}
 }
 
 // Check says whether the tools are there.

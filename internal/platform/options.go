@@ -69,7 +69,8 @@ type Options struct {
 	Volumes []Volume
 	// Target is the platform to build for, "os/arch[/variant]"; empty means the machine's own.
 	Target string
-	// Workspace is the app's directory in the image and in the build container; empty means /workspace.
+	// Workspace is the app's directory in the image and in the build container; empty means /workspace,
+	// and /app where a buildpack is a classic one.
 	Workspace string
 	// UID and GID override the CNB user of the builder for the app image's files; nil means the builder's.
 	UID, GID *int

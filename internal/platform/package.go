@@ -16,6 +16,7 @@ import (
 
 	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/cnb"
+	"github.com/slipway-build/slipway/internal/classic"
 	"github.com/slipway-build/slipway/internal/image"
 )
 
@@ -240,7 +241,9 @@ func (r recipe) targets(asked []string) ([]cnb.Target, error) {
 		at = filepath.Join(r.dir, at)
 	}
 	var own *cnb.Descriptor
-	if fi, err := os.Stat(at); err == nil && fi.IsDir() {
+	if fi, err := os.Stat(at); err == nil && fi.IsDir() && classic.Is(at) {
+		own = &cnb.Descriptor{Targets: []cnb.Target{{OS: "linux", Arch: hostPlatform().Architecture}}}
+	} else if err == nil && fi.IsDir() {
 		if own, _, err = readDescriptor(at); err != nil {
 			return nil, fmt.Errorf("buildpack %s: %w", r.URI, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
@@ -99,6 +100,9 @@ func (j *job) prepare(ctx context.Context) (err error) {
 		}
 	}
 	if !soon {
+		if j.o.Workspace == "" && slices.ContainsFunc(slices.Concat(j.o.Buildpacks, j.o.Pre, j.o.Post), hasClassic) {
+			j.o.Workspace = classicWorkspace
+		}
 		j.dirs = j.directories()
 		if err := j.reserveIDs(); err != nil {
 			return err
@@ -150,6 +154,9 @@ func (j *job) openSource(ctx context.Context) ([]byte, error) {
 }
 
 func (j *job) directories() builder.Dirs {
+	if j.o.Workspace == "" {
+		j.o.Workspace = "/workspace"
+	}
 	d := builder.Dirs{
 		Root: filepath.Join(j.dir.path, "root"), App: j.o.Workspace, Layers: layersPath, Platform: "/platform",
 		BuildConfig: "/cnb/build-config", Scratch: scratchPath, UID: j.builder.uid, GID: j.builder.gid,

@@ -14,7 +14,7 @@ import (
 
 // undescribed says that nothing but the builder decides what the build container is made of.
 func (j *job) undescribed() bool {
-	if j.o.Descriptor != "" || len(j.o.Buildpacks)+len(j.o.Pre)+len(j.o.Post) > 0 || !path.IsAbs(j.o.Workspace) || path.Clean(j.o.Workspace) == "/" {
+	if j.o.Descriptor != "" || len(j.o.Buildpacks)+len(j.o.Pre)+len(j.o.Post) > 0 || j.o.Workspace != "" && (!path.IsAbs(j.o.Workspace) || path.Clean(j.o.Workspace) == "/") {
 		return false
 	}
 	fi, err := os.Stat(j.o.Source)

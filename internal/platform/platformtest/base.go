@@ -29,7 +29,7 @@ const (
 	Group = 1235
 )
 
-// Tools builds all tools of the module whose directory is root, into dir/tools.
+// Tools builds the tools that every build needs, of the module whose directory is root, into dir/tools.
 func Tools(root, dir string) error {
 	for _, name := range []string{"agent", "lifecycle", "launcher"} {
 		if _, err := Tool(root, dir, name); err != nil {
@@ -39,13 +39,17 @@ func Tools(root, dir string) error {
 	return nil
 }
 
-// Tool builds one of them, into dir/tools.
+// Tool builds one of the tools, into dir/tools.
 func Tool(root, dir, name string) (string, error) {
 	at, err := filepath.Abs(filepath.Join(dir, "tools", name))
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", at, "./cmd/"+name)
+	pkg := "./cmd/" + name
+	if name == "classic" {
+		pkg = "./buildpacks/classic"
+	}
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", at, pkg)
 	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s for tests: %w: %s", name, err, out)
