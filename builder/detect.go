@@ -25,6 +25,9 @@ type DetectInput struct {
 	Runner           Runner
 	Emit             func(Event) // may be nil; never called concurrently
 	MaxTrials        int         // limit of groups and of plan alternatives tried; 0 is 100,000
+	// Every has the groups tried too that come after the chosen one, and tells of every trial: Detected.Trials, or the
+	// Groups of the error. What is chosen is the same.
+	Every bool
 	// Stdio gives the writers for one buildpack's output; nil leaves output to the Runner.
 	Stdio func(cnb.Ref) (stdout, stderr io.Writer)
 }
@@ -36,6 +39,8 @@ type Detected struct {
 	Plan  cnb.Plan  `json:"plan"`
 	// Tried is how many buildpacks the chosen group had before optional ones were left out.
 	Tried int `json:"tried"`
+	// Trials are the groups that were tried, in their order; with DetectInput.Every alone.
+	Trials []GroupVerdict `json:"trials,omitempty"`
 }
 
 // defaultTrials bounds what an order or a plan with many alternatives can cost.
@@ -79,6 +84,9 @@ func detect(ctx context.Context, in DetectInput) (*Detected, error) {
 		log:  detectLog{seen: map[moduleKey]int{}, skipped: map[Verdict]bool{}},
 	}
 	found, err := d.all(ctx, order)
+	if d.chosen != nil {
+		return d.survey(ctx, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -88,13 +96,27 @@ func detect(ctx context.Context, in DetectInput) (*Detected, error) {
 	return found, nil
 }
 
+// survey is the result of a detection of every group. What goes wrong behind the chosen group would not have been come
+// upon without it: it is a trial that failed.
+func (d *detection) survey(ctx context.Context, err error) (*Detected, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		d.log.add(GroupVerdict{Reason: err.Error()})
+	}
+	d.chosen.Trials = d.log.groups
+	return d.chosen, nil
+}
+
 // A detection is the walk through an order. It is used from one goroutine.
 type detection struct {
 	in     DetectInput
 	emit   func(Event)
 	run    detectRunner
 	log    detectLog
-	groups int // tried so far
+	groups int       // tried so far
+	chosen *Detected // with DetectInput.Every: the first that works
 }
 
 // detectLog remembers why groups failed.

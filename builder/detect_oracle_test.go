@@ -251,13 +251,65 @@ func planFileText(p cnb.BuildPlan) string {
 	return b.String()
 }
 
-// detect asks Detect, and counts how often each buildpack ran.
-func (w world) detect(dirs Dirs) (verdictOf, map[cnb.ID]int, error) {
+// A trialOf is what one group of an order comes to by itself.
+type trialOf struct {
+	Of   string // who was asked
+	Kept string // who takes part; "" where the group does not work
+	Plan cnb.Plan
+}
+
+// trialsBySpec are all groups, also those after the first that works.
+func (w world) trialsBySpec() (out []trialOf) {
+	for _, g := range w.order {
+		for _, flat := range w.flatten(w.withSystem(g.Elements)) {
+			var asked, names []string
+			for _, e := range flat {
+				asked = append(asked, e.Ref.String())
+			}
+			trial := trialOf{Of: strings.Join(asked, " ")}
+			if ok, passed, _ := w.run(flat); ok && len(passed) > 0 {
+				if kept, ok := oracle(passed); ok {
+					for _, k := range kept {
+						names = append(names, k.c.ref.String())
+					}
+					trial.Kept, trial.Plan = strings.Join(names, " "), planBySpec(kept)
+				}
+			}
+			out = append(out, trial)
+		}
+	}
+	return out
+}
+
+// trialsOf are the trials as Detect tells them. The chosen one has to be the first that works.
+func trialsOf(t *rapid.T, groups []GroupVerdict) (out []trialOf) {
+	works := 0
+	for _, g := range groups {
+		var trial trialOf
+		var asked []string
+		for _, v := range g.Buildpacks {
+			asked = append(asked, v.Buildpack.String())
+		}
+		trial.Of, trial.Kept = strings.Join(asked, " "), joinRefs(g.Kept, " ")
+		if g.Plan != nil {
+			works++
+			trial.Plan = *g.Plan
+		}
+		if g.Chosen != (works == 1 && g.Plan != nil) || (g.Plan != nil) != (g.Reason == "") {
+			t.Fatalf("trial %+v is chosen: %t", g, g.Chosen)
+		}
+		out = append(out, trial)
+	}
+	return out
+}
+
+// detect asks Detect, and counts how often each buildpack ran. The trials are there where every group was tried.
+func (w world) detect(dirs Dirs, every bool) (verdictOf, []GroupVerdict, map[cnb.ID]int, error) {
 	var mu sync.Mutex
 	runs := map[cnb.ID]int{}
 	found, err := Detect(context.Background(), DetectInput{
 		PlatformAPI: w.api, Dirs: dirs, Order: w.order, System: w.system, ExecEnv: w.execEnv, Target: cnb.Target{OS: "linux", Arch: "amd64"},
-		Catalog: MapCatalog(slices.Collect(maps.Values(w.packs))),
+		Catalog: MapCatalog(slices.Collect(maps.Values(w.packs))), Every: every,
 		Runner: runnerFunc(func(_ context.Context, c Cmd) error {
 			mu.Lock()
 			runs[c.Buildpack.ID]++
@@ -269,13 +321,15 @@ func (w world) detect(dirs Dirs) (verdictOf, map[cnb.ID]int, error) {
 		}),
 	})
 	if err != nil {
-		_, none := errors.AsType[*NoGroupError](err)
-		if _, wrong := errors.AsType[*DetectError](err); none || wrong {
-			return verdictOf{Code: ExitCode(err)}, runs, nil
+		if none, ok := errors.AsType[*NoGroupError](err); ok {
+			return verdictOf{Code: ExitCode(err)}, none.Groups, runs, nil
 		}
-		return verdictOf{}, runs, err
+		if wrong, ok := errors.AsType[*DetectError](err); ok {
+			return verdictOf{Code: ExitCode(err)}, wrong.Groups, runs, nil
+		}
+		return verdictOf{}, nil, runs, err
 	}
-	return verdictOf{Group: groupText(found.Group), Plan: found.Plan}, runs, nil
+	return verdictOf{Group: groupText(found.Group), Plan: found.Plan}, found.Trials, runs, nil
 }
 
 func (w world) String() string {
@@ -310,17 +364,22 @@ func (w world) String() string {
 	return b.String()
 }
 
-// TestDetectAgainstTheSpec compares the group, the plan and the exit code.
+// TestDetectAgainstTheSpec compares the group, the plan and the exit code, and where every group is tried each of them.
 func TestDetectAgainstTheSpec(t *testing.T) {
 	dirs := Dirs{Scratch: t.TempDir(), UID: os.Geteuid(), GID: os.Getegid()}
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWorld(t)
-		got, runs, err := w.detect(dirs)
-		if err != nil {
-			t.Fatal(err)
+		want := w.bySpec()
+		got, _, runs, err := w.detect(dirs, false)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("%s\ngot  %+v %v\nwant %+v", w, got, err, want)
 		}
-		if want := w.bySpec(); !reflect.DeepEqual(got, want) {
-			t.Fatalf("%s\ngot  %+v\nwant %+v", w, got, want)
+		got, groups, _, err := w.detect(dirs, true)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("%s\ngot  %+v %v where every group is tried\nwant %+v", w, got, err, want)
+		}
+		if got, want := trialsOf(t, groups), w.trialsBySpec(); !reflect.DeepEqual(got, want) {
+			t.Fatalf("%s\ngot  trials %+v\nwant trials %+v", w, got, want)
 		}
 		for id, n := range runs {
 			if n > 1 {

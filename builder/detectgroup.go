@@ -146,6 +146,9 @@ func (d *detection) unfit(desc *cnb.Descriptor) string {
 // try runs the detects of one whole group and resolves its plan. The result is nil where the group fails.
 func (d *detection) try(ctx context.Context, members []member) (*Detected, error) {
 	d.groups++
+	if d.groups > d.in.MaxTrials && d.chosen != nil {
+		return d.chosen, nil // which ends the walk
+	}
 	if d.groups > d.in.MaxTrials {
 		return nil, &OrderError{Reason: fmt.Sprintf("more than %d groups were tried and none was chosen", d.in.MaxTrials)}
 	}
@@ -164,7 +167,7 @@ func (d *detection) try(ctx context.Context, members []member) (*Detected, error
 	if verdict.Reason != "" {
 		return nil, d.fail(verdict)
 	}
-	res, err := resolve(ctx, candidates, d.in.MaxTrials)
+	res, err := resolve(ctx, candidates, d.in.MaxTrials, d.plans(&verdict))
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +175,39 @@ func (d *detection) try(ctx context.Context, members []member) (*Detected, error
 		verdict.Reason = res.why
 		return nil, d.fail(verdict)
 	}
-	return d.choose(members, res), nil
+	if !d.in.Every {
+		return d.choose(members, res), nil
+	}
+	d.pass(verdict, members, res)
+	return nil, nil // so that the walk goes on
+}
+
+// maxPlanTrials bounds what is told of the alternatives of one group's plans.
+const maxPlanTrials = 100
+
+// plans gives what notes the trials of a group's plans; nil where nobody wants to hear of them.
+func (d *detection) plans(g *GroupVerdict) func(PlanTrial) {
+	if !d.in.Every {
+		return nil
+	}
+	return func(t PlanTrial) {
+		if len(g.Plans) < maxPlanTrials {
+			g.Plans = append(g.Plans, t)
+		}
+	}
+}
+
+// pass notes a group that works while every group is tried. The first one is chosen.
+func (d *detection) pass(g GroupVerdict, members []member, res resolution) {
+	g.Plan = &res.plan
+	for _, c := range res.kept {
+		g.Kept = append(g.Kept, c.ref)
+	}
+	if d.chosen == nil {
+		g.Chosen = true
+		d.chosen = d.choose(members, res)
+	}
+	d.log.add(g)
 }
 
 // judge looks at each member's outcome. It gives a reason where the group fails by that alone, and otherwise the
@@ -187,7 +222,10 @@ func (d *detection) judge(members []member) (GroupVerdict, []candidate) {
 			d.skip(Verdict{Buildpack: v.Buildpack, Extension: v.Extension, Kind: EventDetectSkip, Optional: m.optional, Reason: m.unfit})
 		} else {
 			o := d.run.done[keyOf(m.descriptor)]
-			v.Kind, v.Code, v.Reason = o.kind, o.code, o.reason
+			v.Kind, v.Code, v.Reason, v.Duration = o.kind, o.code, o.reason, o.duration
+			if d.in.Every && o.kind == EventDetectPass {
+				v.Plan = &o.plan
+			}
 			if o.kind == EventDetectPass {
 				passed = append(passed, candidate{index: i, ref: m.descriptor.Ref, extension: v.Extension, optional: m.optional, plan: o.plan})
 			}

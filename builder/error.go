@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/slipway-build/slipway/builder/cnb"
 )
@@ -113,6 +114,10 @@ type Verdict struct {
 	Optional  bool      `json:"optional,omitempty"`
 	Code      int       `json:"code,omitempty"`
 	Reason    string    `json:"reason,omitempty"`
+	// Duration is how long bin/detect took, here or in an earlier group: it runs once.
+	Duration time.Duration `json:"duration,omitempty"`
+	// Plan is what it provides and requires, where it passed; with DetectInput.Every alone.
+	Plan *cnb.BuildPlan `json:"plan,omitempty"`
 }
 
 // ran tells whether bin/detect was executed: a buildpack that is not for the run image fails without a status.
@@ -123,7 +128,27 @@ func (v Verdict) ran() bool {
 // A GroupVerdict is one group that was tried, with the reason of its failure.
 type GroupVerdict struct {
 	Buildpacks []Verdict `json:"buildpacks"`
-	Reason     string    `json:"reason"`
+	Reason     string    `json:"reason"` // "" of one that works
+	// The rest is there with DetectInput.Every alone. A group that works has a Plan, and Kept is who takes part then.
+	Chosen bool        `json:"chosen,omitempty"`
+	Kept   []cnb.Ref   `json:"kept,omitempty"`
+	Plan   *cnb.Plan   `json:"plan,omitempty"`
+	Plans  []PlanTrial `json:"plans,omitempty"` // alternatives in the order in which they were tried, the first 100
+}
+
+// A PlanTrial is a choice of alternatives of build plans, of some or all buildpacks of a group that passed, and why it
+// does not work; "" of the one that does.
+type PlanTrial struct {
+	Choices []PlanChoice `json:"choices"`
+	Why     string       `json:"why,omitempty"`
+}
+
+// A PlanChoice is one alternative of a build plan: 0 is the plan itself, above it the number of the [[or]].
+type PlanChoice struct {
+	Buildpack   cnb.Ref `json:"buildpack"`
+	Extension   bool    `json:"extension,omitempty"`
+	Alternative int     `json:"alternative"`
+	LeftOut     bool    `json:"leftOut,omitempty"` // it is optional, and the plan works without it
 }
 
 // A NoGroupError tells that no group of the order detected and that no detect went wrong. Buildpacks holds each

@@ -62,8 +62,10 @@ type ExportInput struct {
 	ProcessType cnb.ProcessType // the user's default process, "" for the buildpacks' choice
 	ExecEnv     string          // "" sets no label
 	Project     cnb.ProjectMetadata
-	Limits      Limits
-	Emit        func(Event) // may be nil; never called concurrently
+	// LayersOnly makes the layers of buildpacks and of their SBOMs, and no image: neither the app's nor the launcher's.
+	LayersOnly bool
+	Limits     Limits
+	Emit       func(Event) // may be nil; never called concurrently
 }
 
 // Exported is an image without its run image: everything that Compose needs except the layers' blobs.

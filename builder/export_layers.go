@@ -79,6 +79,9 @@ func (e *exporter) plan(ctx context.Context, sbom sbomKinds) error {
 		job.forImage, job.cached = false, e.PreviousCache.BOM.SHA
 		e.cache = append(e.cache, job)
 	}
+	if e.LayersOnly {
+		return nil
+	}
 	if err := e.planApp(ctx); err != nil {
 		return err
 	}

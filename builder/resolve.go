@@ -33,10 +33,10 @@ type resolution struct {
 //
 // The result is the one that trying every combination would give. The search leaves out only what cannot work: an
 // alternative that no choice of the others can save, and the rest below a prefix that is broken already or that
-// looks to later buildpacks exactly like one that failed.
-func resolve(ctx context.Context, candidates []candidate, maxTrials int) (resolution, error) {
+// looks to later buildpacks exactly like one that failed. tell, which may be nil, hears of what was tried.
+func resolve(ctx context.Context, candidates []candidate, maxTrials int, tell func(PlanTrial)) (resolution, error) {
 	s := newPlanSearch(candidates, maxTrials)
-	s.ctx = ctx
+	s.ctx, s.tell = ctx, tell
 	ok := s.prune() && s.search(0)
 	switch {
 	case s.err != nil:
@@ -118,7 +118,22 @@ type planSearch struct {
 	maxTrials  int
 	work       int
 	firstWhy   string // why the first trial failed
+	tell       func(PlanTrial)
 	err        error
+}
+
+// told passes on how alternatives of the nodes from first to last fared, as they are chosen now.
+func (s *planSearch) told(first, last int, why string) {
+	if s.tell == nil {
+		return
+	}
+	t := PlanTrial{Why: why}
+	for i := first; i <= last; i++ {
+		c := PlanChoice{Buildpack: s.candidates[i].ref, Extension: s.candidates[i].extension, Alternative: s.choice[i]}
+		c.LeftOut = why == "" && !s.kept[i]
+		t.Choices = append(t.Choices, c)
+	}
+	s.tell(t)
 }
 
 // maxPlanWork bounds the names looked at in one search; well below a second.

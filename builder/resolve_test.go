@@ -97,7 +97,7 @@ func TestResolve(t *testing.T) {
 		{name: "entries in order of first mention", lines: []string{"a: +y +x", "b: -x -y"}, kept: "a b", plan: "y<-a:1 x<-a:1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r, err := resolve(t.Context(), candidatesOf(c.lines...), defaultTrials)
+			r, err := resolve(t.Context(), candidatesOf(c.lines...), defaultTrials, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -186,7 +186,7 @@ func TestResolveEqualsTryingEverything(t *testing.T) {
 			candidates = append(candidates, c)
 		}
 		want, ok := oracle(candidates)
-		got, err := resolve(t.Context(), candidates, defaultTrials)
+		got, err := resolve(t.Context(), candidates, defaultTrials, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -229,7 +229,7 @@ func TestResolveManyAlternatives(t *testing.T) {
 			// p can be met and q can be met, but never both: no alternative is hopeless by itself.
 			lines = append(lines, "p: +p | +q", "r: -p -q")
 			start := time.Now()
-			r, err := resolve(t.Context(), candidatesOf(lines...), defaultTrials)
+			r, err := resolve(t.Context(), candidatesOf(lines...), defaultTrials, nil)
 			if err != nil || r.ok {
 				t.Fatalf("ok %v, %v", r.ok, err)
 			}
@@ -251,7 +251,7 @@ func TestResolveGivesUp(t *testing.T) {
 	}
 	lines = append(lines, "y: "+strings.ReplaceAll(strings.TrimPrefix(want.String(), "z:"), "-n", "-m"), want.String())
 	start := time.Now()
-	_, err := resolve(t.Context(), candidatesOf(lines...), defaultTrials)
+	_, err := resolve(t.Context(), candidatesOf(lines...), defaultTrials, nil)
 	if err == nil || !strings.Contains(err.Error(), "gave up after") {
 		t.Fatalf("error %v", err)
 	}
@@ -278,7 +278,7 @@ func TestResolveLargePlans(t *testing.T) {
 		lines = append(lines, "z:")
 		candidates := candidatesOf(lines...)
 		start := time.Now()
-		r, err := resolve(t.Context(), candidates, defaultTrials)
+		r, err := resolve(t.Context(), candidates, defaultTrials, nil)
 		if err == nil && keptText(r) != "first z" {
 			t.Errorf("%d names: kept %s", names, keptText(r))
 		}
@@ -302,7 +302,7 @@ func FuzzResolve(f *testing.F) {
 		}
 		candidates := candidatesOf(lines...)
 		want, ok := oracle(candidates)
-		got, err := resolve(t.Context(), candidates, defaultTrials)
+		got, err := resolve(t.Context(), candidates, defaultTrials, nil)
 		if err != nil || got.ok != ok || len(got.kept) != len(want) {
 			t.Errorf("%q: ok %v, kept %s, %v; trying everything: %v, %d kept", text, got.ok, keptText(got), err, ok, len(want))
 		}

@@ -26,6 +26,8 @@ func (s *planSearch) prune() bool {
 				}
 				if why := s.hopeless(i, o, firstProvide); why != "" && !o.droppable {
 					o.dead, changed = true, true
+					s.choice[i] = k
+					s.told(i, i, why)
 					if k == 0 && s.firstWhy == "" {
 						s.firstWhy = why
 					}
@@ -95,6 +97,9 @@ func (s *planSearch) unused(i, name int) string {
 	return fmt.Sprintf("%s provides %q, which neither it nor a buildpack after it requires", s.candidates[i].ref, s.names[name])
 }
 
+// noneLeft is why a trial fails that leaves every buildpack out.
+const noneLeft = "the plan leaves no buildpack in the group"
+
 // explain says why no trial works.
 func (s *planSearch) explain() string {
 	alternatives := false
@@ -103,7 +108,7 @@ func (s *planSearch) explain() string {
 	}
 	switch {
 	case s.firstWhy == "":
-		return "the plan leaves no buildpack in the group"
+		return noneLeft
 	case alternatives:
 		return s.firstWhy + " (and no alternative of the plans works)"
 	}
@@ -113,7 +118,12 @@ func (s *planSearch) explain() string {
 // search chooses alternatives for node i and those after it. On success choice and kept hold the trial.
 func (s *planSearch) search(i int) bool {
 	if i == len(s.nodes) {
-		return s.anyKept()
+		why := ""
+		if !s.anyKept() {
+			why = noneLeft
+		}
+		s.told(0, i-1, why)
+		return why == ""
 	}
 	for k := range s.nodes[i].options {
 		if s.nodes[i].options[k].dead {
@@ -136,6 +146,7 @@ func (s *planSearch) search(i int) bool {
 			if s.firstWhy == "" {
 				s.firstWhy = why
 			}
+			s.told(0, i, why)
 			continue
 		}
 		key, comparable := s.state(i)

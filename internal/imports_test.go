@@ -101,6 +101,7 @@ func allowed() map[string][]string {
 		},
 
 		"internal/transcript": {"builder", "internal/platform"},
+		"internal/watch":      {},
 
 		"conformance":   {}, // looks at any lifecycle, from outside
 		"clients":       {}, // knows the service by what others' clients see
@@ -113,7 +114,7 @@ func allowed() map[string][]string {
 		"cmd/slipway": {
 			"builder", "builder/base", "builder/cnb", "internal/appjson", "internal/build", "internal/button", "internal/client", "internal/container",
 			"internal/container/docker", "internal/container/oci", "internal/image", "internal/index", "internal/layerstore", "internal/logs",
-			"internal/platform", "internal/source", "internal/transcript",
+			"internal/platform", "internal/source", "internal/transcript", "internal/watch",
 			// main is also the hook and the askpass of the service's gits.
 			"internal/daemon", "internal/fetch", "internal/gitserver", "internal/health",
 		},

@@ -33,13 +33,13 @@ type Provide struct {
 // A BuildPlan is what bin/detect writes: its own needs plus alternatives (buildpack, "Build Plan (TOML)").
 type BuildPlan struct {
 	PlanSections
-	Or []PlanSections `toml:"or"`
+	Or []PlanSections `toml:"or" json:"or,omitempty"`
 }
 
 // PlanSections is one alternative of a BuildPlan.
 type PlanSections struct {
-	Provides []Provide `toml:"provides"`
-	Requires []Require `toml:"requires"`
+	Provides []Provide `toml:"provides" json:"provides,omitempty"`
+	Requires []Require `toml:"requires" json:"requires,omitempty"`
 }
 
 // A BuildpackPlan is what bin/build reads at CNB_BP_PLAN_PATH: the requires that this buildpack provides.

@@ -48,22 +48,17 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 	f.set = s
 	s.SortFlags = false
 	s.StringVarP(&f.path, "path", "p", ".", "directory, zip or tar file of the app's source")
-	s.StringVarP(&f.builder, "builder", "B", "", "builder `IMAGE` (default: project.toml's, then that of slipway config default-builder)")
+	f.addBuilder(s)
 	s.StringSliceVarP(&f.buildpacks, "buildpack", "b", nil, "buildpack instead of the builder's order: directory, .cnb file, image, or ID[@VERSION] in the builder or an index; from=builder stands for that order; repeatable")
 	s.StringArrayVar(&f.pre, "pre-buildpack", nil, "buildpack before every group of the order; repeatable")
 	s.StringArrayVar(&f.post, "post-buildpack", nil, "buildpack after every group of the order; repeatable")
-	s.StringArrayVarP(&f.env, "env", "e", nil, "`NAME=value` for the build, or NAME for the value it has here; repeatable")
-	s.StringArrayVar(&f.envFiles, "env-file", nil, "`FILE` of such lines; --env wins; repeatable")
-	s.StringArrayVar(&f.bindings, "binding", nil, "service binding for the build, `NAME=DIR` (DIR has a file type); repeatable")
-	s.StringVarP(&f.descriptor, "descriptor", "d", "", "project descriptor to read instead of the source's project.toml")
+	f.addInputs(s)
 	s.StringVarP(&f.process, "default-process", "D", "", "process that the image starts by default")
-	s.StringVar(&f.execEnv, "exec-env", "production", "execution environment: production, test, ...")
 
 	s.BoolVar(&f.publish, "publish", false, "write the image to the registry in its name")
 	s.StringVar(&f.output, "output", "", "where the image goes: docker, store, registry or oci:DIR (default docker)")
 	s.StringVar(&f.compression, "compression", "gzip", "form of new layers: gzip, or zstd, which not every tool can read")
 	s.StringSliceVarP(&f.tags, "tag", "t", nil, "further name of the image, in the same registry; repeatable")
-	s.StringVar(&f.runImage, "run-image", "", "run `IMAGE` (default: the builder's)")
 	s.StringVar(&f.previous, "previous-image", "", "`IMAGE` whose layers are reused (default: what IMAGE means now)")
 	s.StringVar(&f.created, "creation-time", "", "now, seconds since 1970 or RFC 3339 (default: SOURCE_DATE_EPOCH, else 1980)")
 	s.StringVar(&f.sbomDir, "sbom-output-dir", "", "`DIR` that gets the SBOM files")
@@ -73,20 +68,14 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 	s.StringVar(&f.cacheImage, "cache-image", "", "keep build layers in this registry `IMAGE`")
 	s.BoolVar(&f.clearCache, "clear-cache", false, "forget the layers that earlier builds kept")
 
-	s.StringVar(&f.network, "network", "", "network of the build: bridge, host, none or a network's name")
-	s.StringArrayVar(&f.volumes, "volume", nil, "mount into the build, `HOST:TARGET[:ro|rw]` (default ro); repeatable")
+	f.addSurroundings(s)
 	s.StringVar(&f.platform, "platform", "", "platform to build for, such as linux/amd64")
-	s.StringVar(&f.pull, "pull-policy", "", "always, if-not-present or never (default if-not-present)")
 	s.StringVar(&f.workspace, "workspace", "", "the app's directory in build and image (default /workspace)")
 	s.IntVar(&f.uid, "uid", 0, "user id that builds and owns the app's files (default: the builder's)")
 	s.IntVar(&f.gid, "gid", 0, "group id, likewise")
 	s.BoolVar(&f.noSystem, "disable-system-buildpacks", false, "leave out the system buildpacks of the builder")
 
-	s.StringVar(&f.memory, "memory", "", "memory that the build may use, such as 2g (default: the machine's less a reserve)")
-	s.Float64Var(&f.cpus, "cpus", 0, "processors that the build may use (default: all)")
-	s.Int64Var(&f.pids, "pids", 0, "processes that the build may have (default 4096)")
-	s.StringVar(&f.disk, "disk", "", "disk that the build may fill, such as 8g (default 50g)")
-	s.DurationVar(&f.timeout, "timeout", 0, "time that the build may take, such as 10m (default: no limit)")
+	f.addLimits(s)
 
 	s.BoolVar(&f.run, "run", false, "start the image when it is built and print its URL; Ctrl-C ends it")
 	s.BoolVar(&f.detach, "detach", false, "with --run: leave the app running")
@@ -97,6 +86,37 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 		g.declare(s)
 		_ = s.MarkHidden(g.name)
 	}
+}
+
+// addBuilder declares what a build stands on.
+func (f *buildFlags) addBuilder(s *pflag.FlagSet) {
+	s.StringVarP(&f.builder, "builder", "B", "", "builder `IMAGE` (default: project.toml's, then that of slipway config default-builder)")
+	s.StringVar(&f.runImage, "run-image", "", "run `IMAGE` (default: the builder's)")
+	s.StringVar(&f.pull, "pull-policy", "", "always, if-not-present or never (default if-not-present)")
+}
+
+// addInputs declares what buildpacks get besides the app's files.
+func (f *buildFlags) addInputs(s *pflag.FlagSet) {
+	s.StringArrayVarP(&f.env, "env", "e", nil, "`NAME=value` for the build, or NAME for the value it has here; repeatable")
+	s.StringArrayVar(&f.envFiles, "env-file", nil, "`FILE` of such lines; --env wins; repeatable")
+	s.StringArrayVar(&f.bindings, "binding", nil, "service binding for the build, `NAME=DIR` (DIR has a file type); repeatable")
+	s.StringVarP(&f.descriptor, "descriptor", "d", "", "project descriptor to read instead of the source's project.toml")
+	s.StringVar(&f.execEnv, "exec-env", "production", "execution environment: production, test, ...")
+}
+
+// addSurroundings declares what the build container reaches.
+func (f *buildFlags) addSurroundings(s *pflag.FlagSet) {
+	s.StringVar(&f.network, "network", "", "network of the build: bridge, host, none or a network's name")
+	s.StringArrayVar(&f.volumes, "volume", nil, "mount into the build, `HOST:TARGET[:ro|rw]` (default ro); repeatable")
+}
+
+// addLimits declares what a build may use.
+func (f *buildFlags) addLimits(s *pflag.FlagSet) {
+	s.StringVar(&f.memory, "memory", "", "memory that the build may use, such as 2g (default: the machine's less a reserve)")
+	s.Float64Var(&f.cpus, "cpus", 0, "processors that the build may use (default: all)")
+	s.Int64Var(&f.pids, "pids", 0, "processes that the build may have (default 4096)")
+	s.StringVar(&f.disk, "disk", "", "disk that the build may fill, such as 8g (default 50g)")
+	s.DurationVar(&f.timeout, "timeout", 0, "time that the build may take, such as 10m (default: no limit)")
 }
 
 // ignoredFlag is a flag of pack that has no meaning here.

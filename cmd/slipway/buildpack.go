@@ -14,7 +14,8 @@ import (
 )
 
 func (a *app) buildpackCommand() *cobra.Command {
-	return group("buildpack", "Package, inspect, pull and publish buildpacks",
+	return group("buildpack", "Try, package, inspect, pull and publish buildpacks",
+		a.detectBuildpackCommand(), a.tryBuildpackCommand(),
 		a.packageBuildpackCommand(), a.inspectBuildpackCommand(), a.pullBuildpackCommand(),
 		a.registerCommand(), a.yankCommand(), a.namespacesCommand())
 }

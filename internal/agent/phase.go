@@ -24,6 +24,7 @@ type detectRequest struct {
 	ExecEnv     string       `json:"exec-env,omitempty"`
 	Env         []string     `json:"env,omitempty"`
 	MaxTrials   int          `json:"max-trials,omitempty"`
+	Every       bool         `json:"every,omitempty"`
 }
 
 // buildRequest is the part of builder.BuildInput that crosses the wire.
@@ -54,7 +55,7 @@ func (c *Collector) Detect(ctx context.Context, in builder.DetectInput) (*builde
 	var raw json.RawMessage
 	err := c.call(ctx, "detect", detectRequest{
 		PlatformAPI: in.PlatformAPI, Dirs: in.Dirs, Order: in.Order, System: in.System, Target: in.Target,
-		StackID: in.StackID, ExecEnv: in.ExecEnv, Env: in.Env, MaxTrials: in.MaxTrials,
+		StackID: in.StackID, ExecEnv: in.ExecEnv, Env: in.Env, MaxTrials: in.MaxTrials, Every: in.Every,
 	}, &raw)
 	if err != nil {
 		return nil, err
@@ -115,6 +116,7 @@ type exportRequest struct {
 	ProcessType   cnb.ProcessType     `json:"process-type,omitempty"`
 	ExecEnv       string              `json:"exec-env,omitempty"`
 	Project       cnb.ProjectMetadata `json:"project"`
+	LayersOnly    bool                `json:"layers-only,omitempty"`
 	Limits        builder.Limits      `json:"limits"`
 	// Compression is the form of layers that are sent.
 	Compression layerstore.Compression `json:"compression,omitempty"`
@@ -131,7 +133,7 @@ func (c *Collector) Export(ctx context.Context, in builder.ExportInput, z layers
 	err = c.call(ctx, "export", exportRequest{
 		PlatformAPI: in.PlatformAPI, Dirs: in.Dirs, Group: in.Group, Built: built, Previous: in.Previous,
 		Cache: in.Cache, PreviousCache: in.PreviousCache, Unchanged: in.Unchanged, Launcher: in.Launcher, ProcessType: in.ProcessType,
-		ExecEnv: in.ExecEnv, Project: in.Project, Limits: in.Limits, Compression: z,
+		ExecEnv: in.ExecEnv, Project: in.Project, LayersOnly: in.LayersOnly, Limits: in.Limits, Compression: z,
 	}, &raw)
 	if err != nil {
 		return nil, err

@@ -138,6 +138,7 @@ func (s *collectorServer) handlers() map[string]wire.Handler {
 		"unpack":  handler(func(ctx context.Context, _ *wire.Call, r unpackRequest) (any, error) { return nil, unpack(ctx, r) }),
 		"same":    handler(func(ctx context.Context, _ *wire.Call, pairs []FilePair) (any, error) { return SameFiles(ctx, pairs) }),
 		"tree":    handler(s.tree),
+		"list":    handler(func(ctx context.Context, _ *wire.Call, r listRequest) (any, error) { return list(ctx, r) }),
 		"detect":  handler(s.detect),
 		"restore": handler(s.restore),
 		"build":   handler(s.build),
@@ -155,7 +156,7 @@ func (s *collectorServer) handlers() map[string]wire.Handler {
 func (s *collectorServer) detect(ctx context.Context, _ *wire.Call, r detectRequest) (any, error) {
 	out, err := builder.Detect(ctx, builder.DetectInput{
 		PlatformAPI: r.PlatformAPI, Dirs: r.Dirs, Order: r.Order, System: r.System, Target: r.Target,
-		StackID: r.StackID, ExecEnv: r.ExecEnv, Env: r.Env, MaxTrials: r.MaxTrials,
+		StackID: r.StackID, ExecEnv: r.ExecEnv, Env: r.Env, MaxTrials: r.MaxTrials, Every: r.Every,
 		Catalog: s.buildpacks(), Runner: hostRunner{s.conn}, Emit: s.emit(ctx),
 	})
 	if err != nil {
@@ -222,7 +223,7 @@ func (s *collectorServer) export(ctx context.Context, _ *wire.Call, r exportRequ
 	return builder.Export(ctx, builder.ExportInput{
 		PlatformAPI: r.PlatformAPI, Dirs: r.Dirs, Group: r.Group, Built: &built, Previous: r.Previous,
 		Cache: r.Cache, PreviousCache: r.PreviousCache, Unchanged: r.Unchanged, Launcher: r.Launcher, ProcessType: r.ProcessType,
-		ExecEnv: r.ExecEnv, Project: r.Project, Limits: r.Limits, Emit: s.emit(ctx),
+		ExecEnv: r.ExecEnv, Project: r.Project, LayersOnly: r.LayersOnly, Limits: r.Limits, Emit: s.emit(ctx),
 	}, hostSink{s.conn, layerstore.NewCompressor(r.Compression)})
 }
 

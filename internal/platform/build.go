@@ -30,40 +30,44 @@ const cleanTimeout = 30 * time.Second
 // build started is killed and removed before Build returns, within about two seconds. Errors keep the types
 // of package builder, by which callers tell whose fault it was; *BuildError adds the last lines of output. With an error
 // of a build that had begun comes a result with Timings and Executed up to there, and Group where one was found.
-func Build(ctx context.Context, m *Machine, o Options, ui UI) (res *Result, err error) {
+func Build(ctx context.Context, m *Machine, o Options, ui UI) (*Result, error) {
 	j, err := newJob(m, o, ui)
 	if err != nil {
 		return nil, err
 	}
+	err = j.walk(ctx,
+		step{PhasePrepare, j.prepare}, step{PhaseAnalyze, j.analyze}, step{PhaseDetect, j.detect},
+		step{PhaseRestore, j.restore}, step{PhaseBuild, j.build}, step{PhaseExport, j.export})
+	if err != nil {
+		return j.reached(), err
+	}
+	return j.result(), nil
+}
+
+// A step is one phase of a job.
+type step struct {
+	phase Phase
+	do    func(context.Context) error
+}
+
+// walk goes through the steps and cleans up behind them.
+func (j *job) walk(ctx context.Context, steps ...step) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer func() {
 		err = errors.Join(j.explain(err), j.cleanup(ctx))
 		cancel(err)
-		if res == nil {
-			res = j.reached()
-		}
 	}()
-	if o.Limits.Time > 0 {
+	if limit := j.o.Limits.Time; limit > 0 {
 		var stop context.CancelFunc
-		ctx, stop = context.WithTimeoutCause(ctx, o.Limits.Time, &container.LimitError{Resource: container.Time, Limit: int64(o.Limits.Time)})
+		ctx, stop = context.WithTimeoutCause(ctx, limit, &container.LimitError{Resource: container.Time, Limit: int64(limit)})
 		defer stop()
 	}
-	for _, p := range []struct {
-		phase Phase
-		run   func(context.Context) error
-	}{
-		{PhasePrepare, j.prepare},
-		{PhaseAnalyze, j.analyze},
-		{PhaseDetect, j.detect},
-		{PhaseRestore, j.restore},
-		{PhaseBuild, j.build},
-		{PhaseExport, j.export},
-	} {
-		if err := j.phase(ctx, p.phase, p.run); err != nil {
-			return nil, err
+	for _, s := range steps {
+		if err := j.phase(ctx, s.phase, s.do); err != nil {
+			return err
 		}
 	}
-	return j.result(), nil
+	return nil
 }
 
 // A BuildError is a buildpack's failure with the end of what it printed.
@@ -101,8 +105,10 @@ type job struct {
 	system   cnb.System
 	added    []addedBuildpack
 	packages foundPackages
-	told     *source.Told // nil before the source is looked at
-	lock     *index.Lock  // of the source; nil before a buildpack of an index is asked for
+	foreign  map[string]bool // directories of buildpacks that the source's descriptor names
+	composed map[string]bool // arguments of components that were brought in
+	told     *source.Told    // nil before the source is looked at
+	lock     *index.Lock     // of the source; nil before a buildpack of an index is asked for
 
 	looking  *background // finds the previous image: sets previous
 	boxing   *background // creates and starts the build container: sets prepared and box
@@ -117,6 +123,7 @@ type job struct {
 	ahead    *background // unpacks cached layers while detect runs
 	tidying  *background // removes unpacked layers that nobody will ask for
 
+	every    bool // detect tries every group
 	detected *builder.Detected
 	built    *builder.Built
 	exported *builder.Exported
@@ -225,7 +232,7 @@ func (j *job) stackID() string { return j.run.Label(cnb.LabelStackID) }
 func (j *job) detect(ctx context.Context) (err error) {
 	j.detected, err = j.collector.Detect(ctx, builder.DetectInput{
 		PlatformAPI: platformAPI, Dirs: j.dirs, Order: j.order, System: j.system, Target: j.imageTarget(),
-		StackID: j.stackID(), ExecEnv: j.o.ExecEnv, Env: j.box.Hello().Env,
+		StackID: j.stackID(), ExecEnv: j.o.ExecEnv, Env: j.box.Hello().Env, Every: j.every,
 	})
 	return err
 }

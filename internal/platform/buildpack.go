@@ -114,7 +114,11 @@ func (j *job) buildpack(ctx context.Context, arg string) (entry, error) {
 	fi, err := os.Stat(path)
 	switch {
 	case err == nil && fi.IsDir():
-		return j.locatedBuildpack(located{dir: path, from: originOf(path, false)}, nil)
+		e, err := j.locatedBuildpack(located{dir: path, from: originOf(path, false)}, nil)
+		if err == nil && !j.foreign[path] {
+			err = j.addComponents(ctx, path)
+		}
+		return e, err
 	case err == nil:
 		return j.locatedBuildpack(j.place().file(ctx, path, originOf(path, false)))
 	case strings.HasPrefix(arg, "file://") || strings.HasPrefix(arg, ".") || filepath.IsAbs(arg):
@@ -193,8 +197,33 @@ func (j *job) directoryBuildpack(path string) (entry, error) {
 		}
 		b.Dir = to
 	}
-	j.added = append(j.added, addedBuildpack{ref: b.Ref, dir: b.Dir})
+	if a := (addedBuildpack{ref: b.Ref, dir: b.Dir}); !slices.Contains(j.added, a) {
+		j.added = append(j.added, a)
+	}
 	return entry{ref: b.Ref}, nil
+}
+
+// addComponents brings in what the recipe of a composite buildpack names, from wherever it says: the directory is the
+// user's own. What another in the build brings already is not brought again.
+func (j *job) addComponents(ctx context.Context, dir string) error {
+	parts, err := components(dir)
+	if err != nil {
+		return err
+	}
+	for _, arg := range parts {
+		if j.composed[arg] {
+			continue
+		}
+		if j.composed == nil {
+			j.composed = map[string]bool{}
+		}
+		j.composed[arg] = true
+		if _, err := j.buildpack(ctx, arg); err != nil {
+			return fmt.Errorf("%s: %s: %w", filepath.Join(dir, packageConfig), arg, err)
+		}
+		j.packages.of(arg)
+	}
+	return nil
 }
 
 var errNoBuild = errors.New("it has no bin/build")

@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -116,5 +117,5 @@ func (m *Machine) Prune(ctx context.Context, unused time.Duration) (layerstore.P
 	if err == nil && m.Roots != nil {
 		_, err = m.Roots.Prune(unused)
 	}
-	return p, err
+	return p, errors.Join(err, m.pruneTries(unused))
 }

@@ -68,16 +68,7 @@ func (j *job) export(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	j.exported, err = j.collector.Export(ctx, builder.ExportInput{
-		PlatformAPI: platformAPI, Dirs: j.dirs, Group: j.detected.Group, Built: j.built,
-		Previous: j.analyzed.Metadata, Cache: true, PreviousCache: j.cache.metadata, Unchanged: unchanged,
-		Launcher: builder.Launcher{
-			Path:     j.m.Tools.Launcher,
-			Metadata: cnb.LauncherMetadata{Version: j.m.Version},
-		},
-		ProcessType: cnb.ProcessType(j.o.DefaultProcess), ExecEnv: j.o.ExecEnv, Project: j.o.Project,
-	}, j.o.Compression)
-	if err != nil {
+	if err := j.collect(ctx, unchanged, false); err != nil {
 		return err
 	}
 	if j.o.SBOMDir != "" {
@@ -106,6 +97,20 @@ func (j *job) export(ctx context.Context) (err error) {
 		return err
 	}
 	return j.dest.report(j.o.ReportDir, j.image, j.written)
+}
+
+// collect makes layers of what the buildpacks left; layersOnly leaves out what is for an image alone.
+func (j *job) collect(ctx context.Context, unchanged map[string]string, layersOnly bool) (err error) {
+	j.exported, err = j.collector.Export(ctx, builder.ExportInput{
+		PlatformAPI: platformAPI, Dirs: j.dirs, Group: j.detected.Group, Built: j.built,
+		Previous: j.analyzed.Metadata, Cache: true, PreviousCache: j.cache.metadata, Unchanged: unchanged,
+		Launcher: builder.Launcher{
+			Path:     j.m.Tools.Launcher,
+			Metadata: cnb.LauncherMetadata{Version: j.m.Version},
+		},
+		ProcessType: cnb.ProcessType(j.o.DefaultProcess), ExecEnv: j.o.ExecEnv, Project: j.o.Project, LayersOnly: layersOnly,
+	}, j.o.Compression)
+	return err
 }
 
 // hasNewLayers says whether a buildpack left a layer that is not one of unchanged.

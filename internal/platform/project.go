@@ -88,6 +88,10 @@ func (j *job) applyProject(p *cnb.Project) error {
 			if err != nil {
 				return err
 			}
+			if j.foreign == nil {
+				j.foreign = map[string]bool{}
+			}
+			j.foreign[arg] = true
 			*l.to = append(*l.to, arg)
 		}
 	}

@@ -283,6 +283,21 @@ func (req Request) filter(ctx context.Context, r reader, res *Result) (*filter, 
 	return newFilter(include, exclude)
 }
 
+// Skips says what of the directory at path is no part of the app by its project.toml, or by the text of another
+// descriptor, called name. A directory is skipped only where nothing below it can be part of the app.
+func Skips(ctx context.Context, path, name string, descriptor []byte) (func(entry string, isDir bool) bool, error) {
+	f, err := Request{Path: path, Descriptor: descriptor, DescriptorPath: name}.filter(ctx, &dirReader{path: path}, &Result{})
+	if err != nil {
+		return nil, fmt.Errorf("source %s: %w", path, err)
+	}
+	return func(entry string, isDir bool) bool {
+		if isDir {
+			return f.prunes(entry)
+		}
+		return !f.keeps(entry, false)
+	}, nil
+}
+
 // ParseDescriptor reads a project descriptor (project.toml) of schema version 0.1, 0.2 or 0.3.
 func ParseDescriptor(name string, b []byte) (*cnb.Project, error) {
 	return cnb.DecodeProject(name, b)
