@@ -40,6 +40,8 @@ func cases() []benchCase {
 		{number: "S2", letter: "S", title: "service: a build that prints 1 GB", figures: flooded},
 		{number: "S3", letter: "S", title: "service: many sleeping builds at once", figures: crowded},
 		{number: "S4", letter: "S", title: "service: many pushes, and a long queue", figures: queued},
+		{number: "W1", letter: "W", title: "buildpack author: save to result of detect, with --watch", figures: watchedDetect},
+		{number: "W2", letter: "W", title: "buildpack author: save to result of a build that does nothing, with --watch", figures: watchedBuild},
 		{number: "I1", letter: "I", title: "buildpack index: the public one, or one of its size", figures: indexed},
 		{number: "I2", letter: "I", title: "buildpack index: a million versions", figures: indexedMillion},
 	}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,7 +96,7 @@ func (a *app) rerun(ctx context.Context, m *platform.Machine, o platform.Options
 
 // runUntilChange runs do and returns when something changed, which ends do.
 func (a *app) runUntilChange(ctx context.Context, w *watch.Watcher, changed []string, do func(context.Context) error) ([]string, error) {
-	if len(changed) > 0 && !a.data() {
+	if len(changed) > 0 && !a.hidesOutput() {
 		fmt.Fprintf(a.stdout, "\n%s %s\n", a.paint(a.stdout).head.Render(time.Now().Format("15:04:05")), transcript.Clean(changedText(changed), false))
 	}
 	run, cancel := context.WithCancelCause(ctx)
@@ -102,10 +104,13 @@ func (a *app) runUntilChange(ctx context.Context, w *watch.Watcher, changed []st
 	go func() {
 		defer close(done)
 		err := do(run)
-		switch {
-		case err != nil && run.Err() == nil:
+		if run.Err() != nil {
+			return
+		}
+		if err != nil {
 			a.report(told(ctx, err), exitCode(ctx, err), a.json())
-		case run.Err() == nil && !a.data():
+		}
+		if !a.hidesOutput() {
 			fmt.Fprintln(a.stdout, a.paint(a.stdout).faint.Render("Waiting for changes; Ctrl-C ends it."))
 		}
 	}()
@@ -115,18 +120,20 @@ func (a *app) runUntilChange(ctx context.Context, w *watch.Watcher, changed []st
 	return next, err
 }
 
-// changedText names a few of many files.
+// changedText names a few of many files: those that are there, for editors write others beside them and remove them.
 func changedText(changed []string) string {
 	const most = 3
-	var names []string
-	for _, p := range changed[:min(len(changed), most)] {
-		names = append(names, p)
+	names := slices.DeleteFunc(slices.Clone(changed), func(p string) bool {
+		_, err := os.Lstat(p)
+		return err != nil
+	})
+	if len(names) == 0 {
+		names = changed
 	}
-	text := strings.Join(names, ", ") + " changed"
-	if more := len(changed) - most; more > 0 {
-		text = fmt.Sprintf("%s and %d more changed", strings.Join(names, ", "), more)
+	if more := len(names) - most; more > 0 {
+		return fmt.Sprintf("%s and %d more changed", strings.Join(names[:most], ", "), more)
 	}
-	return text
+	return strings.Join(names, ", ") + " changed"
 }
 
 // rules says whether a change is one of what is watched.

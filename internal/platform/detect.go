@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -64,8 +65,19 @@ func Detect(ctx context.Context, m *Machine, o Options, ui UI) (*Detection, erro
 	}
 	for i := range trials {
 		j.addReasons(trials[i].Buildpacks)
+		trials[i].Reason = reasonOf(trials[i])
 	}
 	return &Detection{Builder: j.builder.Reference, Trials: trials, Output: kept.all(), Timings: j.timings}, err
+}
+
+// reasonOf is why a group failed, with what a buildpack printed where it was a buildpack that said no.
+func reasonOf(g builder.GroupVerdict) string {
+	for _, v := range g.Buildpacks {
+		if g.Reason != "" && !v.Optional && v.Kind != builder.EventDetectPass {
+			return fmt.Sprintf("%s: %s", v.Buildpack, v.Reason)
+		}
+	}
+	return g.Reason
 }
 
 // withoutImage fills in a name for a run that makes no image: of the app and of what is asked to build it, so that it
