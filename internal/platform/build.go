@@ -288,7 +288,7 @@ func (j *job) explain(err error) error {
 	if e, ok := errors.AsType[*builder.ExitError](err); ok {
 		return &BuildError{Err: j.shortage(e, err), Last: j.h.lastLines(e.Phase, e.Buildpack)}
 	}
-	return err
+	return j.point(err)
 }
 
 // shortage names what a process that failed had too little of.

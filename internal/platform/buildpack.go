@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/slipway-build/slipway/builder"
 	"github.com/slipway-build/slipway/builder/cnb"
 	"github.com/slipway-build/slipway/internal/image"
 	"github.com/slipway-build/slipway/internal/index"
@@ -20,6 +21,7 @@ type addedBuildpack struct {
 	ref  cnb.Ref
 	dir  string
 	from string // "name@digest" of the image that has it; "" for a directory
+	own  bool   // the user named the directory: its files can be spoken of
 }
 
 // Prefixes of buildpack arguments, as pack has them.
@@ -114,11 +116,7 @@ func (j *job) buildpack(ctx context.Context, arg string) (entry, error) {
 	fi, err := os.Stat(path)
 	switch {
 	case err == nil && fi.IsDir():
-		e, err := j.locatedBuildpack(located{dir: path, from: originOf(path, false)}, nil)
-		if err == nil && !j.foreign[path] {
-			err = j.addComponents(ctx, path)
-		}
-		return e, err
+		return j.ownDirectory(ctx, path)
 	case err == nil:
 		return j.locatedBuildpack(j.place().file(ctx, path, originOf(path, false)))
 	case strings.HasPrefix(arg, "file://") || strings.HasPrefix(arg, ".") || filepath.IsAbs(arg):
@@ -177,12 +175,15 @@ func (j *job) builderBuildpack(arg string) (entry, error) {
 
 // directoryBuildpack mounts a buildpack's own directory: what an author edits is what runs. The directory of one target
 // that lacks the buildpack.toml is copied, to have it.
-func (j *job) directoryBuildpack(path string) (entry, error) {
+func (j *job) directoryBuildpack(path string, own bool) (entry, error) {
 	dir, err := filepath.Abs(path)
 	if err != nil {
 		return entry{}, err
 	}
 	b, err := readBuildpackFor(dir, builderTarget(j.builder.Image))
+	if _, isAPI := errors.AsType[*builder.APIError](err); isAPI && own {
+		return entry{}, pointAt(dir, "api", "", err, `^\s*api\s*=`)
+	}
 	if err != nil {
 		return entry{}, err
 	}
@@ -197,10 +198,24 @@ func (j *job) directoryBuildpack(path string) (entry, error) {
 		}
 		b.Dir = to
 	}
-	if a := (addedBuildpack{ref: b.Ref, dir: b.Dir}); !slices.Contains(j.added, a) {
+	if a := (addedBuildpack{ref: b.Ref, dir: b.Dir, own: own}); !slices.Contains(j.added, a) {
 		j.added = append(j.added, a)
 	}
 	return entry{ref: b.Ref}, nil
+}
+
+// ownDirectory brings in a directory, and what it is composed of where it is the user who named it.
+func (j *job) ownDirectory(ctx context.Context, path string) (entry, error) {
+	own := !j.foreign[path]
+	at, err := j.m.modern(located{dir: path, from: originOf(path, false)}, j.dir.path)
+	if err != nil {
+		return entry{}, err
+	}
+	e, err := j.directoryBuildpack(at.dir, own)
+	if err == nil && own {
+		err = j.addComponents(ctx, path)
+	}
+	return e, err
 }
 
 // addComponents brings in what the recipe of a composite buildpack names, from wherever it says: the directory is the
@@ -264,7 +279,7 @@ func (j *job) locatedBuildpack(at located, err error) (entry, error) {
 	if at, err = j.m.modern(at, j.dir.path); err != nil {
 		return entry{}, err
 	}
-	return j.directoryBuildpack(at.dir)
+	return j.directoryBuildpack(at.dir, false)
 }
 
 // checkPackage makes sure that ids and versions of a package are such, for they become paths.

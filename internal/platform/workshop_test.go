@@ -150,7 +150,23 @@ func TestComponents(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = platform.Detect(t.Context(), y.machine, o, &record{})
-	if err == nil || !strings.Contains(err.Error(), "buildpack sample/labels@0.0.1 is not in the builder") {
+	if err == nil || err.Error() != "order of buildpack acme/all@1: buildpack sample/labels@0.0.1 is not in the builder" {
 		t.Errorf("by a project descriptor: %v", err)
+	}
+}
+
+// TestPlaceInDescriptor has errors say where in an author's file the fault is.
+func TestPlaceInDescriptor(t *testing.T) {
+	t.Parallel()
+	y := open(t)
+	for fixture, want := range map[string]string{
+		"hostile/order-absent":    "/buildpack.toml:11: order.group.id: order of buildpack sample/order-absent@0.0.1: buildpack sample/nowhere@0.0.1 is not in the builder: name its directory too,",
+		"hostile/api-unsupported": "/buildpack.toml:1: api: buildpack sample/api-unsupported@0.0.1: buildpack API 9.9 is not supported",
+	} {
+		o := platform.Options{Source: app(t), Builder: y.name, Buildpacks: y.fixtures(fixture)}
+		_, err := platform.Detect(t.Context(), y.machine, o, &record{})
+		if err == nil || !strings.Contains(err.Error(), y.fixture(fixture)+want) {
+			t.Errorf("%s: %v", fixture, err)
+		}
 	}
 }
