@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -149,22 +150,13 @@ func said(v builder.Verdict) string {
 
 func reason(g builder.GroupVerdict, v builder.Verdict) string {
 	out := v.Reason
-	if v.Kind == builder.EventDetectPass && g.Plan != nil && !holds(g.Kept, v.Buildpack) {
+	if v.Kind == builder.EventDetectPass && g.Plan != nil && !slices.Contains(g.Kept, v.Buildpack) {
 		out = "optional: its part of the plan is not met or not needed, so it is left out"
 	}
 	if v.Optional && v.Kind != builder.EventDetectPass {
 		out = "optional: " + out
 	}
 	return out
-}
-
-func holds(refs []cnb.Ref, r cnb.Ref) bool {
-	for _, other := range refs {
-		if other == r {
-			return true
-		}
-	}
-	return false
 }
 
 // plan shows what a plan came to.

@@ -3,6 +3,7 @@ package platform
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/slipway-build/slipway/builder/cnb"
@@ -24,10 +25,8 @@ func Files(o Options) []string {
 }
 
 func filesOf(out []string, path string) []string {
-	for _, have := range out {
-		if have == path {
-			return out // a recipe may lead to itself
-		}
+	if slices.Contains(out, path) {
+		return out // a recipe may lead to itself
 	}
 	fi, err := os.Stat(path)
 	if err != nil {

@@ -45,15 +45,15 @@ func TestDetectIsABuilds(t *testing.T) {
 			t.Parallel()
 			o := platform.Options{Source: src, Builder: y.name, Buildpacks: group}
 			d, alone := platform.Detect(t.Context(), y.machine, o, &record{})
-			chosen := ""
+			var chosen strings.Builder
 			if d != nil && d.Chosen() != nil {
 				for _, r := range d.Chosen().Kept {
-					chosen += r.String() + ", "
+					chosen.WriteString(r.String() + ", ")
 				}
 			}
 			want, err := y.detectOfBuild(t, o)
-			if strings.TrimSuffix(chosen, ", ") != want {
-				t.Errorf("Detect chooses %q, a build %q", chosen, want)
+			if strings.TrimSuffix(chosen.String(), ", ") != want {
+				t.Errorf("Detect chooses %q, a build %q", chosen.String(), want)
 			}
 			if !errors.Is(err, errDetected) && (alone == nil || alone.Error() != err.Error() || builder.ExitCode(alone) != builder.ExitCode(err)) {
 				t.Errorf("Detect says %v, a build %v", alone, err)
