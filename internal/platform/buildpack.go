@@ -212,7 +212,7 @@ func (j *job) ownDirectory(ctx context.Context, path string) (entry, error) {
 		return entry{}, err
 	}
 	e, err := j.directoryBuildpack(at.dir, own)
-	if err == nil && own {
+	if err == nil && own && at.dir == path {
 		err = j.addComponents(ctx, path)
 	}
 	return e, err
