@@ -20,7 +20,7 @@ import (
 
 // createFlags say what a build is made of.
 type createFlags struct {
-	path, url, checksum, git, ref, commit, version string
+	path, url, checksum, git, ref, commit, dir, version string
 	submodules, ignored, noCache                   bool
 	follow                                         followFlags
 }
@@ -53,6 +53,7 @@ slipway build, and without .git and what git ignores.
 	s.StringVar(&f.git, "git", "", "`URL` of a git repository, which the service fetches")
 	s.StringVar(&f.ref, "ref", "", "its branch or tag (default: its HEAD)")
 	s.StringVar(&f.commit, "commit", "", "its commit, by its full name")
+	s.StringVar(&f.dir, "dir", "", "its `DIRECTORY` that alone is the app, such as services/web")
 	s.BoolVar(&f.submodules, "submodules", false, "with its submodules")
 	s.StringVar(&f.version, "version", "", "what the source is called, for people")
 	s.BoolVar(&f.ignored, "include-ignored", false, "send what git ignores too")
@@ -72,8 +73,8 @@ func (f createFlags) check() error {
 	switch {
 	case given > 1:
 		return usagef("--path, --source-url and --git exclude each other")
-	case f.git == "" && (f.ref != "" || f.commit != "" || f.submodules):
-		return usagef("--ref, --commit and --submodules are for --git")
+	case f.git == "" && (f.ref != "" || f.commit != "" || f.dir != "" || f.submodules):
+		return usagef("--ref, --commit, --dir and --submodules are for --git")
 	case f.url == "" && f.checksum != "":
 		return usagef("--checksum is for --source-url")
 	case f.ignored && (f.url != "" || f.git != ""):
@@ -89,7 +90,7 @@ func (a *app) createBuild(ctx context.Context, c *client.Client, app string, f c
 	req := client.BuildRequest{NoCache: f.noCache, Source: client.BuildSource{Version: f.version}}
 	switch {
 	case f.git != "":
-		req.Source.URL, req.Source.Git, req.Source.Ref, req.Source.Commit, req.Source.Submodules = f.git, true, f.ref, f.commit, f.submodules
+		req.Source.URL, req.Source.Git, req.Source.Ref, req.Source.Commit, req.Source.Dir, req.Source.Submodules = f.git, true, f.ref, f.commit, f.dir, f.submodules
 	case f.url != "":
 		req.Source.URL, req.Source.Checksum = f.url, f.checksum
 	default:

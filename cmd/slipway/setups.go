@@ -92,6 +92,7 @@ func (a *app) setupInfo(ctx context.Context, c *client.Client, id string) error 
 		row("Failure", v.Failure)
 		row("Template", strings.TrimSpace(t.Name+" "+firstOf(t.Repository, t.URL, "(an archive)")))
 		row("Commit", t.Commit)
+		row("Directory", t.Dir)
 		row("Checksum", t.Checksum)
 		for _, s := range v.Steps {
 			text := string(s.State)

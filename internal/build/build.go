@@ -202,6 +202,7 @@ type Source struct {
 	Packed      bool   `json:"packed,omitempty"`
 	Ref         string `json:"ref,omitempty"` // of a git repository, resolved to Commit when the build is made
 	Commit      string `json:"commit,omitempty"`
+	Dir         string `json:"dir,omitempty"`      // of a git repository: the directory that alone is the app, "" is the root
 	Checksum    string `json:"checksum,omitempty"` // "SHA256:<hex>" of the tarball
 	Version     string `json:"version,omitempty"`
 	Description string `json:"description,omitempty"`

@@ -64,6 +64,7 @@ type SetupTemplate struct {
 	Repository string `json:"repository,omitempty"` // URL, "" for an archive
 	Ref        string `json:"ref,omitempty"`
 	Commit     string `json:"commit,omitempty"`
+	Dir        string `json:"dir,omitempty"` // of the repository, where the app.json is; "" is its root
 	URL        string `json:"url,omitempty"` // of an archive, without its query; "" for one that was uploaded
 	Checksum   string `json:"checksum,omitempty"`
 	Version    string `json:"version,omitempty"`

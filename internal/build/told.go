@@ -133,6 +133,7 @@ type (
 		Description *string `json:"version_description"`
 		Commit      *string `json:"commit"`
 		Ref         *string `json:"ref"`
+		Dir         *string `json:"dir"` // of the repository, where that is not built from its root
 	}
 	ToldBuildpack struct {
 		Name    string  `json:"name"`
@@ -150,7 +151,7 @@ func TellBuild(b Build, app ToldApp, user ToldUser, v *Release) ToldBuild {
 		ID: b.ID, Number: b.Number, App: app, User: user, Status: b.State.Status(), State: b.State, Trigger: b.Trigger.Kind, Buildpacks: []ToldBuildpack{}, Stack: ToldStack,
 		Source: ToldSource{
 			Checksum: optional(b.Source.Checksum), URL: optional(b.Source.URL), Version: optional(b.Source.Version), Description: optional(b.Source.Description),
-			Commit: optional(b.Source.Commit), Ref: optional(b.Source.Ref),
+			Commit: optional(b.Source.Commit), Ref: optional(b.Source.Ref), Dir: optional(b.Source.Dir),
 		},
 		CreatedAt: stamped(b.CreatedAt), StartedAt: stamped(b.StartedAt), EndedAt: stamped(b.EndedAt), UpdatedAt: stamped(latest(b.CreatedAt, b.StartedAt, b.EndedAt)),
 	}

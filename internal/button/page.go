@@ -99,7 +99,7 @@ func boundary(host string, parts []string) (n int, kind []string) {
 		if i > 0 && part == "-" { // GitLab: whatever is before it
 			return i, parts[i:min(i+2, len(parts))]
 		}
-		if i > 0 && strings.HasSuffix(part, ".git") && part != ".git" {
+		if (i > 0 || len(parts) > 2 && isMark(parts[1])) && strings.HasSuffix(part, ".git") && part != ".git" {
 			rest := parts[i+1:]
 			if len(rest) > 0 && rest[0] == "-" {
 				return i + 1, rest[:min(2, len(rest))]

@@ -39,6 +39,7 @@ func shapes() [][3]string {
 		{"https://bitbucket.org/w/r/src/main/", "https://bitbucket.org/w/r", "main"}, {"https://bitbucket.org/w/r/branch/a/b", "https://bitbucket.org/w/r", "a/b"}, {"https://bitbucket.org/w/r?at=a/b", "https://bitbucket.org/w/r", "a/b"},
 		{"https://git.sr.ht/~u/r/tree/main", "https://git.sr.ht/~u/r", "main"},
 		{"https://git.example.com:8443/team/r.git", "https://git.example.com:8443/team/r.git", ""}, {"https://git.example.com/r.git", "https://git.example.com/r.git", ""}, {"https://git.example.com/a/b/c/d", "https://git.example.com/a/b/c/d", ""},
+		{"https://git.example.com/r.git/tree/main/x", "https://git.example.com/r.git", "main/x"}, {"https://git.example.com/r.git/tree", "https://git.example.com/r.git/tree", ""},
 		{"https://git.example.com/u/r/src/branch/main", "https://git.example.com/u/r", "main"}, {"https://127.0.0.1:8443/r.git", "https://127.0.0.1:8443/r.git", ""}, {"https://[::1]:8443/r.git", "https://[::1]:8443/r.git", ""},
 		// Deploy links of others and of ourselves, and what stands in READMEs.
 		{"https://heroku.com/deploy?template=https://github.com/u/r", gh, ""}, {"https://www.heroku.com/deploy/?template=https%3A%2F%2Fgithub.com%2Fu%2Fr%2Ftree%2Fdev", gh, "dev"},

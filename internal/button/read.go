@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -18,7 +17,7 @@ type Pinned struct {
 	Template
 	Ref    fetch.Ref    // "" is the default branch, or a commit by its name
 	Commit fetch.Commit // what is shown and what is built, whatever becomes of the ref
-	Dir    string       // the directory of the repository that the link means, "" is its root
+	Dir    fetch.Dir    // the directory of the repository that is the template, with its app.json; "" is the root
 	App    *appjson.App
 	Found  []appjson.Finding
 	Readme Readme
@@ -74,9 +73,9 @@ func Resolve(ctx context.Context, f *fetch.Fetcher, t Template, creds fetch.Cred
 	}
 	p.Ref, p.Commit = at.Ref, at.Commit
 	if !t.File {
-		p.Dir = at.Path
+		p.Dir, err = fetch.ParseDir(at.Path)
 	}
-	return p, nil
+	return p, err
 }
 
 func (t Template) request(creds fetch.Credentials, bounds fetch.Limits) fetch.GitRequest {
@@ -89,8 +88,8 @@ func (t Template) request(creds fetch.Credentials, bounds fetch.Limits) fetch.Gi
 // Load is the second half of Read: it reads what the template says of itself at the commit that p is pinned to.
 func (p Pinned) Load(ctx context.Context, f *fetch.Fetcher, creds fetch.Credentials, bounds fetch.Limits) (Pinned, error) {
 	req := p.request(creds, bounds)
-	req.Ref, req.Commit = p.Ref, p.Commit
-	files, err := f.Files(ctx, req, p.Dir, func(names []string) []fetch.FileRequest {
+	req.Ref, req.Commit, req.Dir = p.Ref, p.Commit, p.Dir
+	files, err := f.Files(ctx, req, func(names []string) []fetch.FileRequest {
 		p.Procfile = slices.Contains(names, "Procfile")
 		return choose(names)
 	})
@@ -106,7 +105,7 @@ func (p Pinned) Load(ctx context.Context, f *fetch.Fetcher, creds fetch.Credenti
 	file, ok := files[appJSON]
 	switch {
 	case !ok:
-		return p, fmt.Errorf("%w in %s at commit %.12s%s: a template has one in its root; its name is in lower case", ErrNoAppJSON, where(p.Template, p.Dir), p.Commit, named(p.Ref))
+		return p, fmt.Errorf("%w in %s at commit %.12s%s: a template has one in its root, or in the directory that the link names; its name is in lower case", ErrNoAppJSON, where(p.Template, p.Dir), p.Commit, named(p.Ref))
 	case file.Size > int64(len(file.Data)):
 		return p, fmt.Errorf("%w: in %s it has %d bytes, %d is the most", ErrLarge, where(p.Template, p.Dir), file.Size, appjson.MaxBytes)
 	}
@@ -129,11 +128,11 @@ func choose(names []string) []fetch.FileRequest {
 	return all
 }
 
-func where(t Template, dir string) string {
+func where(t Template, dir fetch.Dir) string {
 	if dir == "" {
 		return t.Repository.String()
 	}
-	return t.Repository.String() + ", in " + quoted(path.Clean(dir)) + ","
+	return t.Repository.String() + ", in " + quoted(string(dir)) + ","
 }
 
 func named(ref fetch.Ref) string {

@@ -37,6 +37,7 @@ type SetupTemplate struct {
 	Repository string `json:"repository,omitempty"`
 	Ref        string `json:"ref,omitempty"`
 	Commit     string `json:"commit,omitempty"`
+	Dir        string `json:"dir,omitempty"` // of the repository
 	URL        string `json:"url,omitempty"`
 	Checksum   string `json:"checksum,omitempty"`
 	Version    string `json:"version,omitempty"`

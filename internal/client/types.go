@@ -196,6 +196,7 @@ type BuildSource struct {
 	Git                bool   `json:"git,omitempty"`
 	Ref                string `json:"ref,omitempty"`
 	Commit             string `json:"commit,omitempty"`
+	Dir                string `json:"dir,omitempty"` // of a git repository, which alone is built
 	Submodules         bool   `json:"submodules,omitempty"`
 }
 

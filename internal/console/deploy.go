@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -114,10 +113,7 @@ func (c *Console) unreadable(v *visit, p button.Pinned, err error) error {
 var errAppJSON = errors.New("the app.json of the template keeps it from being deployed")
 
 func checkPinned(p button.Pinned) error {
-	switch {
-	case p.Dir != "":
-		return fmt.Errorf("the link means the directory %.200q of a repository, and what is built is a whole repository: link to its root", p.Dir)
-	case p.App == nil || len(appjson.Blocking(p.Found, appjson.Production)) > 0:
+	if p.App == nil || len(appjson.Blocking(p.Found, appjson.Production)) > 0 {
 		return errAppJSON
 	}
 	return nil
@@ -150,8 +146,8 @@ func (c *Console) showDeploy(ctx context.Context, v *visit, status int, p button
 	}
 	d := deployData{
 		Pinned: p, form: formOf(p, hasOf(builtin)), Self: deployLink(p.Template), From: refOf(p), Named: p.Ref == "" && p.Path != "",
-		Page: repositoryPage(p.Repository), AtCommit: commitPage(p.Repository, p.Commit), AtFile: filePage(p.Repository, p.Commit, "app.json", 0),
-		Warnings: findings(p, appjson.Warning), Name: string(suggested(p.Template)),
+		Page: repositoryPage(p.Repository), AtCommit: commitPage(p.Repository, p.Commit), AtFile: filePage(p, "app.json", 0),
+		Warnings: findings(p, appjson.Warning), Name: string(suggested(p)),
 	}
 	if v.signed {
 		if d.Cannot = v.setsUp(); d.Cannot == "" {
@@ -169,7 +165,7 @@ func (c *Console) showDeploy(ctx context.Context, v *visit, status int, p button
 	}
 	title := p.App.Name
 	if title == "" {
-		title = string(suggested(p.Template))
+		title = string(suggested(p))
 	}
 	return v.page(status, "deploy", "Deploy "+title, d)
 }

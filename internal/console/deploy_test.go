@@ -96,6 +96,39 @@ func TestDeployPinned(t *testing.T) {
 	b.get(at).want(200).has("It has ended already.")
 }
 
+// TestDeployDir: a directory of a repository is a template of its own.
+func TestDeployDir(t *testing.T) {
+	t.Parallel()
+	y, h := templateYard(t)
+	commit := h.commit("a/b", "Add examples", "app.json", `{"name": "Whole"}`, "README.md", "of all", "examples/hello/app.json", `{"name": "Hello", "surprise": 1}`, "examples/hello/README.md", "of one", "examples/empty/x", "x")
+	b := y.signIn(y.token)
+	link := h.link("%2Ftree%2Fa%2Fb%2Fexamples%2Fhello%2F")
+	r := b.get(link).want(200).has("Deploy Hello", "examples/hello", "alone is the app", "of one", "of a/b", `value="hello"`)
+	if strings.Contains(r.text, "of all") {
+		t.Error("it has what is beside the directory")
+	}
+	at := b.post(link, link, url.Values{"commit": {string(commit)}, "name": {"hello"}}).want(303).header.Get("Location")
+	j := y.wait()
+	if j.Source.Dir != "examples/hello" || j.Source.Commit != string(commit) {
+		t.Errorf("built is %+v", j.Source)
+	}
+	y.finish(j, failed(build.BlameApp, "slipway/nodejs@1.4.0", "npm install failed"))
+	y.ended(at)
+	b.get(at).want(200).has(", directory <code>examples/hello</code>")
+	b.post(at, at+"/again", nil).want(200).has("Deploy Hello", `value="hello"`)
+	y.console.drafts = drafts{}
+	b.get(at).want(200).has(html.EscapeString(url.QueryEscape("/-/tree/a/b/examples/hello")))
+	for path, c := range map[string]struct {
+		status int
+		says   string
+	}{
+		"%2Ftree%2Fa%2Fb%2Fexamples%2Fabsent": {404, "the commit has no such directory: &#34;examples/absent&#34;"}, "%2Ftree%2Fa%2Fb%2Fapp.json": {404, "no such directory"},
+		"%2Ftree%2Fa%2Fb%2Fexamples%2Fempty": {422, "in &#34;examples/empty&#34;, at commit"}, "%2Ftree%2Fa%2Fb%2F..%2F..%2Fx": {422, "a dot, two"}, "%2Ftree%2Fa%2Fb%2Fexamples%2F.git": {422, "a path below the root"},
+	} {
+		b.get(h.link(path)).want(c.status).has(c.says)
+	}
+}
+
 // wait takes the next build, when there is one.
 func (y *yard) wait() *work.Job {
 	y.t.Helper()

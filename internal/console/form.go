@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net/url"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -161,9 +162,12 @@ func (f *form) fill(posted url.Values) (given map[string]string, ok bool) {
 // shown is a text as a page has it, and as the browser gives it back.
 func shown(s string) string { return string(visible([]byte(s))) }
 
-// suggested is a name for an app of a template.
-func suggested(t button.Template) build.AppName {
-	text := t.Repository.String()
+// suggested is a name for an app of a template: that of its directory or repository.
+func suggested(p button.Pinned) build.AppName {
+	text := "/" + string(p.Dir)
+	if p.Dir == "" {
+		text = p.Repository.String()
+	}
 	text = strings.ToLower(strings.TrimSuffix(text[strings.LastIndexByte(text, '/')+1:], ".git"))
 	text = strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
@@ -201,9 +205,9 @@ func commitPage(g fetch.GitURL, c fetch.Commit) string {
 
 func repositoryPage(g fetch.GitURL) string { return strings.TrimSuffix(g.String(), ".git") }
 
-func filePage(g fetch.GitURL, c fetch.Commit, file string, line int) string {
+func filePage(p button.Pinned, file string, line int) string {
 	part, mark := "", "#L"
-	switch g.Host() {
+	switch p.Repository.Host() {
 	case "github.com":
 		part = "/blob/"
 	case "gitlab.com":
@@ -215,7 +219,7 @@ func filePage(g fetch.GitURL, c fetch.Commit, file string, line int) string {
 	default:
 		return ""
 	}
-	to := repositoryPage(g) + part + string(c) + "/" + (&url.URL{Path: file}).EscapedPath()
+	to := repositoryPage(p.Repository) + part + string(p.Commit) + "/" + (&url.URL{Path: path.Join(string(p.Dir), file)}).EscapedPath()
 	if line > 0 {
 		to += mark + strconv.Itoa(line)
 	}
@@ -236,7 +240,7 @@ func findings(p button.Pinned, severity appjson.Severity) (all []finding) {
 	}
 	for _, f := range list {
 		if f.Severity == severity {
-			all = append(all, finding{f, filePage(p.Repository, p.Commit, "app.json", f.Line)})
+			all = append(all, finding{f, filePage(p, "app.json", f.Line)})
 		}
 	}
 	return all

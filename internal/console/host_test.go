@@ -123,13 +123,26 @@ func (h *host) git(stdin string, args ...string) string {
 // commit commits files, name and content in turn, to a branch.
 func (h *host) commit(branch, message string, files ...string) fetch.Commit {
 	h.t.Helper()
-	var entries []string
-	for i := 0; i < len(files); i += 2 {
-		entries = append(entries, "100644 blob "+h.git(files[i+1], "hash-object", "-w", "--stdin")+"\t"+files[i])
-	}
-	c := h.git("", "commit-tree", "-m", message, h.git(strings.Join(entries, "\n")+"\n", "mktree"))
+	c := h.git("", "commit-tree", "-m", message, h.tree(files))
 	h.git("", "update-ref", "refs/heads/"+branch, c)
 	return fetch.Commit(c)
+}
+
+func (h *host) tree(files []string) string {
+	h.t.Helper()
+	var entries []string
+	below := map[string][]string{}
+	for i := 0; i < len(files); i += 2 {
+		if dir, name, ok := strings.Cut(files[i], "/"); ok {
+			below[dir] = append(below[dir], name, files[i+1])
+			continue
+		}
+		entries = append(entries, "100644 blob "+h.git(files[i+1], "hash-object", "-w", "--stdin")+"\t"+files[i])
+	}
+	for dir, files := range below {
+		entries = append(entries, "040000 tree "+h.tree(files)+"\t"+dir)
+	}
+	return h.git(strings.Join(entries, "\n")+"\n", "mktree")
 }
 
 // guestbook is a template as people write them.

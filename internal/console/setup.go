@@ -137,6 +137,9 @@ func (d *setupData) place() {
 	}
 	if path, err := button.Parse(t.Repository, func(string) bool { return true }); err == nil {
 		path.Path = strings.TrimPrefix(strings.TrimPrefix(t.Ref, "refs/heads/"), "refs/tags/")
+		if t.Dir != "" { // behind a ref, or the commit that the link named
+			path.Path = cmp.Or(path.Path, t.Commit) + "/" + t.Dir
+		}
 		d.Anew = deployLink(path)
 	}
 	d.Page, d.AtCommit = repositoryPage(g), commitPage(g, fetch.Commit(t.Commit))

@@ -159,7 +159,7 @@ type buildView struct {
 	ID      string
 	Number  int
 	State   string
-	Source  struct{ Commit, URL, Checksum string } `json:"source_blob"`
+	Source  struct{ Commit, URL, Checksum, Dir string } `json:"source_blob"`
 	Trigger string
 	Phase   string
 	Failure *struct {

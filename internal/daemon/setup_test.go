@@ -39,7 +39,7 @@ type setupView struct {
 	Success  string `json:"resolved_success_url"`
 	URL      string `json:"web_url"`
 	Image    string
-	Template struct{ Name, Commit, Repository string }
+	Template struct{ Name, Commit, Repository, Dir string }
 	Steps    []struct{ Name, State, Note string }
 }
 
@@ -342,6 +342,12 @@ func TestSetupOfTemplate(t *testing.T) {
 		t.Errorf("%q, %s", v.Failure, v.steps())
 	}
 	s.ask(t, "GET", "/apps/"+v.App.Name, nil).want(404)
+	below := from.commit("examples/one/app.json", `{"scripts": {"postdeploy": "ls"}}`, "examples/one/build.sh", "true\n", "examples/one/only", "x")
+	from.push(true, []string{"slipway", "main"})
+	v = s.setUp(t, map[string]any{"template": public.URL + "/" + from.name + ".git/tree/main/examples/one", "deployer": "none"})
+	if v = s.setupEnded(t, v.ID); v.Template.Commit != below || v.Template.Dir != "examples/one" || v.Postdeploy == nil || v.Postdeploy.Output != "app.json\nbuild.sh\nonly\n" {
+		t.Errorf("of a directory: %+v, %+v", v, v.Postdeploy)
+	}
 }
 
 func (k *killed) setsUp() {

@@ -33,12 +33,19 @@ func (d *Daemon) source(ctx context.Context, j *work.Job, say func(string)) (str
 func shown(s build.Source) string {
 	if s.Git {
 		if u, err := fetch.ParseGitURL(s.URL); err == nil {
-			return u.String()
+			return u.String() + inDir(s.Dir)
 		}
 	} else if u, err := fetch.ParseTarballURL(s.URL); err == nil {
 		return u.String()
 	}
 	return "the source"
+}
+
+func inDir(dir string) string {
+	if dir == "" {
+		return ""
+	}
+	return ", directory " + dir
 }
 
 func (d *Daemon) fetch(ctx context.Context, j *work.Job) (fetch.Kept, error) {
@@ -81,6 +88,9 @@ func (d *Daemon) gitRequest(ctx context.Context, id build.ID, s build.Source) (r
 			return req, err
 		}
 	}
+	if req.Dir, err = fetch.ParseDir(s.Dir); err != nil {
+		return req, err
+	}
 	req.Submodules = s.Submodules
 	b, err := d.store.BuildByID(ctx, id)
 	if err != nil {
@@ -116,6 +126,8 @@ func blame(err error) error {
 		return app("name a public address, or have the operator allow this one (" + fetch.AllowSetting + ")")
 	case errors.Is(err, fetch.ErrNoRef):
 		return app("name a branch, tag or commit that the repository has")
+	case errors.Is(err, fetch.ErrNoDir):
+		return app("name a directory that the commit has")
 	case errors.Is(err, fetch.ErrDenied):
 		return app("look at the repository's name, and at the app's git credentials")
 	case isStatus && status.Code < 500:

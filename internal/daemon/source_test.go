@@ -145,7 +145,7 @@ func TestGitURL(t *testing.T) {
 	t.Parallel()
 	s := common(t)
 	from := s.newApp(t, nil)
-	commit := from.commit("build.sh", "echo from git $(ls -A | tr '\\n' ' ')\n")
+	commit := from.commit("build.sh", "echo from git $(ls -A | tr '\\n' ' ')\n", "apps/web/build.sh", "echo from below $(ls -A | tr '\\n' ' ')\n", "apps/web/more.txt", "x")
 	from.push(true, []string{"slipway", "main"})
 	proxy := httputil.NewSingleHostReverseProxy(must(url.Parse(s.url))(t))
 	proxy.ErrorLog = nil
@@ -160,8 +160,22 @@ func TestGitURL(t *testing.T) {
 	}
 	a.api("PUT", "/git-credentials/"+host, map[string]string{"username": "x", "password": s.token}).want(200)
 	b := a.built(a.submit(map[string]any{"url": repository, "git": true, "ref": "main"}))
-	if log := a.log(b.Number); b.Source.Commit != commit || !strings.Contains(log, "from git build.sh\n") {
+	if log := a.log(b.Number); b.Source.Commit != commit || !strings.Contains(log, "from git apps build.sh\n") {
 		t.Errorf("commit %s, want %s; the log:\n%s", b.Source.Commit, commit, log)
+	}
+	b = a.built(a.submit(map[string]any{"url": repository, "git": true, "ref": "main", "dir": "apps/web/"}))
+	b = a.built(a.api("POST", fmt.Sprintf("/builds/%d/retry", b.Number), nil))
+	if log := a.log(b.Number); b.Source.Dir != "apps/web" || !strings.Contains(log, ", directory apps/web\n") || !strings.Contains(log, "from below build.sh more.txt\n") {
+		t.Errorf("directory %q; the log:\n%s", b.Source.Dir, log)
+	}
+	a.submit(map[string]any{"url": repository, "git": true, "ref": "main", "dir": "apps/none"}).want(201).into(&b)
+	if b = a.ended(b.Number); b.State != "failed" || b.Failure.Blame != "app" || !strings.HasSuffix(b.Failure.Reason, `no such directory: "apps/none" (links to directories and submodules are none)`) || b.Failure.Next == "" {
+		t.Errorf("no such directory: %+v", b.Failure)
+	}
+	for _, in := range []map[string]any{{"url": repository, "git": true, "dir": "../x"}, {"url": server.URL + "/x.tgz", "dir": "x"}} {
+		if r := a.submit(in).want(422); !strings.Contains(r.text, "dir") {
+			t.Errorf("%v: %s", in, r.text)
+		}
 	}
 	for _, c := range []struct{ url, ref, says string }{
 		{repository, "nowhere", "no such branch, tag or commit"},

@@ -105,27 +105,21 @@ type File struct {
 	Size int64  // of the whole file
 }
 
-// ErrNoDir tells that a commit has no such directory.
-var ErrNoDir = errors.New("the commit has no such directory")
-
 const maxListing = 4 << 20 // of one directory, as git writes it
 
-// Files reads a few files of one directory of req.Commit, without the rest of the repository where the server can leave
+// Files reads a few files of req.Dir at req.Commit, without the rest of the repository where the server can leave
 // it out: at first the names come, from whose regular files choose chooses, then one file after the other. It is bounded
 // by req.Limits, as all fetches are. A file that is not there is not in the result.
-func (f *Fetcher) Files(ctx context.Context, req GitRequest, dir string, choose func(names []string) []FileRequest) (map[string]File, error) {
+func (f *Fetcher) Files(ctx context.Context, req GitRequest, choose func(names []string) []FileRequest) (map[string]File, error) {
 	if _, err := ParseCommit(string(req.Commit)); err != nil {
 		return nil, err
 	}
-	if err := checkPath(dir); dir != "" && err != nil {
-		return nil, fmt.Errorf("fetch %s: %w", req.URL, err)
-	}
 	// A server may leave out all of this, files only, or nothing; or leave files out and not give them out alone.
 	filters := []string{"tree:1", "blob:none", ""}
-	if dir != "" {
+	if req.Dir != "" {
 		filters = filters[1:]
 	}
-	r := reading{url: req.URL, dir: dir, choose: choose}
+	r := reading{url: req.URL, dir: req.Dir, choose: choose}
 	var err error
 	for _, filter := range filters {
 		err = f.session(ctx, req, func(ctx context.Context, s *session) error {
@@ -139,9 +133,6 @@ func (f *Fetcher) Files(ctx context.Context, req GitRequest, dir string, choose 
 	if limit, ok := errors.AsType[*LimitError](err); ok && r.at != "" {
 		err = &LimitError{limit.URL, r.at + ": " + limit.Text}
 	}
-	if errors.Is(r.err, ErrNoDir) && err != nil {
-		err = fmt.Errorf("fetch %s: %w: %.200q", req.URL, ErrNoDir, dir)
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -151,12 +142,11 @@ func (f *Fetcher) Files(ctx context.Context, req GitRequest, dir string, choose 
 // reading is what one call of Files knows.
 type reading struct {
 	url     GitURL
-	dir     string
+	dir     Dir
 	choose  func([]string) []FileRequest
 	found   map[string]File
 	at      string // the file that comes just now
 	refused bool
-	err     error
 }
 
 func (r *reading) files(ctx context.Context, s *session, req GitRequest) error {
@@ -168,7 +158,6 @@ func (r *reading) files(ctx context.Context, s *session, req GitRequest) error {
 	}
 	blobs, err := s.directory(ctx, commit, r.dir)
 	if err != nil {
-		r.err = err
 		return err
 	}
 	names := make([]string, 0, len(blobs))
@@ -206,18 +195,23 @@ func noFilter(err error) bool {
 // offline keeps git from fetching what a filter has left out.
 func offline() []string { return []string{"GIT_ALLOW_PROTOCOL=", "GIT_NO_LAZY_FETCH=1"} }
 
+// noDir is ErrNoDir with what is not there.
+func noDir(dir Dir) error {
+	return fmt.Errorf("%w: %.200q (links to directories and submodules are none)", ErrNoDir, string(dir))
+}
+
 // directory lists the regular files of a directory, with the hashes of their content.
-func (s *session) directory(ctx context.Context, commit Commit, dir string) (map[string]string, error) {
+func (s *session) directory(ctx context.Context, commit Commit, dir Dir) (map[string]string, error) {
 	was := s.network
 	s.network = offline()
 	defer func() { s.network = was }()
 	out := &head{most: maxListing}
-	if err := s.pipe(ctx, out, "ls-tree", "-z", "--full-tree", string(commit)+":"+dir); err != nil {
+	if err := s.pipe(ctx, out, "ls-tree", "-z", "--full-tree", string(commit)+":"+string(dir)); err != nil {
 		if out.over {
 			return nil, &LimitError{Text: fmt.Sprintf("the directory has more than %d bytes of names, the limit", maxListing)}
 		}
 		if _, ok := errors.AsType[*gitError](err); ok && context.Cause(ctx) == nil {
-			return nil, ErrNoDir
+			return nil, noDir(dir)
 		}
 		return nil, err
 	}

@@ -56,7 +56,7 @@ func TestFiles(t *testing.T) {
 			f := fetcher(t, ca)
 			req := GitRequest{URL: gitURL(t, server.URL+"/app.git"), Commit: first, Limits: Limits{Archive: 16 << 20, Memory: 1 << 50}}
 			var names []string
-			got, err := f.Files(t.Context(), req, "", func(all []string) []FileRequest {
+			got, err := f.Files(t.Context(), req, func(all []string) []FileRequest {
 				names = all
 				return []FileRequest{{"app.json", 100, false}, {"absent", 100, false}, {"README.md", 10, true}, {"bomb", 5, false}}
 			})
@@ -66,28 +66,28 @@ func TestFiles(t *testing.T) {
 			if fmt.Sprint(names) != "[README.md app.json bomb noise]" {
 				t.Errorf("there are %v", names)
 			}
-			for dir, text := range map[string]string{"docs/deep": "deep"} {
-				got, err := f.Files(t.Context(), req, dir, want(FileRequest{"app.json", 100, false}))
+			for dir, text := range map[Dir]string{"docs": "docs", "docs/deep": "deep"} {
+				req.Dir = dir
+				got, err := f.Files(t.Context(), req, want(FileRequest{"app.json", 100, false}))
 				if err != nil || string(got["app.json"].Data) != text {
 					t.Errorf("%s: %v, %v", dir, got, err)
 				}
 			}
-			for _, dir := range []string{"absent", "app.json", "docs/absent"} {
-				if got, err := f.Files(t.Context(), req, dir, want()); !errors.Is(err, ErrNoDir) {
+			for _, dir := range []Dir{"absent", "app.json", "docs/absent", "link", "sub"} {
+				req.Dir = dir
+				got, err := f.Files(t.Context(), req, want())
+				if !errors.Is(err, ErrNoDir) {
 					t.Errorf("%s: %v, %v", dir, got, err)
 				}
+				wantLine(t, err, `no such directory: "`+string(dir)+`"`)
 			}
-			for _, dir := range []string{"..", "docs/../..", "/docs", ".git", "docs//deep"} {
-				if got, err := f.Files(t.Context(), req, dir, want()); err == nil {
-					t.Errorf("%s: %v", dir, got)
-				}
-			}
+			req.Dir = ""
 			req.Commit = Commit(strings.Repeat("2", 40))
-			if _, err := f.Files(t.Context(), req, "", want()); !errors.Is(err, ErrNoRef) {
+			if _, err := f.Files(t.Context(), req, want()); !errors.Is(err, ErrNoRef) {
 				t.Error(err)
 			}
 			req.Commit = hidden
-			if got, err := f.Files(t.Context(), req, "", want(FileRequest{"app.json", 100, false})); (err == nil) != (string(got["app.json"].Data) == "hidden") || err != nil && !errors.Is(err, ErrNoRef) {
+			if got, err := f.Files(t.Context(), req, want(FileRequest{"app.json", 100, false})); (err == nil) != (string(got["app.json"].Data) == "hidden") || err != nil && !errors.Is(err, ErrNoRef) {
 				t.Errorf("%v, %v", got, err)
 			}
 		})
@@ -111,27 +111,27 @@ func TestFilesOfLargeRepository(t *testing.T) {
 	server, ca := serveTLS(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { h.ServeHTTP(&counting{w, &sent}, req) }))
 	f := fetcher(t, ca)
 	req := GitRequest{URL: gitURL(t, server.URL+"/app.git"), Commit: commit, Limits: Limits{Archive: 256 << 10, Memory: 1 << 50}}
-	got, err := f.Files(t.Context(), req, "", want(FileRequest{"app.json", 100, false}))
+	got, err := f.Files(t.Context(), req, want(FileRequest{"app.json", 100, false}))
 	if err != nil || string(got["app.json"].Data) != "{}" || sent > 64<<10 {
 		t.Errorf("%v, %v, and %d bytes were sent", got, err, sent)
 	}
 	bomb := req // fifty megabytes that come as a few
 	bomb.Commit = r.commit("bomb", r.tree("100644 blob "+r.blob(strings.Repeat("a", 50<<20))+"\tapp.json"))
-	got, err = f.Files(t.Context(), bomb, "", want(FileRequest{"app.json", 100, false}))
+	got, err = f.Files(t.Context(), bomb, want(FileRequest{"app.json", 100, false}))
 	if err != nil || len(got["app.json"].Data) != 100 || got["app.json"].Size != 50<<20 {
 		t.Errorf("%d bytes, %v", got["app.json"].Size, err)
 	}
-	_, err = f.Files(t.Context(), req, "", want(FileRequest{"large", 100, false}))
+	_, err = f.Files(t.Context(), req, want(FileRequest{"large", 100, false}))
 	if limit, ok := errors.AsType[*LimitError](err); !ok || !strings.Contains(limit.Error(), "large: more than 262144 bytes come") {
 		t.Error(err)
 	}
-	got, err = f.Files(t.Context(), req, "", want(FileRequest{"app.json", 100, false}, FileRequest{"large", 100, true}))
+	got, err = f.Files(t.Context(), req, want(FileRequest{"app.json", 100, false}, FileRequest{"large", 100, true}))
 	if err != nil || len(got) != 1 {
 		t.Errorf("%v, %v", got, err)
 	}
 	// Where the server cannot leave anything out, the limit is of all of it.
 	r.git("", "config", "uploadpack.allowFilter", "false")
-	if _, err = f.Files(t.Context(), req, "", want(FileRequest{"app.json", 100, false})); err == nil {
+	if _, err = f.Files(t.Context(), req, want(FileRequest{"app.json", 100, false})); err == nil {
 		t.Error("all of it came")
 	} else if _, ok := errors.AsType[*LimitError](err); !ok {
 		t.Error(err)

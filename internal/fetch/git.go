@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"archive/tar"
 	"cmp"
 	"context"
 	"errors"
@@ -20,6 +21,7 @@ type GitRequest struct {
 	URL         GitURL
 	Ref         Ref    // where Commit is looked for, if the server does not give out commits by name
 	Commit      Commit // "": what Ref is
+	Dir         Dir    // which alone counts: nothing beside it is in what comes of the commit
 	Submodules  bool   // with what is in them, from where .gitmodules says
 	Credentials Credentials
 	Limits      Limits
@@ -28,13 +30,13 @@ type GitRequest struct {
 // Git fetches a commit and writes its tree to w as a tar: all that was committed, whatever .gitattributes say about
 // exports, with the ends of lines that a checkout would have. Submodules that were not asked for are empty directories,
 // and files of git LFS are what is committed, their pointers. The tree's files and bytes are counted before any is
-// unpacked. What was written is worth nothing when the error is not nil.
+// unpacked. Of a directory, names begin below it. What was written is worth nothing when the error is not nil.
 func (f *Fetcher) Git(ctx context.Context, req GitRequest, w io.Writer) (Commit, error) {
 	if req.Submodules {
 		return f.withSubmodules(ctx, req, w)
 	}
 	return f.tree(ctx, req, func(ctx context.Context, s *session, commit Commit, _ listing) error {
-		return s.archive(ctx, commit, w)
+		return s.archive(ctx, commit, req.Dir, w)
 	})
 }
 
@@ -49,7 +51,7 @@ func (f *Fetcher) tree(ctx context.Context, req GitRequest, do func(context.Cont
 			return s.limits.tooLarge(req.URL.String())
 		}
 		s.network = []string{"GIT_ALLOW_PROTOCOL="} // from here on
-		found, err := s.survey(ctx, commit)
+		found, err := s.survey(ctx, commit, req.Dir)
 		if err != nil {
 			return err
 		}
@@ -59,13 +61,40 @@ func (f *Fetcher) tree(ctx context.Context, req GitRequest, do func(context.Cont
 }
 
 // archive writes the tree as a tar. An error of w is returned as it is.
-func (s *session) archive(ctx context.Context, commit Commit, w io.Writer) error {
+func (s *session) archive(ctx context.Context, commit Commit, dir Dir, w io.Writer) error {
+	if dir != "" {
+		return s.below(ctx, commit, dir, w)
+	}
+	return s.whole(ctx, w, string(commit))
+}
+
+// whole has git write what args name as a tar.
+func (s *session) whole(ctx context.Context, w io.Writer, args ...string) error {
 	out := &kept{w: w}
-	err := s.pipe(ctx, out, "archive", "--format=tar", string(commit))
+	err := s.pipe(ctx, out, append([]string{"archive", "--format=tar"}, args...)...)
 	if out.err != nil {
 		return out.err
 	}
 	return err
+}
+
+// below writes a directory as a tar. git is asked for it as a part of the commit, and not as a tree by itself, which would
+// have neither the commit's time nor the attributes that stand above the directory.
+func (s *session) below(ctx context.Context, commit Commit, dir Dir, w io.Writer) error {
+	tw := tar.NewWriter(w)
+	err := recopy(tw, func(name string) (string, bool) {
+		rest, ok := strings.CutPrefix(name, string(dir)+"/")
+		return rest, ok && rest != ""
+	}, func(w io.Writer) error {
+		return s.whole(ctx, w, string(commit), "--", ":(top,literal)"+string(dir))
+	})
+	if err != nil {
+		return err
+	}
+	if err := tw.Close(); err != nil {
+		return fmt.Errorf("write the source: %w", err)
+	}
+	return nil
 }
 
 // Resolve tells which commit a ref is at. ErrNoRef tells that there is no such ref.
@@ -88,6 +117,7 @@ func (f *Fetcher) Resolve(ctx context.Context, req GitRequest) (Commit, error) {
 // The conditions of a repository that callers tell apart.
 var (
 	ErrNoRef  = errors.New("the repository has no such branch, tag or commit")
+	ErrNoDir  = errors.New("the commit has no such directory")
 	ErrDenied = errors.New("the repository is not there, or wants other credentials")
 )
 
@@ -168,6 +198,8 @@ func (s *session) explain(ctx context.Context, url string, err, why error, secre
 		return &LimitError{url, limit.Text}
 	case errors.Is(err, ErrNoRef):
 		return fmt.Errorf("fetch %s: %w", url, ErrNoRef)
+	case errors.Is(err, ErrNoDir): // which one is in it
+		return fmt.Errorf("fetch %s: %w", url, err)
 	case errors.Is(err, ErrDenied):
 		return fmt.Errorf("fetch %s: %w", url, ErrDenied)
 	case why != nil:

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/hex"
@@ -79,6 +80,82 @@ func TestGit(t *testing.T) {
 	}
 	_, _, err := get(t, f, GitRequest{URL: gitURL(t, server.URL+"/absent.git")})
 	wantLine(t, err, "the repository is not there")
+}
+
+// Of a directory nothing else comes: its names, modes, times and ends of lines are those of a checkout of it all.
+func TestGitDir(t *testing.T) {
+	r := newRepo(t)
+	leaf := r.commit("leaf", r.tree("100644 blob "+r.blob("leaf")+"\tfile"))
+	app := r.tree("100644 blob "+r.blob("a\n")+"\ta.txt", "100644 blob "+r.blob("x")+"\tout.bin", "120000 blob "+r.blob("a.txt")+"\tin", "160000 commit "+string(leaf)+"\tsub", "040000 tree "+r.app("1")+"\tdeep")
+	apps := r.tree("040000 tree "+app+"\tmy app", "040000 tree "+r.app("2")+"\tmy app 2", "120000 blob "+r.blob("my app")+"\tlink")
+	modules := r.blob("[submodule \"s\"]\n\tpath = apps/my app/sub\n\turl = ../app.git\n")
+	r.commit("main", r.tree("100644 blob "+r.blob("*.txt text eol=crlf\n")+"\t.gitattributes", "100644 blob "+modules+"\t.gitmodules", "040000 tree "+apps+"\tapps", "100644 blob "+r.blob(strings.Repeat("x", 5000))+"\tlarge"))
+	server, ca := serveTLS(t, backend(t, filepath.Dir(r.dir)))
+	f := fetcher(t, ca)
+	req := GitRequest{URL: gitURL(t, server.URL+"/app.git"), Dir: "apps/my app", Limits: Limits{Bytes: 1000, Files: 15}}
+	_, files, err := get(t, f, req)
+	must(t, err)
+	want := map[string]string{
+		"a.txt": "a\r\n", "out.bin": "x", "in": "-> a.txt", "sub/": "", "deep/": "", "deep/version": "1", "deep/secret.txt": "all of it", "deep/subst": "$Format:%H$", "deep/run": "#!/bin/sh\n",
+		"deep/link": "-> version", "deep/sub/": "", "deep/.gitattributes": files["deep/.gitattributes"],
+	}
+	if fmt.Sprint(files) != fmt.Sprint(want) {
+		t.Errorf("got %q\nwant %q", files, want)
+	}
+	req.Dir, req.Limits = "", Limits{Bytes: 1000}
+	_, _, err = get(t, f, req)
+	wantLine(t, err, "more than 1000 bytes")
+	for _, dir := range []Dir{"apps/absent", "apps/link", "apps/link/deep", "apps/my app/sub", "apps/my app/a.txt", "apps/my", "apps/*", ":(glob)**"} {
+		req.Dir = dir
+		_, _, err := get(t, f, req)
+		if wantLine(t, err, fmt.Sprintf("no such directory: %q", dir)); !errors.Is(err, ErrNoDir) {
+			t.Errorf("%s: %v", dir, err)
+		}
+	}
+	// A submodule is found by what .gitmodules of the root says.
+	deep := r.tree("160000 commit "+string(leaf)+"\tsub", "120000 blob "+r.blob("../../large")+"\tout")
+	r.commit("subs", r.tree("100644 blob "+modules+"\t.gitmodules", "040000 tree "+r.tree("040000 tree "+deep+"\tmy app")+"\tapps"))
+	var out bytes.Buffer
+	req = GitRequest{URL: req.URL, Ref: "subs", Dir: "apps/my app", Submodules: true, Limits: Limits{Memory: 1 << 50}}
+	_, err = f.Git(t.Context(), req, &out)
+	must(t, err)
+	if names := fmt.Sprint(names(t, &out)); names != "[out sub/ sub/file]" {
+		t.Error(names)
+	}
+	// What leads out of the directory leads out of the app.
+	req.Submodules = false
+	_, _, err = get(t, f, req)
+	wantLine(t, err, `link "out" leads out of the app directory`)
+}
+
+// names are those of a tar's entries.
+func names(t *testing.T, r io.Reader) (all []string) {
+	t.Helper()
+	for tr := tar.NewReader(r); ; {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		must(t, err)
+		if h.ModTime.Unix() != 1700000000 {
+			t.Errorf("%s is of %v, and not of when it was committed", h.Name, h.ModTime)
+		}
+		all = append(all, h.Name)
+	}
+}
+
+func TestParseDir(t *testing.T) {
+	for in, want := range map[string]Dir{"": "", "/": "", "app": "app", "examples/app//": "examples/app", "a b/-x": "a b/-x", "a:b/é": "a:b/é", "..a/...": "..a/..."} {
+		if got, err := ParseDir(in); got != want || err != nil {
+			t.Errorf("%q is %q, %v", in, got, err)
+		}
+	}
+	for _, in := range []string{".", "..", "../x", "a/../b", "a/./b", "/etc", "a//b", ".git", "a/.GIT/b", `a\b`, "a\nb", "a\x00", "\xff", strings.Repeat("x", 1025)} {
+		got, err := ParseDir(in)
+		if wantLine(t, err, "a path below the root of the repository"); got != "" {
+			t.Errorf("%q is %q", in, got)
+		}
+	}
 }
 
 func TestGitCredentials(t *testing.T) {

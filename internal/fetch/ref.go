@@ -48,6 +48,40 @@ func ParseRef(s string) (Ref, error) {
 	return Ref(s), nil
 }
 
+// A Dir is a directory of a git repository, by its path below the root: examples/app; "" is the root. Made by ParseDir.
+type Dir string
+
+// maxDir is the longest path of a Dir, in bytes.
+const maxDir = 1024
+
+// ParseDir is the only maker of Dirs from text. Slashes at the end do not count.
+func ParseDir(s string) (Dir, error) {
+	s = strings.TrimRight(s, "/")
+	if s == "" {
+		return "", nil
+	}
+	if len(s) > maxDir || !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) || strings.Contains(s, `\`) || checkPath(s) != nil {
+		return "", fmt.Errorf(`directory %.200q: it is a path below the root of the repository, such as examples/app, without ".", ".." and ".git" in it`, s)
+	}
+	return Dir(s), nil
+}
+
+// of is where a path below the directory is in the repository.
+func (d Dir) of(path string) string {
+	if d == "" {
+		return path
+	}
+	return string(d) + "/" + path
+}
+
+// tree is what git calls the directory at a commit.
+func (d Dir) tree(c Commit) string {
+	if d == "" {
+		return string(c)
+	}
+	return string(c) + ":" + string(d)
+}
+
 // name is what git calls the ref.
 func (r Ref) name() string {
 	if r == "" {

@@ -49,10 +49,10 @@ func (m *modules) add(ctx context.Context, req GitRequest, prefix string, depth 
 		if err := m.spend(sizeOf(s.repo()), found); err != nil {
 			return err
 		}
-		if subs, err = s.modules(ctx, req.URL, commit, found.links); err != nil {
+		if subs, err = s.modules(ctx, req, commit, found.links); err != nil {
 			return err
 		}
-		return m.copy(ctx, s, commit, prefix)
+		return m.copy(ctx, s, commit, req.Dir, prefix)
 	})
 	if err != nil {
 		return "", err
@@ -88,18 +88,25 @@ func (m *modules) credentials(u GitURL) Credentials {
 }
 
 // copy writes a tree's entries below a directory.
-func (m *modules) copy(ctx context.Context, s *session, commit Commit, prefix string) error {
+func (m *modules) copy(ctx context.Context, s *session, commit Commit, dir Dir, prefix string) error {
+	return recopy(m.tw, func(name string) (string, bool) { return prefix + name, true }, func(w io.Writer) error {
+		return s.archive(ctx, commit, dir, w)
+	})
+}
+
+// recopy copies the entries of the tar that write writes, by other names; those that rename does not want are left out.
+func recopy(tw *tar.Writer, rename func(string) (string, bool), write func(io.Writer) error) error {
 	r, w := io.Pipe()
 	done := make(chan error, 1) // one value
 	go func() {
-		err := copyTar(m.tw, tar.NewReader(r), prefix)
+		err := copyTar(tw, tar.NewReader(r), rename)
 		if err == nil {
 			_, err = io.Copy(io.Discard, r) // what follows the end
 		}
 		r.CloseWithError(err)
 		done <- err
 	}()
-	err := s.archive(ctx, commit, w)
+	err := write(w)
 	w.CloseWithError(err) // nil is the end
 	if copied := <-done; err == nil {
 		err = copied
@@ -107,7 +114,7 @@ func (m *modules) copy(ctx context.Context, s *session, commit Commit, prefix st
 	return err
 }
 
-func copyTar(tw *tar.Writer, tr *tar.Reader, prefix string) error {
+func copyTar(tw *tar.Writer, tr *tar.Reader, rename func(string) (string, bool)) error {
 	for {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
@@ -119,7 +126,11 @@ func copyTar(tw *tar.Writer, tr *tar.Reader, prefix string) error {
 		if h.Typeflag == tar.TypeXGlobalHeader { // the commit's name, for one tree only
 			continue
 		}
-		h.Name = prefix + h.Name
+		name, ok := rename(h.Name)
+		if !ok {
+			continue
+		}
+		h.Name = name
 		if err := tw.WriteHeader(h); err != nil {
 			return fmt.Errorf("write the source: %w", err)
 		}
@@ -130,7 +141,7 @@ func copyTar(tw *tar.Writer, tr *tar.Reader, prefix string) error {
 }
 
 // modules finds out where the submodules of a commit are.
-func (s *session) modules(ctx context.Context, base GitURL, commit Commit, links []link) ([]module, error) {
+func (s *session) modules(ctx context.Context, req GitRequest, commit Commit, links []link) ([]module, error) {
 	if len(links) == 0 {
 		return nil, nil
 	}
@@ -149,11 +160,11 @@ func (s *session) modules(ctx context.Context, base GitURL, commit Commit, links
 	}
 	var all []module
 	for _, l := range links {
-		url := urls[paths[l.path]]
+		url := urls[paths[req.Dir.of(l.path)]]
 		if url == "" {
 			return nil, fmt.Errorf("the commit has the submodule %.200q, and .gitmodules does not say where it is", l.path)
 		}
-		u, err := base.relative(url)
+		u, err := req.URL.relative(url)
 		if err != nil {
 			return nil, fmt.Errorf("the URL of the submodule %.200q in .gitmodules: %w", l.path, err)
 		}

@@ -17,7 +17,11 @@ const (
 
 // survey counts the tree of a commit before anything is unpacked. It reads what git lists and stops it at the first
 // entry over a limit: a few hundred bytes of tree objects can name a million million files.
-func (s *session) survey(ctx context.Context, commit Commit) (listing, error) {
+// Of a directory it counts what is below it.
+func (s *session) survey(ctx context.Context, commit Commit, dir Dir) (listing, error) {
+	if err := s.hasDir(ctx, commit, dir); err != nil {
+		return listing{}, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r, w := io.Pipe()
@@ -31,12 +35,24 @@ func (s *session) survey(ctx context.Context, commit Commit) (listing, error) {
 		verdict <- err
 		r.CloseWithError(io.ErrClosedPipe) // git need not say more
 	}()
-	err := s.pipe(ctx, w, "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", string(commit))
+	err := s.pipe(ctx, w, "ls-tree", "-r", "-t", "-l", "-z", "--full-tree", dir.tree(commit))
 	w.CloseWithError(err) // nil is the end
 	if bad := <-verdict; bad != nil {
 		return listing{}, bad // git's own error is in it, where that was first
 	}
 	return found, err
+}
+
+// hasDir looks whether a commit has a directory. A link to one is none, and a submodule neither.
+func (s *session) hasDir(ctx context.Context, commit Commit, dir Dir) error {
+	if dir == "" {
+		return nil
+	}
+	kind, err := s.run(ctx, "cat-file", "-t", dir.tree(commit))
+	if _, ok := errors.AsType[*gitError](err); (ok || err == nil && kind != "tree") && context.Cause(ctx) == nil {
+		return noDir(dir)
+	}
+	return err
 }
 
 // A listing is what is known of a tree before it is read.

@@ -180,13 +180,10 @@ func (s *Setups) prepare(ctx context.Context, in Request, v *build.Setup, given 
 		return problems, nil
 	}
 	t := *in.Template
-	v.Template = build.SetupTemplate{Repository: t.Repository.String(), Ref: string(t.Ref), Commit: string(t.Commit)}
-	v.Source = build.Source{Git: true, URL: t.Repository.String(), Ref: string(t.Ref), Commit: string(t.Commit)}
-	switch {
-	case t.Commit == "" || t.App == nil && len(t.Found) == 0:
+	v.Template = build.SetupTemplate{Repository: t.Repository.String(), Ref: string(t.Ref), Commit: string(t.Commit), Dir: string(t.Dir)}
+	v.Source = build.Source{Git: true, URL: t.Repository.String(), Ref: string(t.Ref), Commit: string(t.Commit), Dir: string(t.Dir)}
+	if t.Commit == "" || t.App == nil && len(t.Found) == 0 {
 		add("template", "%s", notFound)
-	case t.Dir != "":
-		add("template", "the link means the directory %s of the repository: only a template in the root of a repository can be deployed", short(t.Dir))
 	}
 	if len(problems) > 0 {
 		return problems, nil

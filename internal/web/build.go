@@ -53,6 +53,7 @@ type sourceBlob struct {
 	Commit      *string `json:"commit"`
 	Git         bool    `json:"git"`
 	Ref         *string `json:"ref"`
+	Dir         *string `json:"dir"` // of the repository, where that is not built from its root
 }
 
 type buildpack struct {
@@ -128,7 +129,7 @@ func (s *server) buildOf(ctx context.Context, c *call, b build.Build) (v buildVi
 }
 
 func blobOf(b build.Source) sourceBlob {
-	v := sourceBlob{Checksum: text(b.Checksum), Version: text(b.Version), Description: text(b.Description), Commit: text(b.Commit), Git: b.Git, Ref: text(b.Ref)}
+	v := sourceBlob{Checksum: text(b.Checksum), Version: text(b.Version), Description: text(b.Description), Commit: text(b.Commit), Git: b.Git, Ref: text(b.Ref), Dir: text(b.Dir)}
 	if b.Git {
 		if u, err := fetch.ParseGitURL(b.URL); err == nil {
 			v.URL = text(u.String())
@@ -224,6 +225,7 @@ type sourceRequest struct {
 	Git         bool   `json:"git"`
 	Ref         string `json:"ref"`
 	Commit      string `json:"commit"`
+	Dir         string `json:"dir"` // of the repository, which alone is built
 	Submodules  bool   `json:"submodules"`
 }
 
@@ -255,7 +257,7 @@ func (s *server) submit(ctx context.Context, c *call, b build.Build) (v buildVie
 // sourceOf makes sure that a build can be made of what a client names.
 func (s *server) sourceOf(ctx context.Context, c *call, in sourceRequest) (src build.Source, err error) {
 	const field = "source_blob."
-	src = build.Source{Git: in.Git, Ref: in.Ref, Commit: in.Commit, Version: in.Version, Description: in.Description, Submodules: in.Submodules}
+	src = build.Source{Git: in.Git, Ref: in.Ref, Commit: in.Commit, Dir: in.Dir, Version: in.Version, Description: in.Description, Submodules: in.Submodules}
 	if in.URL == "" {
 		return src, invalid(field+"url", "there is none: it is the get_url of an uploaded source, or the URL of an archive or, with git, of a repository")
 	}
@@ -275,8 +277,8 @@ func (s *server) sourceOf(ctx context.Context, c *call, in sourceRequest) (src b
 	if in.Git {
 		return src, s.gitSource(ctx, c, &src, in.URL)
 	}
-	if in.Ref != "" || in.Submodules {
-		return src, invalid(field+"git", "ref and submodules are for a git repository: say git: true")
+	if in.Ref != "" || in.Dir != "" || in.Submodules {
+		return src, invalid(field+"git", "ref, dir and submodules are for a git repository: say git: true")
 	}
 	src.Packed = true
 	up, ours, err := s.uploaded(ctx, c, in.URL)
@@ -310,6 +312,11 @@ func (s *server) gitSource(ctx context.Context, c *call, src *build.Source, text
 	if err != nil {
 		return invalid("source_blob.ref", err.Error())
 	}
+	dir, err := fetch.ParseDir(src.Dir)
+	if err != nil {
+		return invalid("source_blob.dir", err.Error())
+	}
+	src.Dir = string(dir)
 	if src.Checksum != "" {
 		return invalid("source_blob.checksum", "a git repository has none: name the commit")
 	}

@@ -56,6 +56,7 @@ type setupTemplate struct {
 	Repository *string `json:"repository"`
 	Ref        *string `json:"ref"`
 	Commit     *string `json:"commit"`
+	Dir        *string `json:"dir"` // of the repository; null is its root
 	URL        *string `json:"url"` // of an archive, without its query; null where that was uploaded
 	Checksum   *string `json:"checksum"`
 	Version    *string `json:"version"`
@@ -74,7 +75,7 @@ func (s *server) setupOf(ctx context.Context, c *call, v build.Setup) (out setup
 	out = setupView{
 		ID: v.ID, Status: v.State, App: appRef{v.App, v.AppName}, FailureMessage: text(v.Failure), ManifestErrors: v.Findings, SuccessURL: text(v.SuccessURL),
 		CreatedAt: when(v.CreatedAt), UpdatedAt: when(v.UpdatedAt), EndedAt: when(v.EndedAt), Warnings: v.Warnings, Image: text(v.Image), Processes: v.Processes,
-		Template: setupTemplate{text(t.Name), text(t.Repository), text(t.Ref), text(t.Commit), text(t.URL), text(t.Checksum), text(t.Version)},
+		Template: setupTemplate{text(t.Name), text(t.Repository), text(t.Ref), text(t.Commit), text(t.Dir), text(t.URL), text(t.Checksum), text(t.Version)},
 		Deployer: v.Deployer, WebURL: text(v.URL),
 	}
 	for _, list := range []*[]string{&out.ManifestErrors, &out.Warnings} {
