@@ -36,7 +36,7 @@ type Config struct {
 	Registry string `toml:"registry" json:"registry" comment:"where images go, host or host/path; empty: the registry of this service itself"`
 
 	Runtime            string   `toml:"runtime" json:"runtime" comment:"auto, oci, oci:NAME or docker"`
-	AllowNetworks      []string `toml:"allow-networks" json:"allow-networks" comment:"private networks that builds may reach"`
+	AllowNetworks      []string `toml:"allow-networks" json:"allow-networks" comment:"private networks that builds, and what runs of apps, may reach"`
 	InsecureRegistries []string `toml:"insecure-registries" json:"insecure-registries" comment:"registries that are spoken to by plain http"`
 	PullPolicy         string   `toml:"pull-policy" json:"pull-policy" comment:"of builders and run images: always, if-not-present or never"`
 

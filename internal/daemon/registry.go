@@ -162,15 +162,15 @@ func shared(repository string) bool { return strings.Contains(repository, "/") }
 // selfUser is the name under which the service reads from its own registry.
 const selfUser = "slipway"
 
-// runRelease runs the release process of an image.
+// runRelease runs the release process of an image, kept from private addresses as the app itself is.
 func (d *Daemon) runRelease(ctx context.Context, r build.Release, env map[string]string, l build.Limits, log io.Writer) error {
 	m, err := d.machineOf(ctx, r)
 	if err != nil {
 		return err
 	}
 	return platform.RunProcess(ctx, m, platform.Process{
-		Image: r.Repository + "@" + r.Digest, Type: service.ReleaseProcess, Env: env, Output: log,
-		Limits: platform.Limits{Memory: l.Memory, CPUs: l.CPUs, PIDs: l.PIDs, Time: l.Time},
+		Image: r.Repository + "@" + r.Digest, Type: service.ReleaseProcess, Env: env, Public: true, Output: log,
+		Limits: platform.Limits{Memory: l.Memory, CPUs: l.CPUs, PIDs: l.PIDs, Disk: l.Disk, Time: l.Time},
 		Labels: map[string]string{"build.slipway.release": string(r.ID)},
 	})
 }

@@ -2,8 +2,12 @@ package daemon_test
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
+
+	"github.com/slipway-build/slipway/internal/container/containertest"
+	"github.com/slipway-build/slipway/internal/daemon"
 )
 
 // A releaseView is what these tests look at of a release.
@@ -64,5 +68,38 @@ func TestReleaseCommand(t *testing.T) {
 	a.api("POST", "/releases", map[string]string{"release": "v2"}).want(409)
 	if log := a.ask(t, "GET", r.Stream, nil).want(200).text; !strings.HasSuffix(log, "no such table\nERROR: the release command ended with exit code 3\n") {
 		t.Errorf("the log:\n%q", log)
+	}
+}
+
+// TestPrivateAddresses: what an app runs is kept from private addresses, and from those of metadata, but for those that the
+// operator allows: in its build, as its release command, as a command that runs once, and as what is deployed here.
+func TestPrivateAddresses(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		return // Docker's containers reach all of it
+	}
+	near, allowed := containertest.Neighbours(t)
+	s := own(t, func(c *daemon.Config) { c.AllowNetworks = []string{allowed.Addr().String()} })
+	a := s.newApp(t, nil)
+	a.api("PUT", "/deployer", map[string]any{"kind": "local"}).want(200)
+	a.commit("reach.sh", fmt.Sprintf(`for at in %s/%d %s/%d 169.254.169.254/80; do
+	if (exec 3<>/dev/tcp/$at) 2>/dev/null; then echo "$at is reached"; else echo "$at is not"; fi
+done
+`, near.Addr(), near.Port(), allowed.Addr(), allowed.Port()),
+		"build.sh", "bash reach.sh\n", "release.sh", "bash reach.sh\n", "web.sh", "bash reach.sh; exit 1\n")
+	a.push(true, []string{"slipway", "main"})
+	if r := a.releaseEnded(1); r.Status != "succeeded" {
+		t.Fatalf("release %+v", r)
+	}
+	a.deployment("1", "failed")
+	var r runView
+	a.api("POST", "/runs", map[string]any{"script": "bash reach.sh"}).want(201).into(&r)
+	for where, log := range map[string]string{
+		"the build": strings.ReplaceAll(a.log(1), "[test/script] ", ""), "the release command": a.api("GET", "/releases/1/log?follow=true", nil).want(200).text,
+		"what is deployed": a.api("GET", "/log?lines=1000", nil).want(200).text, "a command": a.api("GET", "/runs/"+r.ID+"/log?follow=true", nil).want(200).text,
+	} {
+		if want := fmt.Sprintf("%s/%d is not\n%s/%d is reached\n169.254.169.254/80 is not\n", near.Addr(), near.Port(), allowed.Addr(), allowed.Port()); !strings.Contains(log, want) {
+			t.Errorf("%s, where it should be\n%s\nis\n%s", where, want, log)
+		}
 	}
 }

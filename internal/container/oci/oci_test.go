@@ -7,13 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -23,8 +22,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 
 	"github.com/slipway-build/slipway/internal/container"
 	"github.com/slipway-build/slipway/internal/container/containertest"
@@ -148,7 +145,7 @@ func TestGuard(t *testing.T) {
 		return
 	}
 	o, id := place(t)
-	neighbour := neighbour(t)
+	neighbour, other := containertest.Neighbours(t)
 	dial := func(n container.Network, allow []string, address string) (code int) {
 		o.Allow = allow
 		rt := connect(t, o)
@@ -165,16 +162,16 @@ func TestGuard(t *testing.T) {
 		return 0
 	}
 	free, guarded, later := container.Network{}, container.Network{Public: true}, container.Network{Later: true}
-	if dial(free, nil, neighbour) != 0 {
+	if dial(free, nil, neighbour.String()) != 0 {
 		t.Error("a free container does not reach the neighbour")
 	}
-	if dial(guarded, []string{"10.213.7.0/24"}, neighbour) != 0 {
+	if dial(guarded, []string{netip.PrefixFrom(neighbour.Addr(), 24).String()}, neighbour.String()) != 0 {
 		t.Error("a neighbour that is allowed is not reached")
 	}
-	if dial(guarded, []string{"10.213.8.0/24"}, neighbour) == 0 {
+	if dial(guarded, []string{other.Addr().String()}, neighbour.String()) == 0 {
 		t.Error("a guarded container reaches the neighbour")
 	}
-	if dial(later, nil, neighbour) == 0 {
+	if dial(later, nil, neighbour.String()) == 0 {
 		t.Error("a container that is not wired reaches the neighbour")
 	}
 	began := time.Now()
@@ -186,65 +183,6 @@ func TestGuard(t *testing.T) {
 	if took := time.Since(began); took > time.Minute {
 		t.Errorf("refusals took %s: packets are dropped and not refused", took)
 	}
-}
-
-// neighbour is a server in a private network beside this machine, in a namespace of its own.
-func neighbour(t *testing.T) (address string) {
-	t.Helper()
-	type made struct {
-		l   net.Listener
-		err error
-	}
-	done := make(chan made)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with its namespace
-		l, err := func() (net.Listener, error) {
-			home, err := netns.Get()
-			if err != nil {
-				return nil, err
-			}
-			defer home.Close()
-			if _, err := netns.New(); err != nil {
-				return nil, err
-			}
-			link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "slipneighbour", PeerNamespace: netlink.NsFd(home)}
-			addr, err := netlink.ParseAddr("10.213.7.2/24")
-			if err != nil {
-				return nil, err
-			}
-			if err := errors.Join(netlink.LinkAdd(link), netlink.AddrAdd(link, addr), netlink.LinkSetUp(link)); err != nil {
-				return nil, err
-			}
-			return net.Listen("tcp", "10.213.7.2:0")
-		}()
-		done <- made{l, err}
-	}()
-	m := <-done
-	if m.err != nil {
-		t.Fatal(m.err)
-	}
-	link, err := netlink.LinkByName("slipneighbour")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { m.l.Close(); _ = netlink.LinkDel(link) })
-	addr, err := netlink.ParseAddr("10.213.7.1/24")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(netlink.AddrAdd(link, addr), netlink.LinkSetUp(link)); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		for {
-			c, err := m.l.Accept()
-			if err != nil {
-				return
-			}
-			c.Close()
-		}
-	}()
-	return m.l.Addr().String()
 }
 
 // TestWire: the network comes when it is asked for, and carries published ports.
