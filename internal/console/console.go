@@ -100,8 +100,10 @@ type Console struct {
 	trends *statistics
 	built  builtin
 	stall  time.Duration // how long a browser may take nothing of a page, or take to send a form
-	shelf  *shelf
-	drafts drafts
+	// session is how often whoever follows something is looked at again: their session may have ended.
+	session time.Duration
+	shelf   *shelf
+	drafts  drafts
 }
 
 // New makes the console.
@@ -109,7 +111,7 @@ func New(o Options) (*Console, error) {
 	if o.Store == nil || o.Service == nil || o.Logs == nil || o.Sources == nil || o.Tries == nil || o.Ready == nil || o.Fault == nil || len(o.Key) < 32 {
 		return nil, errors.New("console: a part of the service is missing in the options")
 	}
-	c := &Console{Options: o, first: map[string]bool{}, cross: http.NewCrossOriginProtection(), stall: time.Minute}
+	c := &Console{Options: o, first: map[string]bool{}, cross: http.NewCrossOriginProtection(), stall: time.Minute, session: 30 * time.Second}
 	c.trends = &statistics{store: o.Store, facts: facts{store: o.Store, logs: o.Logs}}
 	if o.BaseURL != "" {
 		u, err := url.Parse(o.BaseURL)

@@ -259,6 +259,8 @@ func (c *Console) setupStream(ctx context.Context, v *visit) error {
 		return err
 	}
 	e := v.events(from)
+	ctx, leave := v.whileSigned(ctx)
+	defer leave()
 	return e.finish(c.followSetup(ctx, v, s, from, e))
 }
 
@@ -290,9 +292,7 @@ func (c *Console) followSetup(ctx context.Context, v *visit, s build.Setup, from
 		if at := c.setupAt(ctx, now); at != seen {
 			seen, err = at, e.change()
 		} else if ticks%30 == 0 {
-			if _, err = c.Store.OpenSession(ctx, v.secret); err == nil { // it may have ended
-				err = e.Idle()
-			}
+			err = e.Idle()
 		}
 		if err != nil || !now.EndedAt.IsZero() && !started {
 			return err

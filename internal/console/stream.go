@@ -51,6 +51,30 @@ func (c *Console) stream(ctx context.Context, v *visit) error {
 	return c.follow(ctx, v, b, from)
 }
 
+var errSessionOver = errors.New("the session is over")
+
+// whileSigned is a context that ends with the visitor's session too. end waits for what looks at it.
+func (v *visit) whileSigned(ctx context.Context) (signed context.Context, end func()) {
+	ctx, over := context.WithCancelCause(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() {
+		look := time.NewTicker(v.c.session)
+		defer look.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-look.C:
+			}
+			if _, err := v.c.Store.OpenSession(ctx, v.secret); errors.Is(err, build.ErrNotFound) {
+				over(errSessionOver)
+				return
+			}
+		}
+	})
+	return ctx, func() { over(nil); beside.Wait() }
+}
+
 // place is where in a log a browser goes on: behind the last event that it had, or where its page ends.
 func (v *visit) place() (cursor, error) {
 	at := v.URL.Query().Get("at")
@@ -67,9 +91,11 @@ func (v *visit) place() (cursor, error) {
 // follow copies the log, and looks at the build beside it.
 func (c *Console) follow(ctx context.Context, v *visit, b build.Build, from cursor) error {
 	e := v.events(from)
-	ctx, stop := context.WithCancel(ctx)
+	ctx, leave := v.whileSigned(ctx)
+	defer leave()
+	watching, stop := context.WithCancel(ctx)
 	var beside sync.WaitGroup
-	beside.Go(func() { c.watch(ctx, v, b, e) })
+	beside.Go(func() { c.watch(watching, v, b, e) })
 	_, err := c.Logs.Follow(ctx, b.ID, from.offset, e)
 	stop()
 	beside.Wait()
@@ -100,12 +126,12 @@ func (e *events) finish(err error) error {
 	return nil
 }
 
-// watch sends a change whenever the build has gone on, and ends where the visitor's session does.
+// watch sends a change whenever the build has gone on.
 func (c *Console) watch(ctx context.Context, v *visit, b build.Build, e *events) {
 	seen := v.URL.Query().Get("seen") // it may have gone on since the page was made
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
-	for ticks := 1; ; ticks++ {
+	for {
 		changed := c.Service.Watch(b.ID)
 		now, err := c.Store.BuildByID(ctx, b.ID)
 		if err != nil {
@@ -113,12 +139,6 @@ func (c *Console) watch(ctx context.Context, v *visit, b build.Build, e *events)
 		}
 		if at := whereIs(now); at != seen {
 			if seen = at; e.change() != nil {
-				return
-			}
-		}
-		if ticks%30 == 0 {
-			if _, err := c.Store.OpenSession(ctx, v.secret); errors.Is(err, build.ErrNotFound) {
-				_ = v.rc.SetWriteDeadline(time.Now())
 				return
 			}
 		}
