@@ -118,6 +118,7 @@ func (a *app) showBuild(w io.Writer, b client.Build) {
 	}
 	row("Trigger", strings.TrimSpace(b.Trigger+" by "+b.User.Email))
 	row("Source", firstOf(b.Source.Commit, b.Source.Version, b.Source.Checksum))
+	row("Directory", b.Source.Dir)
 	row("", b.Source.VersionDescription)
 	row("Made", timeText(&b.CreatedAt))
 	row("Started", timeText(b.StartedAt))

@@ -21,8 +21,8 @@ import (
 // createFlags say what a build is made of.
 type createFlags struct {
 	path, url, checksum, git, ref, commit, dir, version string
-	submodules, ignored, noCache                   bool
-	follow                                         followFlags
+	submodules, ignored, noCache                        bool
+	follow                                              followFlags
 }
 
 func (a *app) createBuildCommand() *cobra.Command {
@@ -37,7 +37,8 @@ slipway build, and without .git and what git ignores.
 		Example: `  slipway builds create
   slipway builds create --path ./my-app --app my-app --no-cache
   slipway builds create --source-url https://example.com/v1.tar.gz --checksum SHA256:...
-  slipway builds create --git https://github.com/example/app --ref v1.2 --detach`,
+  slipway builds create --git https://github.com/example/app --ref v1.2 --detach
+  slipway builds create --git https://github.com/example/shop --dir services/web`,
 		Args: wants(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.inApp(cmd.Context(), func(ctx context.Context, c *client.Client, app string) error {

@@ -29,15 +29,16 @@ func (a *app) setupCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "setup [TEMPLATE]", Short: "Make an app of a template on the build service, as a deploy button does",
 		Long: `Make an app of a template on the build service, as a deploy button does. TEMPLATE is the
-URL of a git repository with an app.json, of a branch or tag of it, or a deploy link; or a
-directory or archive of this machine (default .), which is sent. The app gets its config
-vars, is built and released, its postdeploy runs once, and then its deployer deploys it.
-When any of this fails the app is removed; slipway setups shows what there was.
+URL of a git repository with an app.json, of a branch, tag or directory of it, or a deploy
+link; or a directory or archive of this machine (default .), which is sent. The app gets its
+config vars, is built and released, its postdeploy runs once, and then its deployer deploys
+it. When any of this fails the app is removed; slipway setups shows what there was.
 
 Where it is waited for, exit code 101 is that the template failed, in whatever step.
 ` + serviceCodes,
 		Example: `  slipway setup https://github.com/example/guestbook --name my-guestbook
   slipway setup https://github.com/example/guestbook -e ADMIN=me@example.com --deployer local
+  slipway setup https://github.com/example/samples/tree/main/guestbook
   slipway setup ./guestbook --without-addons`,
 		Args: wants("[TEMPLATE]"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -264,7 +264,7 @@ func (c *Console) take(ctx context.Context, v *visit, p button.Pinned, posted ur
 	case v.setsUp() != "":
 		return refused(v.setsUp())
 	case wrong != "":
-		if twin, err := c.twin(ctx, v, name, p.Commit); twin != "" || err != nil {
+		if twin, err := c.twin(ctx, v, name, p); twin != "" || err != nil {
 			return cmp.Or(err, v.redirect(twin))
 		}
 	}
@@ -293,7 +293,7 @@ func (c *Console) begin(ctx context.Context, v *visit, p button.Pinned, posted u
 }
 
 // twin is the page of the setup that a form has started which was sent twice, "" if there is none.
-func (c *Console) twin(ctx context.Context, v *visit, name build.AppName, commit fetch.Commit) (string, error) {
+func (c *Console) twin(ctx context.Context, v *visit, name build.AppName, p button.Pinned) (string, error) {
 	a, err := c.Store.AppByName(ctx, string(name))
 	var s build.Setup
 	if err == nil {
@@ -302,7 +302,7 @@ func (c *Console) twin(ctx context.Context, v *visit, name build.AppName, commit
 	if errors.Is(err, build.ErrNotFound) {
 		return "", nil
 	}
-	if err != nil || s.User != v.actor.User.ID || s.Template.Commit != string(commit) || time.Since(s.CreatedAt) > time.Minute {
+	if err != nil || s.User != v.actor.User.ID || s.Template.Commit != string(p.Commit) || s.Template.Dir != string(p.Dir) || time.Since(s.CreatedAt) > time.Minute {
 		return "", err
 	}
 	return setupPath(s), nil
