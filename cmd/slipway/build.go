@@ -39,6 +39,9 @@ func (a *app) build(ctx context.Context, f *buildFlags, name string) error {
 	for _, n := range f.notes() {
 		a.note("%s", n)
 	}
+	if err := a.checkOnError(f.onError); err != nil {
+		return err
+	}
 	o, err := a.options(f, name)
 	if err != nil {
 		return err
@@ -56,6 +59,9 @@ func (a *app) build(ctx context.Context, f *buildFlags, name string) error {
 	}
 	v := a.view()
 	defer v.close()
+	if f.onError != "" {
+		o.Stops = a.stops(v, platform.Stops{Failed: true})
+	}
 	res, err := platform.Build(ctx, m, o, v)
 	v.close()
 	if err != nil {
@@ -70,6 +76,17 @@ func (a *app) build(ctx context.Context, f *buildFlags, name string) error {
 		arg = res.Where
 	}
 	return a.start(ctx, m, arg, runOptions{detach: f.detach, check: f.check, wait: defaultWait, policy: image.PullNever})
+}
+
+// checkOnError reads --on-error.
+func (a *app) checkOnError(what string) error {
+	switch what {
+	case "":
+		return nil
+	case "shell":
+		return a.checkShell()
+	}
+	return usagef("--on-error %s: want shell", what)
 }
 
 // adviseBuilder says where the default builder comes from, where it is that which is missing.

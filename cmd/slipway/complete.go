@@ -24,6 +24,7 @@ func (a *app) completeValues(cmd *cobra.Command) {
 		"pull-policy": {"always", "if-not-present", "never"},
 		"output":      outputs,
 		"network":     {"bridge", "host", "none"},
+		"on-error":    {"shell"},
 		"exec-env":    {"production", "test", "development"},
 		"platform":    {"linux/amd64", "linux/arm64"},
 		"target":      {"linux/amd64", "linux/arm64"},

@@ -162,6 +162,20 @@ func (l *liveView) Output(_ platform.Phase, bp cnb.Ref) (stdout, stderr io.Write
 	return w, w
 }
 
+// hold takes the status off the screen meanwhile.
+func (l *liveView) hold() (release func()) {
+	leave := l.plain.hold()
+	l.mu.Lock()
+	phase := l.phase
+	l.phase = ""
+	l.draw("")
+	return func() {
+		l.phase = phase
+		l.mu.Unlock()
+		leave()
+	}
+}
+
 // close takes the status off the screen.
 func (l *liveView) close() {
 	select {

@@ -18,6 +18,8 @@ type quietView struct {
 	warn func(format string, args ...any)
 }
 
+func (q *quietView) hold() (release func()) { return func() {} }
+
 func (q *quietView) close() {}
 
 // Event implements platform.UI.
@@ -56,6 +58,11 @@ func (j *jsonView) write(v any) {
 	enc := json.NewEncoder(j.w)
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(v)
+}
+
+func (j *jsonView) hold() (release func()) {
+	j.mu.Lock()
+	return j.mu.Unlock
 }
 
 func (j *jsonView) close() {}

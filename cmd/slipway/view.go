@@ -14,6 +14,8 @@ import (
 type view interface {
 	platform.UI
 	result(*platform.Result)
+	// hold keeps the screen free for somebody else until release. Who has something to show waits.
+	hold() (release func())
 	close()
 }
 
@@ -47,6 +49,11 @@ func (p *plainView) line(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fmt.Fprintf(p.w, "%s%s\n", p.clock(), text)
+}
+
+func (p *plainView) hold() (release func()) {
+	p.mu.Lock()
+	return p.mu.Unlock
 }
 
 func (p *plainView) close() {}

@@ -26,12 +26,18 @@ type workshopFlags struct {
 	watch bool
 }
 
+// add declares the flags of commands that run without anybody.
 func (f *workshopFlags) add(cmd *cobra.Command) {
+	f.addAll(cmd)
+	cmd.Flags().BoolVarP(&f.watch, "watch", "w", false, "run again when a file of a buildpack or of the app changes; Ctrl-C ends it")
+}
+
+// addAll declares the flags of all of them.
+func (f *workshopFlags) addAll(cmd *cobra.Command) {
 	s := cmd.Flags()
 	f.set = s
 	s.SortFlags = false
 	s.StringVarP(&f.path, "app", "p", ".", "directory, zip or tar file of an app")
-	s.BoolVarP(&f.watch, "watch", "w", false, "run again when a file of a buildpack or of the app changes; Ctrl-C ends it")
 	f.addBuilder(s)
 	s.StringArrayVar(&f.pre, "pre-buildpack", nil, "buildpack before every group of the order; repeatable")
 	s.StringArrayVar(&f.post, "post-buildpack", nil, "buildpack after every group of the order; repeatable")

@@ -67,17 +67,15 @@ func newKeeper() (*keeper, error) {
 	return k, nil
 }
 
-// start runs path in a process group of its own. exit receives its end once; the process's group is killed then, and
-// when it was the last one running, every other process too, before exit hears of it.
-func (k *keeper) start(path string, argv, env []string, dir string, files []uintptr, exit chan<- ended) (int, error) {
+// start runs path; sys has it lead a process group of its own. exit receives its end once; the process's group is killed
+// then, and when it was the last one running, every other process too, before exit hears of it.
+func (k *keeper) start(path string, argv, env []string, dir string, files []uintptr, sys *syscall.SysProcAttr, exit chan<- ended) (int, error) {
 	k.mu.Lock() // held across the fork: a child that is gone at once is found in running by reap
 	defer k.mu.Unlock()
 	if k.closed {
 		return 0, errGone
 	}
-	pid, err := syscall.ForkExec(path, argv, &syscall.ProcAttr{
-		Dir: dir, Env: env, Files: files, Sys: &syscall.SysProcAttr{Setpgid: true},
-	})
+	pid, err := syscall.ForkExec(path, argv, &syscall.ProcAttr{Dir: dir, Env: env, Files: files, Sys: sys})
 	if err != nil {
 		return 0, err
 	}

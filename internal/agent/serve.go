@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,6 +42,7 @@ func ServeAgent(r io.Reader, w io.WriteCloser, root string, env []string) error 
 		Limits: helperLimits,
 		Handle: map[string]wire.Handler{
 			"run":      handler(s.run),
+			"shell":    handler(s.shell),
 			"identify": handler(func(_ context.Context, _ *wire.Call, path string) (any, error) { return Identify(path) }),
 		},
 		Encode: encodeError,
@@ -94,7 +96,7 @@ func (s *runServer) run(ctx context.Context, call *wire.Call, req runRequest) (a
 	begin := time.Now()
 	argv := append([]string{cmd.Path}, cmd.Args...)
 	files := []uintptr{uintptr(s.null), uintptr(out.writers[0]), uintptr(out.writers[1])}
-	pid, err := s.keeper.start(cmd.Path, argv, cmd.Env, cmd.Dir, files, exit)
+	pid, err := s.keeper.start(cmd.Path, argv, cmd.Env, cmd.Dir, files, &syscall.SysProcAttr{Setpgid: true}, exit)
 	if errors.Is(err, errGone) {
 		return nil, err
 	}

@@ -58,9 +58,9 @@ func (j *job) walk(ctx context.Context, steps ...step) (err error) {
 		cancel(err)
 	}()
 	if limit := j.o.Limits.Time; limit > 0 {
-		var stop context.CancelFunc
-		ctx, stop = context.WithTimeoutCause(ctx, limit, &container.LimitError{Resource: container.Time, Limit: int64(limit)})
-		defer stop()
+		clock := &j.h.stops.clock
+		clock.start(limit, func() { cancel(&container.LimitError{Resource: container.Time, Limit: int64(limit)}) })
+		defer clock.stop()
 	}
 	for _, s := range steps {
 		if err := j.phase(ctx, s.phase, s.do); err != nil {
@@ -139,6 +139,7 @@ func newJob(m *Machine, o Options, ui UI) (*job, error) {
 	}
 	store := m.Store.As(o.Compression)
 	j := &job{m: m, o: o, ui: ui, store: store, timings: map[Phase]time.Duration{}, h: newHost(ui, store, o.ShowDetect)}
+	j.h.stops.Stops = o.Stops
 	if err := j.names(); err != nil {
 		return nil, err
 	}
@@ -234,7 +235,10 @@ func (j *job) detect(ctx context.Context) (err error) {
 		PlatformAPI: platformAPI, Dirs: j.dirs, Order: j.order, System: j.system, Target: j.imageTarget(),
 		StackID: j.stackID(), ExecEnv: j.o.ExecEnv, Env: j.box.Hello().Env, Every: j.every,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return j.h.stops.check(j.detected.Group)
 }
 
 func (j *job) restore(ctx context.Context) error {

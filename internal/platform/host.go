@@ -26,6 +26,7 @@ type host struct {
 	showDetect bool
 
 	agent *agent.Agent // set before the first phase that runs something
+	stops stopper
 
 	mu       sync.Mutex
 	last     map[string]*lines        // "<phase> <buildpack>" -> the end of its output
@@ -50,9 +51,14 @@ func (h *host) took() map[string]time.Duration {
 	return maps.Clone(h.executed)
 }
 
-// Run runs one executable in the build container. A build's output goes to the UI as it comes; a detect's is
-// kept and shown when it fails, for its last line says why.
+// Run runs one executable in the build container, and stops where a person wants to look.
 func (h *host) Run(ctx context.Context, cmd builder.Cmd) error {
+	return h.stops.run(ctx, h.agent, cmd, func() error { return h.execute(ctx, cmd) })
+}
+
+// execute runs one executable. A build's output goes to the UI as it comes; a detect's is kept and shown when it fails,
+// for its last line says why.
+func (h *host) execute(ctx context.Context, cmd builder.Cmd) error {
 	key := cmd.Phase + " " + cmd.Buildpack.String()
 	tail := &lines{}
 	h.mu.Lock()

@@ -91,6 +91,9 @@ type Options struct {
 
 	// ShowDetect writes the output of every detect, also of those that pass.
 	ShowDetect bool
+
+	// Stops are where the build waits for a person.
+	Stops Stops
 }
 
 // Output says where an image is written. Exactly one kind is used; the zero value is Docker when there

@@ -85,24 +85,16 @@ type TriedSBOM struct {
 // next run of the same buildpacks over the same app, which finds them as a second build does. Of o the fields about the
 // result mean nothing. Errors are Build's.
 func Try(ctx context.Context, m *Machine, o Options, ui UI) (*Tried, error) {
-	o, err := withoutImage(o)
+	t, err := newTry(m, o, ui)
 	if err != nil {
 		return nil, err
 	}
-	j, err := newJob(m, o, ui)
+	err = t.walk(ctx, step{PhasePrepare, t.prepare}, step{PhaseAnalyze, t.analyze}, step{PhaseDetect, t.detect},
+		step{PhaseRestore, t.restore}, step{PhaseBuild, t.build}, step{PhaseExport, t.gather})
 	if err != nil {
 		return nil, err
 	}
-	t := &try{job: j, record: tryRecord(m, o)}
-	if err := t.recall(); err != nil {
-		return nil, err
-	}
-	err = j.walk(ctx, step{PhasePrepare, j.prepare}, step{PhaseAnalyze, t.analyze}, step{PhaseDetect, j.detect},
-		step{PhaseRestore, j.restore}, step{PhaseBuild, j.build}, step{PhaseExport, t.gather})
-	if err != nil {
-		return nil, err
-	}
-	t.now.Timings, t.now.Last = j.timings, t.last.Tried
+	t.now.Timings, t.now.Last = t.timings, t.last.Tried
 	return t.now, nil
 }
 
@@ -112,6 +104,19 @@ type try struct {
 	record string // file of the run before
 	last   tryFile
 	now    *Tried
+}
+
+func newTry(m *Machine, o Options, ui UI) (*try, error) {
+	o, err := withoutImage(o)
+	if err != nil {
+		return nil, err
+	}
+	j, err := newJob(m, o, ui)
+	if err != nil {
+		return nil, err
+	}
+	t := &try{job: j, record: tryRecord(m, o)}
+	return t, t.recall()
 }
 
 // analyze has the run before stand in the place of a previous image.
