@@ -149,11 +149,33 @@ func (p *painter) write(text []byte, emit func(line)) {
 		if !whole {
 			return
 		}
-		l, after := p.paint()
-		p.cursor = cursor{p.offset + int64(len(p.held)), p.lines + 1, after}
-		p.held = p.held[:0]
+		end := len(p.held)
+		if p.held[end-1] != '\n' {
+			end -= unfinished(p.held)
+		}
+		l, after := p.paint(p.held[:end])
+		p.cursor = cursor{p.offset + int64(end), p.lines + 1, after}
+		p.held = append(p.held[:0], p.held[end:]...)
 		emit(l)
 	}
+}
+
+// unfinished is how many bytes at the end of a text are the beginning of a colour or of a character.
+func unfinished(text []byte) int {
+	const most = 64 // bytes of a colour
+	tail := text[max(0, len(text)-most):]
+	if i := bytes.LastIndexByte(tail, 0x1b); i >= 0 && !bytes.ContainsAny(tail[i:], "mK") {
+		return len(tail) - i
+	}
+	for n := 1; n < utf8.UTFMax && n < len(tail); n++ {
+		if last := tail[len(tail)-n:]; utf8.RuneStart(last[0]) {
+			if utf8.FullRune(last) {
+				return 0
+			}
+			return n
+		}
+	}
+	return 0
 }
 
 // rest is the line that is not whole; false where there is none.
@@ -161,14 +183,16 @@ func (p *painter) rest() (line, bool) {
 	if len(p.held) == 0 {
 		return line{}, false
 	}
-	l, _ := p.paint()
+	l, _ := p.paint(p.held)
 	return l, true
 }
 
-// paint makes a line of what is held, and tells the style behind it.
-func (p *painter) paint() (line, style) {
+// paint makes a line of a text, and tells the style behind it. The text may end within a colour or a character, of which
+// the rest comes with the next piece: nothing of it is remembered, as the line is painted again then.
+func (p *painter) paint(raw []byte) (line, style) {
 	p.shown.Reset()
-	_, _ = p.filter.Write(p.held) // into memory
+	p.filter.Reset()
+	_, _ = p.filter.Write(raw) // into memory
 	text := bytes.TrimRight(p.shown.Bytes(), "\n")
 	s, at := p.style, 0
 	p.cells = p.cells[:0]

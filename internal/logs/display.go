@@ -82,6 +82,12 @@ func (d *Display) Close() error {
 	return d.flush()
 }
 
+// Reset forgets what was begun: the next byte is the first of a log.
+func (d *Display) Reset() {
+	d.state, d.cr, d.colour = inText, false, false
+	d.params, d.r = d.params[:0], d.r[:0]
+}
+
 func (d *Display) flush() error {
 	if len(d.out) == 0 {
 		return nil
