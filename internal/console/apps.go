@@ -30,7 +30,7 @@ func (c *Console) pageRoutes() []route {
 		{"POST", oneBuild + "/retry", signedIn, c.retryBuild},
 		{"GET", "/badge/{file}", anybody, c.badge},
 		{"GET", "/console/buildpacks", signedIn, c.buildpacksPage},
-		{"GET", "/console/buildpacks/{ns}/{name}", signedIn, c.buildpackPage},
+		{"GET", "/console/buildpacks/{id...}", signedIn, c.buildpackPage},
 		{"GET", "/console/ecosystem", signedIn, c.ecosystemPage},
 		{"GET", "/console/admin", admin, c.adminPage},
 	}

@@ -241,7 +241,7 @@ func TestPagesBuildNothing(t *testing.T) {
 	b.get(h.link("")).want(200)
 	for _, r := range y.console.routes() {
 		if r.method == "GET" {
-			b.get(strings.NewReplacer("{$}", "", "{app}", "shop", "{build}", "1", "{file}", "shop.svg", "{ns}", "slipway", "{name}", "nodejs").Replace(r.path))
+			b.get(strings.NewReplacer("{$}", "", "{app}", "shop", "{build}", "1", "{file}", "shop.svg", "{id...}", "slipway/nodejs").Replace(r.path))
 		}
 	}
 	if apps, setups := y.rows(); apps != 1 || setups != 0 || h.astray.Load() != 0 {

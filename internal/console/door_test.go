@@ -35,7 +35,7 @@ func TestPagesNeedASession(t *testing.T) {
 	y, _ := templateYard(t)
 	b := y.browser()
 	for _, r := range y.console.routes() {
-		path := strings.NewReplacer("{$}", "", "{setup}", string(y.admin.ID), "{app}", "shop", "{build}", "1", "{ns}", "a", "{name}", "b").Replace(r.path)
+		path := strings.NewReplacer("{$}", "", "{setup}", string(y.admin.ID), "{app}", "shop", "{build}", "1", "{id...}", "a/b").Replace(r.path)
 		switch {
 		case r.method == "GET" && r.need != anybody:
 			if got := b.get(path).want(303).header.Get("Location"); !strings.HasPrefix(got, "/console/sign-in?next=%2Fconsole") {

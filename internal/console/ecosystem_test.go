@@ -121,3 +121,23 @@ func TestBuildpacksOfTheIndex(t *testing.T) {
 	b.get("/console/buildpacks/acme/none").want(404)
 	b.get("/console/buildpacks/a..b/none").want(404)
 }
+
+// TestBuildpacksOfApps holds that whatever a page links to has a page: a buildpack that is in no index may be called otherwise.
+func TestBuildpacksOfApps(t *testing.T) {
+	y := newYard(t, withIndex(t))
+	y.submit(y.app("shop"), "one")
+	o := good()
+	for _, id := range []string{"my-own", "io.example.cobol", "acme/web/static"} {
+		o.Result.Buildpacks = append(o.Result.Buildpacks, build.Buildpack{ID: id, Version: "0.0.1"})
+	}
+	y.finish(y.claim(), o)
+	b := y.signIn(y.token)
+	for _, made := range o.Result.Buildpacks {
+		link := "/console/buildpacks/" + made.ID
+		for _, path := range []string{"/console/apps/shop", "/console/apps/shop/builds/1", "/console/ecosystem", "/console/buildpacks"} {
+			b.get(path).want(200).has(`href="` + link + `"`)
+		}
+		b.get(link).want(200).has(made.ID, made.Version, `href="/console/apps/shop"`)
+	}
+	b.get("/console/buildpacks/my-other").want(404).has("my-other")
+}

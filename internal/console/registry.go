@@ -3,6 +3,7 @@ package console
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -213,24 +214,21 @@ type use struct {
 }
 
 func (c *Console) buildpackPage(ctx context.Context, v *visit) error {
-	n, err := index.ParseName(v.PathValue("ns") + "/" + v.PathValue("name"))
-	if err != nil {
-		return nowhere("That is no name of a buildpack.")
-	}
-	d := buildpackData{ID: n.String()}
-	for _, fill := range []func(context.Context, *visit, index.Name, *buildpackData) error{c.fromIndex, c.fromBuilder, c.fromBuilds} {
-		if err := fill(ctx, v, n, &d); err != nil {
+	d := buildpackData{ID: v.PathValue("id")} // which need not be a name of an index: an app's own buildpack may have no namespace
+	for _, fill := range []func(context.Context, *visit, *buildpackData) error{c.fromIndex, c.fromBuilder, c.fromBuilds} {
+		if err := fill(ctx, v, &d); err != nil {
 			return err
 		}
 	}
 	if len(d.Versions) == 0 {
-		return nowhere("Neither this service’s index, nor its builder, nor a build of yours has a buildpack " + d.ID + ".")
+		return nowhere(fmt.Sprintf("Neither this service’s index, nor its builder, nor a build of yours has a buildpack %.200q.", d.ID))
 	}
 	return v.page(http.StatusOK, "buildpack", d.ID, d)
 }
 
-func (c *Console) fromIndex(ctx context.Context, _ *visit, n index.Name, d *buildpackData) error {
-	if c.Registrar == nil {
+func (c *Console) fromIndex(ctx context.Context, _ *visit, d *buildpackData) error {
+	n, err := index.ParseName(d.ID)
+	if c.Registrar == nil || err != nil {
 		return nil
 	}
 	b, ok, err := c.Registrar.Index().Get(n)
@@ -277,7 +275,7 @@ func (d *buildpackData) version(text string) *versionView {
 	return &d.Versions[len(d.Versions)-1]
 }
 
-func (c *Console) fromBuilder(ctx context.Context, _ *visit, _ index.Name, d *buildpackData) error {
+func (c *Console) fromBuilder(ctx context.Context, _ *visit, d *buildpackData) error {
 	all, err := c.builtins(ctx)
 	for _, b := range all {
 		if b.ID == d.ID {
@@ -289,7 +287,7 @@ func (c *Console) fromBuilder(ctx context.Context, _ *visit, _ index.Name, d *bu
 }
 
 // fromBuilds is how the buildpack did here, and which apps have it now.
-func (c *Console) fromBuilds(ctx context.Context, v *visit, _ index.Name, d *buildpackData) error {
+func (c *Console) fromBuilds(ctx context.Context, v *visit, d *buildpackData) error {
 	eco, err := c.trends.of(ctx, v.actor, 30)
 	if err != nil {
 		return err

@@ -11,7 +11,7 @@
   const query = document.getElementById("q");
   const hits = document.getElementById("hits");
   const most = 20000; // lines that are kept on the page
-  let following = false, dropped = 0;
+  let following = false;
 
   const setFollowing = (on) => {
     following = on;
@@ -46,6 +46,7 @@
     waiting = [];
     const more = document.createDocumentFragment();
     const fresh = new Map();
+    let hit = false;
     for (const one of batch) {
       const line = lineOf(one);
       const old = fresh.get(line.id) || document.getElementById(line.id);
@@ -55,10 +56,11 @@
         firstError.href = "#" + line.id;
         firstError.hidden = false;
       }
-      if (words && contains(line)) { line.classList.add("hit"); count(); }
+      if (words && contains(line)) { line.classList.add("hit"); hit = true; }
     }
     log.append(more);
-    while (log.childElementCount > most) { log.firstElementChild.remove(); dropped++; }
+    while (log.childElementCount > most) log.firstElementChild.remove();
+    if (hit) count();
     if (following) log.scrollTop = log.scrollHeight;
   };
   const put = (lines) => {
@@ -139,7 +141,7 @@
   source.addEventListener("end", () => {
     source.close();
     live.textContent = "The log has ended.";
-    document.activeElement.blur();
+    if (document.getElementById("summary").contains(document.activeElement)) document.activeElement.blur(); // it is replaced
     refresh();
     follow.hidden = true;
   });
