@@ -238,7 +238,7 @@ func (c *Console) take(ctx context.Context, v *visit, p button.Pinned, posted ur
 	f := formOf(p, hasOf(builtin))
 	given, ok := f.fill(posted)
 	text := strings.TrimSpace(posted.Get("name"))
-	name, wrong, err := c.named(ctx, text)
+	name, wrong, err := c.named(ctx, v, text)
 	if err != nil {
 		return err
 	}
@@ -254,6 +254,8 @@ func (c *Console) take(ctx context.Context, v *visit, p button.Pinned, posted ur
 			d.NameWrong, d.NameNote = wrong, note
 			d.each(func(one *field) { one.Wrong = "" })
 		})
+	case v.setsUp() != "":
+		return refused(v.setsUp())
 	case v.PostForm.Get("do") == "name":
 		return again(http.StatusOK, func(d *deployData) {
 			if d.NameWrong = wrong; wrong == "" {
@@ -261,8 +263,6 @@ func (c *Console) take(ctx context.Context, v *visit, p button.Pinned, posted ur
 			}
 			d.each(func(one *field) { one.Wrong = "" })
 		})
-	case v.setsUp() != "":
-		return refused(v.setsUp())
 	case wrong != "":
 		if twin, err := c.twin(ctx, v, name, p); twin != "" || err != nil {
 			return cmp.Or(err, v.redirect(twin))
@@ -336,11 +336,15 @@ func (d *deployData) refuse(r *setups.Refusal) {
 	}
 }
 
-// named looks whether an app can have a name.
-func (c *Console) named(ctx context.Context, text string) (name build.AppName, wrong string, err error) {
+// named looks whether an app can have a name. Whether it is taken is told to those only who could take it: all apps share
+// their names, and not everybody sees all apps.
+func (c *Console) named(ctx context.Context, v *visit, text string) (name build.AppName, wrong string, err error) {
 	name, err = build.ParseAppName(text)
 	if err != nil || name == build.IndexName {
 		return "", "A name has 3 to 30 lower-case letters, digits and dashes, a letter first, no dash last.", nil
+	}
+	if v.setsUp() != "" {
+		return name, "", nil
 	}
 	free, err := c.free(ctx, name)
 	if err == nil && !free {
@@ -359,7 +363,10 @@ func (c *Console) free(ctx context.Context, name build.AppName) (bool, error) {
 
 // deployName tells the form of a template whether a name is free, while somebody writes it.
 func (c *Console) deployName(ctx context.Context, v *visit) error {
-	_, wrong, err := c.named(ctx, v.URL.Query().Get("name"))
+	if lacks := v.setsUp(); lacks != "" {
+		return refused(lacks)
+	}
+	_, wrong, err := c.named(ctx, v, v.URL.Query().Get("name"))
 	if err != nil {
 		return err
 	}

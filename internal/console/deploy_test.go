@@ -180,6 +180,13 @@ func TestDeployFailing(t *testing.T) {
 	}
 	eve.post("/console/apps", at+"/cancel", nil).want(404)
 	eve.post("/console/apps", at+"/again", nil).want(404)
+	reader := y.signIn(y.tokenOf(build.VerbRead)) // of the same user, and it does not see config vars
+	if r := reader.get(at).want(200); strings.Contains(r.text, "Try again") {
+		t.Error("a token that cannot deploy is offered to")
+	}
+	if r := reader.post("/console/apps", at+"/again", nil).want(403).has("lacks the scope"); strings.Contains(r.text, "ada</textarea>") {
+		t.Error("a token that may only read is shown what was filled in")
+	}
 	y.console.drafts = drafts{} // as after a restart
 	b.get(at).want(200).has("Begin again with the template", h.addr[strings.LastIndexByte(h.addr, ':')+1:])
 	b.post(at, at+"/again", nil)
@@ -234,13 +241,14 @@ func TestDeployRefuses(t *testing.T) {
 	b.get("/console/app-name?name=guests").want(200).has(`{"wrong":""}`)
 	b.do("POST", h.link(""), with("csrf", "wrong")).want(403)
 	b.do("POST", h.link(""), with("csrf", b.get("/console/apps").field()), "Sec-Fetch-Site: cross-site").want(403)
-	_, text, err := y.store.CreateToken(t.Context(), build.Token{User: y.admin.ID, Verbs: []build.Verb{build.VerbRead, build.VerbManage}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	reader := y.signIn(text)
+	reader := y.signIn(y.tokenOf(build.VerbRead, build.VerbManage))
 	reader.get(h.link("")).want(200).has("lacks the scope config", "disabled")
 	reader.post(h.link(""), h.link(""), with()).want(403).has("lacks the scope config")
+	for _, r := range []reply{reader.get("/console/app-name?name=taken"), reader.post(h.link(""), h.link(""), with("do", "name", "name", "taken"))} {
+		if strings.Contains(r.want(403).text, "That name is taken") {
+			t.Errorf("%s: a token that cannot make apps learns which there are", r.what)
+		}
+	}
 	y.browser().get("/console/app-name?name=taken").want(303)
 	y.browser().do("POST", h.link(""), with()).want(403)
 	if apps, setups := y.rows(); apps != 1 || setups != 0 {

@@ -163,11 +163,13 @@ func TestProblems(t *testing.T) {
 	if r.header.Get("Request-Id") != "abc-1" {
 		t.Error("a client's Request-Id is not kept")
 	}
-	_, text, err := y.store.CreateToken(t.Context(), build.Token{User: y.admin.ID, Verbs: []build.Verb{build.VerbDeploy}})
-	if err != nil {
-		t.Fatal(err)
+	y.signIn(y.tokenOf(build.VerbDeploy)).get("/console/apps").want(403).has("lacks the scope read")
+	b.get("/console/apps").has(`href="/console/admin"`)
+	reader := y.signIn(y.tokenOf(build.VerbRead))
+	reader.get("/console/admin").want(403)
+	if r := reader.get("/console/apps").want(200); strings.Contains(r.text, "/console/admin") {
+		t.Error("there is a link to a page that the token does not have")
 	}
-	y.signIn(text).get("/console/apps").want(403).has("lacks the scope read")
 	if len(y.faults) > 0 {
 		t.Errorf("faults: %v", y.faults)
 	}

@@ -68,11 +68,15 @@ func (s *drafts) get(setup build.ID) (draft, bool) {
 	return s.all[i], true
 }
 
-// again shows the page of a template with what was filled in for a setup, to whom the setup is.
+// again shows the page of a template with what was filled in for a setup, to whom the setup is. That has config vars in it:
+// a token that cannot deploy a template does not see them.
 func (c *Console) again(ctx context.Context, v *visit) error {
 	s, err := v.setup(ctx)
 	if err != nil {
 		return err
+	}
+	if lacks := v.setsUp(); lacks != "" {
+		return refused(lacks)
 	}
 	d, ok := c.drafts.get(s.ID)
 	if !ok || s.User != v.actor.User.ID {

@@ -181,6 +181,16 @@ func (y *yard) signIn(token string) *browser {
 	return b
 }
 
+// tokenOf is a token of the administrator with some verbs.
+func (y *yard) tokenOf(verbs ...build.Verb) string {
+	y.t.Helper()
+	_, text, err := y.store.CreateToken(y.t.Context(), build.Token{User: y.admin.ID, Verbs: verbs})
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	return text
+}
+
 func (y *yard) app(name string) build.App {
 	y.t.Helper()
 	return must(y.store.CreateApp(y.t.Context(), build.App{Name: build.AppName(name), Owner: y.admin.ID, Branch: "main", Disconnect: build.Continue}))(y.t)

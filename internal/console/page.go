@@ -29,7 +29,7 @@ type view struct {
 
 	Signed    bool
 	User      string
-	Admin     bool
+	Admin     bool // the visitor may have the page of that name
 	CSRF      string
 	Flash     flash
 	RequestID string
@@ -54,7 +54,7 @@ func (v *visit) page(status int, name, title string, data any) error {
 		return fmt.Errorf("there is no page %q", name)
 	}
 	out := view{
-		Title: title, Name: name, Data: data, Signed: v.signed, User: v.actor.User.Name, Admin: v.actor.User.Admin, CSRF: v.csrf(), Flash: v.takeFlash(),
+		Title: title, Name: name, Data: data, Signed: v.signed, User: v.actor.User.Name, Admin: v.administers(), CSRF: v.csrf(), Flash: v.takeFlash(),
 		RequestID: v.id, Version: v.c.Version, Path: v.URL.Path, now: time.Now(),
 	}
 	var b bytes.Buffer

@@ -96,7 +96,7 @@ func (c *Console) setupPage(ctx context.Context, v *visit) error {
 	d := setupData{Setup: s, Path: setupPath(s), Live: s.EndedAt.IsZero(), Steps: checklist(s), May: v.setsUp() == "" && s.CancelAsked == "" && s.Failure == ""}
 	d.place()
 	_, d.Again = c.drafts.get(s.ID)
-	d.Again = d.Again && s.User == v.actor.User.ID
+	d.Again = d.Again && s.User == v.actor.User.ID && v.setsUp() == ""
 	if a, err := c.Store.App(ctx, v.actor, string(s.App)); err == nil {
 		d.App = a.Name
 	} else if !errors.Is(err, build.ErrNotFound) {

@@ -194,10 +194,14 @@ func (v *visit) admit(r route) error {
 	if !v.signed {
 		return errSignIn
 	}
-	if r.need == admin && (!v.actor.User.Admin || v.actor.Token.App != "" || !v.actor.Can(build.VerbManage)) {
+	if r.need == admin && !v.administers() {
 		return refused("This page is for administrators, with a token for all apps that has the scope manage.")
 	}
 	return v.may(build.VerbRead)
+}
+
+func (v *visit) administers() bool {
+	return v.actor.User.Admin && v.actor.Token.App == "" && v.actor.Can(build.VerbManage)
 }
 
 // may refuses what the visitor's token has no verb for.
