@@ -366,6 +366,23 @@ func TestPrivateTemplate(t *testing.T) {
 	y.browser().get(h.link("%2Fcommit%2F" + commit)).want(404)
 }
 
+// TestOpenTheApp holds that the button leads to the app, wherever the template would have people go.
+func TestOpenTheApp(t *testing.T) {
+	for _, c := range [][4]string{
+		{"https://app.test", "", "https://app.test", ""},
+		{"https://app.test", "https://app.test/welcome", "https://app.test/welcome", ""},
+		{"https://app.test", "https://evil.test/console/sign-in", "https://app.test", "https://evil.test/console/sign-in"},
+		{"https://app.test", "http://app.test/", "https://app.test", "http://app.test/"},
+		{"https://app.test", "https://app.test@evil.test/", "https://app.test", "https://app.test@evil.test/"},
+		{"https://app.test", "https://app.test:8443/", "https://app.test", "https://app.test:8443/"},
+	} {
+		d := setupData{Setup: build.Setup{URL: c[0], SuccessURL: c[1]}}
+		if d.place(); d.Open != c[2] || d.Onward != c[3] {
+			t.Errorf("%q: opens %q and goes on to %q", c, d.Open, d.Onward)
+		}
+	}
+}
+
 // TestPrivateTemplateOfOne: what a user's own credentials open is open to that user alone, and the app that is made of it
 // keeps them.
 func TestPrivateTemplateOfOne(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -71,6 +72,8 @@ type setupData struct {
 	Again    bool   // what was filled in is known still
 	Anew     string // the page of the same template
 	Digest   string
+	Open     string        // the app's, for who wants to see it
+	Onward   string        // a page of another site that the template sends people to
 	App      build.AppName // as it is called now, "" where it is gone
 	Build    bool          // its page is there
 	At       string
@@ -131,6 +134,9 @@ func (d *setupData) place() {
 	t := d.Setup.Template
 	_, d.Digest, _ = strings.Cut(d.Setup.Image, "@")
 	d.Template = cmp.Or(t.Name, t.Repository, t.URL, "an archive")
+	if d.Open = cmp.Or(d.Setup.SuccessURL, d.Setup.URL); !sameSite(d.Open, d.Setup.URL) {
+		d.Open, d.Onward = d.Setup.URL, d.Setup.SuccessURL
+	}
 	g, err := fetch.ParseGitURL(t.Repository)
 	if err != nil {
 		return
@@ -146,6 +152,13 @@ func (d *setupData) place() {
 	if t.Name == "" {
 		d.Template = d.Page
 	}
+}
+
+// sameSite tells whether two URLs lead to the same server.
+func sameSite(a, b string) bool {
+	at, aErr := url.Parse(a)
+	to, bErr := url.Parse(b)
+	return aErr == nil && bErr == nil && at.Scheme == to.Scheme && at.Host == to.Host
 }
 
 // checklist is a setup step by step.

@@ -41,7 +41,7 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("%.200q %s is not connected to: the operator can add %s to %s", e.Host, is, netip.PrefixFrom(e.Addr, e.Addr.BitLen()), cmp.Or(e.Setting, AllowSetting))
 }
 
-// DialContext connects by TCP. An address that is refused is a *RefusedError.
+// DialContext connects by TCP. An address that is refused is a *RefusedError, a name that is not found a *net.DNSError.
 func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -61,6 +61,11 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 	conn, err := nd.DialContext(ctx, network, addr)
 	if refused, ok := errors.AsType[*RefusedError](err); ok {
 		return nil, refused
+	}
+	if e, ok := errors.AsType[*net.DNSError](err); ok {
+		found := *e
+		found.Server = "" // the operator's, and strangers are told of the error
+		return nil, &found
 	}
 	return conn, err
 }

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -68,5 +69,16 @@ func TestDialer(t *testing.T) {
 	}
 	if _, err := d.DialContext(t.Context(), "udp", l.Addr().String()); err == nil {
 		t.Error("the dialer connects by UDP")
+	}
+}
+
+// TestDialerNotFound holds that who asks for a name that is not found is told that, and not whom we asked.
+func TestDialerNotFound(t *testing.T) {
+	d := Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("there is no name server")
+	}}}
+	_, err := d.DialContext(t.Context(), "tcp", "nowhere.test:443")
+	if e, ok := errors.AsType[*net.DNSError](err); !ok || e.Server != "" || !strings.HasPrefix(err.Error(), "lookup nowhere.test: ") {
+		t.Errorf("%v", err)
 	}
 }

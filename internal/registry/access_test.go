@@ -48,6 +48,11 @@ func TestWithoutCredentials(t *testing.T) {
 	if resp, body := s.do("alice", "GET", "/v2/", nil); resp.StatusCode != http.StatusOK || body != "{}" {
 		t.Errorf("the right password: %s %s", resp.Status, body)
 	}
+	for _, r := range [][2]string{{"alice", "/v2/"}, {"", "/v2/"}, {"alice", "/v2/alice/web/manifests/latest"}, {"alice", "/v2/alice/web/manifests/none"}} {
+		if resp, _ := s.do(r[0], "GET", r[1], nil); resp.Header.Get("X-Content-Type-Options") != "nosniff" { // the console's browsers come here too
+			t.Errorf("%s: a browser may take it for something else", r[1])
+		}
+	}
 }
 
 // TestForeignRepository holds that what is another's and what is not there look the same.

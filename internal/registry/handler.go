@@ -16,6 +16,7 @@ import (
 
 func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
 	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
+	w.Header().Set("X-Content-Type-Options", "nosniff") // anybody's bytes, where a browser finds the console too
 	access, ok := credentials(req)
 	if !ok {
 		unauthenticated(w)
