@@ -64,7 +64,7 @@ func TestFailingBuildpack(t *testing.T) {
 	a.commit("build.sh", "echo the reason is this >&2\nexit 7\n")
 	out := a.push(false, []string{"slipway", "main"}, "[test/script] the reason is this",
 		" !     Phase: build, buildpack test/script@1.0", " !     Reason: ", "status 7", " !     What to do: look at what the buildpack printed above",
-		" !     Log: slipway builds logs 2 --app "+a.name+", "+a.url+"/apps/"+a.name+"/builds/2/log", "[remote rejected] main -> main (build failed)")
+		" !     Log: slipway builds logs 2 --app "+a.name+", "+a.url+"/console/apps/"+a.name+"/builds/2", "[remote rejected] main -> main (build failed)")
 	if strings.Contains(out, "pre-receive hook declined") {
 		t.Errorf("git says what helps nobody:\n%s", out)
 	}

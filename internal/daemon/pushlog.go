@@ -58,11 +58,12 @@ func sentence(s string) string {
 // whereLogs tells how the log can be read later.
 func (d *Daemon) whereLogs(w io.Writer, app build.App, b build.Build) {
 	below(w, "Log: slipway builds logs %d --app %s", b.Number, app.Name)
-	below(w, "     %s", d.logURL(app, b))
+	below(w, "     %s", d.pageURL(app, b))
 }
 
-func (d *Daemon) logURL(app build.App, b build.Build) string {
-	return fmt.Sprintf("%s/apps/%s/builds/%d/log", d.base(), app.Name, b.Number)
+// pageURL is where a person sees a build, once they have signed in.
+func (d *Daemon) pageURL(app build.App, b build.Build) string {
+	return fmt.Sprintf("%s/console/apps/%s/builds/%d", d.base(), app.Name, b.Number)
 }
 
 // success tells what came of a build.
@@ -111,6 +112,6 @@ func (d *Daemon) refusal(app build.App, b build.Build) error {
 			no.Lines = append(no.Lines, "What to do: "+transcript.Clean(f.Next, false))
 		}
 	}
-	no.Lines = append(no.Lines, fmt.Sprintf("Log: slipway builds logs %d --app %s, %s", b.Number, app.Name, d.logURL(app, b)))
+	no.Lines = append(no.Lines, fmt.Sprintf("Log: slipway builds logs %d --app %s, %s", b.Number, app.Name, d.pageURL(app, b)))
 	return no
 }
