@@ -44,7 +44,7 @@ func TestPush(t *testing.T) {
 		t.Errorf("the terminal of the pushing client is not safe:\n%q", out)
 	}
 	b := a.wantReleased(commit)
-	if b.Trigger != "git-push" || b.Release.Version != 1 || !strings.Contains(out, b.Result.Repository+"@"+b.Result.Digest) {
+	if b.Trigger != "git-push" || b.Source.Description != "m" || b.Release.Version != 1 || !strings.Contains(out, b.Result.Repository+"@"+b.Result.Digest) {
 		t.Errorf("git was not told of %+v, %+v", b, b.Result)
 	}
 	a.manifest(b.Result.Digest).want(200)

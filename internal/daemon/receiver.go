@@ -81,11 +81,15 @@ func (r *receiver) Push(ctx context.Context, p *gitserver.Push) error {
 	if err != nil {
 		return err
 	}
+	says, err := p.Subject(ctx, u.New)
+	if err != nil {
+		return err
+	}
 	killpoint.Here(killpoint.SourceKept)
 	b := build.Build{
 		App: p.App.ID, User: p.Actor.User.ID,
 		Trigger: build.Trigger{Kind: build.TriggerPush, Ref: string(u.Ref), Old: string(u.Old), New: string(u.New), NoCache: o.noCache},
-		Source:  build.Source{Stored: string(key), Commit: string(u.New)},
+		Source:  build.Source{Stored: string(key), Commit: string(u.New), Description: build.Subject(says)},
 	}
 	if o.detach {
 		return r.detach(ctx, p, u, b)

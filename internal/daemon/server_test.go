@@ -156,10 +156,13 @@ func (r reply) into(v any) {
 
 // A buildView is what these tests look at of a build.
 type buildView struct {
-	ID      string
-	Number  int
-	State   string
-	Source  struct{ Commit, URL, Checksum, Dir string } `json:"source_blob"`
+	ID     string
+	Number int
+	State  string
+	Source struct {
+		Commit, URL, Checksum, Dir string
+		Description                string `json:"version_description"`
+	} `json:"source_blob"`
 	Trigger string
 	Phase   string
 	Failure *struct {

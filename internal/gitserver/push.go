@@ -79,6 +79,12 @@ func (p *Push) Archive(ctx context.Context, commit Hash) (io.ReadCloser, error) 
 	return archiveOf(p.git(ctx, "archive", "--format=tar", string(commit)), commit)
 }
 
+// Subject is the first words of a pushed commit's message, as its author wrote them: hostile.
+func (p *Push) Subject(ctx context.Context, commit Hash) (string, error) {
+	text, err := runCommand(p.git(ctx, "log", "--no-walk", "--no-color", "--no-show-signature", "--encoding=UTF-8", "--format=%<(300,trunc)%s", string(commit)))
+	return strings.TrimSpace(text), err
+}
+
 func archiveOf(cmd *exec.Cmd, commit Hash) (io.ReadCloser, error) {
 	a := &archive{cmd: cmd}
 	cmd.Stderr = &a.stderr

@@ -221,3 +221,25 @@ func (w *world) wantSound() {
 		w.t.Errorf("the repository is damaged: %v %s", err, out)
 	}
 }
+
+// TestSubject holds that what a commit says comes whole to who asks, and no more than that, whatever it says.
+func TestSubject(t *testing.T) {
+	w, d := newWorld(t, Limits{}), newTree(t)
+	got := ""
+	w.builds(func(ctx context.Context, p *Push, u Update) (err error) {
+		got, err = p.Subject(ctx, u.New)
+		return err
+	})
+	for _, c := range [][2]string{
+		{"Größe, 大きさ\n\nAnd why.", "Größe, 大きさ"}, {"", ""}, {"%H %n \x1b[31m-n", "%H %n \x1b[31m-n"}, {strings.Repeat("a", 1<<20), strings.Repeat("a", 298) + ".."},
+	} {
+		message := filepath.Join(t.TempDir(), "message")
+		must(t, os.WriteFile(message, []byte(c[0]), 0o600))
+		d.git("commit", "-q", "--allow-empty", "--allow-empty-message", "--cleanup=verbatim", "-F", message)
+		d.wantPush(true, []string{w.url(token), "HEAD:main"}, "HEAD -> main")
+		must(t, w.waitMoved())
+		if got != c[1] {
+			t.Errorf("%.40q: %.400q", c[0], got)
+		}
+	}
+}

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
-	"unicode"
 
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/killpoint"
@@ -91,7 +89,7 @@ func arrival(h build.Hook, e webhook.Event, c webhook.Change, d webhook.Decision
 		a.Build = &build.Build{
 			App: h.App, User: h.User,
 			Trigger: build.Trigger{Kind: build.TriggerWebhook, Delivery: e.Delivery, Ref: c.Ref, Old: c.Before, New: c.Commit},
-			Source:  build.Source{URL: h.Repository, Git: true, Ref: c.Ref, Commit: c.Commit, Description: subject(c.Message), Submodules: h.Submodules},
+			Source:  build.Source{URL: h.Repository, Git: true, Ref: c.Ref, Commit: c.Commit, Description: build.Subject(c.Message), Submodules: h.Submodules},
 		}
 		return a
 	}
@@ -101,21 +99,6 @@ func arrival(h build.Hook, e webhook.Event, c webhook.Change, d webhook.Decision
 		a.Delivery.Kept = build.JSON(k)
 	}
 	return a
-}
-
-// maxSubject is how much of a commit's first line is kept with its build.
-const maxSubject = 200
-
-// subject is the first line of a commit's message, as far as it can be printed.
-func subject(message string) string {
-	first, _, _ := strings.Cut(message, "\n")
-	first = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) && r != unicode.ReplacementChar {
-			return r
-		}
-		return -1
-	}, first)
-	return strings.ToValidUTF8(first[:min(len(first), maxSubject)], "")
 }
 
 // Redeliver decides once more about a delivery, with the rule that the hook has now. One that made a build, or is of one
