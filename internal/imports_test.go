@@ -102,6 +102,7 @@ func allowed() map[string][]string {
 
 		"internal/transcript": {"builder", "internal/platform"},
 		"internal/watch":      {},
+		"internal/lint":       {"builder/cnb"},
 
 		"conformance":   {}, // looks at any lifecycle, from outside
 		"clients":       {}, // knows the service by what others' clients see
@@ -113,7 +114,7 @@ func allowed() map[string][]string {
 		"cmd/lifecycle": {"builder", "builder/cnb", "internal/cache", "internal/container/docker", "internal/image", "internal/layerstore"},
 		"cmd/slipway": {
 			"builder", "builder/base", "builder/cnb", "internal/appjson", "internal/build", "internal/button", "internal/client", "internal/container",
-			"internal/container/docker", "internal/container/oci", "internal/image", "internal/index", "internal/layerstore", "internal/logs",
+			"internal/container/docker", "internal/container/oci", "internal/image", "internal/index", "internal/layerstore", "internal/lint", "internal/logs",
 			"internal/platform", "internal/source", "internal/transcript", "internal/watch",
 			// main is also the hook and the askpass of the service's gits.
 			"internal/daemon", "internal/fetch", "internal/gitserver", "internal/health",
