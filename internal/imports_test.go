@@ -103,6 +103,7 @@ func allowed() map[string][]string {
 		"internal/transcript": {"builder", "internal/platform"},
 		"internal/watch":      {},
 		"internal/lint":       {"builder/cnb"},
+		"internal/suite":      {"builder", "builder/cnb", "internal/container", "internal/image", "internal/layerstore", "internal/platform"},
 
 		"conformance":   {}, // looks at any lifecycle, from outside
 		"clients":       {}, // knows the service by what others' clients see
@@ -115,7 +116,7 @@ func allowed() map[string][]string {
 		"cmd/slipway": {
 			"builder", "builder/base", "builder/cnb", "internal/appjson", "internal/build", "internal/button", "internal/client", "internal/container",
 			"internal/container/docker", "internal/container/oci", "internal/image", "internal/index", "internal/layerstore", "internal/lint", "internal/logs",
-			"internal/platform", "internal/source", "internal/transcript", "internal/watch",
+			"internal/platform", "internal/source", "internal/suite", "internal/transcript", "internal/watch",
 			// main is also the hook and the askpass of the service's gits.
 			"internal/daemon", "internal/fetch", "internal/gitserver", "internal/health",
 		},

@@ -15,7 +15,7 @@ import (
 
 func (a *app) buildpackCommand() *cobra.Command {
 	return group("buildpack", "Try, package, inspect, pull and publish buildpacks",
-		a.lintBuildpackCommand(), a.detectBuildpackCommand(), a.tryBuildpackCommand(), a.shellBuildpackCommand(),
+		a.lintBuildpackCommand(), a.testBuildpackCommand(), a.detectBuildpackCommand(), a.tryBuildpackCommand(), a.shellBuildpackCommand(),
 		a.packageBuildpackCommand(), a.inspectBuildpackCommand(), a.pullBuildpackCommand(),
 		a.registerCommand(), a.yankCommand(), a.namespacesCommand())
 }

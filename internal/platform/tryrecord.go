@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/builder/cnb"
+	"github.com/slipway-build/slipway/internal/image"
+	"github.com/slipway-build/slipway/internal/layerstore"
 )
 
 // tryKey names an app together with what is to build it, the same from wherever it is asked for.
@@ -101,4 +103,21 @@ func (m *Machine) pruneTries(unused time.Duration) error {
 		}
 	}
 	return err
+}
+
+// Forget removes what Try keeps of an app for the next run: its record and its cache. Layers stay, as others may have
+// the same, until they are pruned.
+func Forget(m *Machine, o Options) error {
+	o, err := withoutImage(o)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(tryRecord(m, o)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget a run: %w", err)
+	}
+	ref, err := image.ParseRef(o.Image)
+	if err != nil {
+		return err
+	}
+	return m.Store.RemoveCache(layerstore.CacheKey(ref.Name()))
 }
