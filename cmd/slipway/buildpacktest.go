@@ -77,6 +77,7 @@ something is other than expected.`,
 	s.IntVarP(&f.jobs, "jobs", "j", runtime.NumCPU(), "how many cases run at once")
 	s.StringVar(&f.junit, "junit", "", "write the results to a `FILE` as JUnit's XML too")
 	f.addBuilder(s)
+	f.addInputs(s)
 	f.addSurroundings(s)
 	f.addLimits(s)
 	a.registryFlags(cmd)

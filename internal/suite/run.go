@@ -2,6 +2,7 @@ package suite
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -122,7 +123,7 @@ func (t *trial) prepare(dir string) error {
 		return fmt.Errorf("app of case %q: %w", c.Name, err)
 	}
 	o := t.r.Options
-	o.Source, o.ExecEnv, o.ShowDetect = t.app(), c.ExecEnv, true
+	o.Source, o.ExecEnv, o.ShowDetect = t.app(), cmp.Or(c.ExecEnv, o.ExecEnv), true
 	if t.run.Builder != "" {
 		o.Builder = t.run.Builder
 	}
