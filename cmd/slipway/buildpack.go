@@ -14,8 +14,8 @@ import (
 )
 
 func (a *app) buildpackCommand() *cobra.Command {
-	return group("buildpack", "Try, package, inspect, pull and publish buildpacks",
-		a.lintBuildpackCommand(), a.testBuildpackCommand(), a.detectBuildpackCommand(), a.tryBuildpackCommand(), a.shellBuildpackCommand(),
+	return group("buildpack", "Write, try, test, package, inspect, pull and publish buildpacks",
+		a.newBuildpackCommand(), a.lintBuildpackCommand(), a.testBuildpackCommand(), a.detectBuildpackCommand(), a.tryBuildpackCommand(), a.shellBuildpackCommand(),
 		a.packageBuildpackCommand(), a.inspectBuildpackCommand(), a.pullBuildpackCommand(),
 		a.registerCommand(), a.yankCommand(), a.namespacesCommand())
 }
