@@ -312,3 +312,53 @@ func TestImageUser(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A container that is killed while runc is about to start it is gone, however the machine shares its time: here the runc
+// that deletes sleeps between its look at a container without a state and the removal of its directory.
+func TestKilledWhileCreated(t *testing.T) {
+	if ordinary(t) {
+		return
+	}
+	t.Parallel()
+	o, id := place(t)
+	o.Binary = filepath.Join(t.TempDir(), "runc")
+	runc, err := oci.Find("runc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow := fmt.Sprintf(`#!/bin/sh
+root= last= deletes=
+for a; do
+	test "$last" != --root || root=$a
+	test "$a" != delete || deletes=1
+	last=$a
+done
+if test "$deletes" && test ! -e "$root/$last/state.json"; then
+	sleep 0.3
+	rm -rf "$root/$last"
+	exit 0
+fi
+exec %s "$@"
+`, runc)
+	if err := os.WriteFile(o.Binary, []byte(slow), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	rt := connect(t, o)
+	for after := range 12 {
+		p, err := rt.Prepare(t.Context(), guest(id, "sleep"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(after)*8*time.Millisecond)
+		if err := p.Run(ctx, container.Streams{}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("run: %v", err)
+		}
+		cancel()
+		if err := p.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		if left := held(o.Dir)(t, p.ID()); len(left) > 0 {
+			t.Errorf("after %d: left %q", after, left)
+		}
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -236,8 +238,10 @@ func (p *Prepared) Close() error {
 	return p.gone
 }
 
-// kill ends the first process, and with it all others. Before it exists it is the binary that is asked, until there
-// is nothing of the container or its Run is over.
+// kill ends the first process, and with it all others, until its Run is over. Before it exists it is what the binary has
+// put into the control group that is killed, and the binary, when it misses that, gives up. It is not asked to delete the
+// container meanwhile: runc takes the directory of one that has no state yet away from under the other runc that is about
+// to start it, which then waits for it for ever, or leaves it running.
 func (p *Prepared) kill(ctx context.Context) {
 	for {
 		p.mu.Lock()
@@ -246,9 +250,7 @@ func (p *Prepared) kill(ctx context.Context) {
 			_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // ESRCH: it has ended
 		}
 		p.mu.Unlock()
-		if fd < 0 && exists(filepath.Join(p.r.state(), p.id)) {
-			_ = p.r.runc(p.path("kill.log")).Delete(ctx, p.id, &runc.DeleteOpts{Force: true})
-		}
+		killGroups(p.id)
 		if done == nil {
 			return
 		}
@@ -258,6 +260,27 @@ func (p *Prepared) kill(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// groups are a container's control groups, as directories: one for each controller of cgroup v1, and that of v2.
+func groups(id string) []string {
+	dirs, _ := filepath.Glob("/sys/fs/cgroup/*" + groupOf(id)) // the pattern is a good one
+	return append(dirs, "/sys/fs/cgroup"+groupOf(id))
+}
+
+// killGroups kills what is in a container's control groups.
+func killGroups(id string) {
+	for _, g := range groups(id) {
+		b, err := os.ReadFile(filepath.Join(g, "cgroup.procs"))
+		if err != nil {
+			continue
+		}
+		for f := range strings.FieldsSeq(string(b)) {
+			if pid, err := strconv.Atoi(f); err == nil && pid > 1 {
+				_ = unix.Kill(pid, unix.SIGKILL) // ESRCH: it has ended
+			}
 		}
 	}
 }
@@ -294,11 +317,7 @@ func (r *Runtime) forget(id string) bool {
 	if filepath.Base(r.binary) != "runc" {
 		return false
 	}
-	groups, err := filepath.Glob("/sys/fs/cgroup/*" + groupOf(id)) // cgroup v1
-	if err != nil {
-		return false
-	}
-	for _, g := range append(groups, "/sys/fs/cgroup"+groupOf(id)) { // v2
+	for _, g := range groups(id) {
 		if err := unix.Rmdir(g); err != nil && !errors.Is(err, unix.ENOENT) {
 			return false // a process is on its way out, or it has groups of its own
 		}
