@@ -67,13 +67,17 @@ func (c *Console) buildPage(ctx context.Context, v *visit) error {
 	if !ok {
 		return nowhere("There is no such place in the log.")
 	}
-	query := v.URL.Query().Get("q")
-	if d.Log, err = c.logOf(b.ID, from, query[:min(len(query), 200)]); err != nil {
-		return err
+	if query := v.URL.Query().Get("q"); !v.summary() {
+		if d.Log, err = c.logOf(b.ID, from, query[:min(len(query), 200)]); err != nil {
+			return err
+		}
 	}
 	d.Live = d.Live && !d.Log.Gone
 	return v.page(http.StatusOK, "build", fmt.Sprintf("%s #%d", a.Name, b.Number), d)
 }
+
+// summary tells that a page that is followed asks for itself again: its log has come another way, and may be long.
+func (v *visit) summary() bool { return v.URL.Query().Get("part") == "summary" }
 
 // describe is all of a build but its log.
 func (c *Console) describe(ctx context.Context, v *visit, a build.App, b build.Build) (d buildData, err error) {

@@ -27,6 +27,9 @@ func TestBuildPage(t *testing.T) {
 	if strings.Contains(page.text, "data-stream") {
 		t.Error("the log of a build that has ended is followed")
 	}
+	if r := b.get("/console/apps/shop/builds/1?part=summary").want(200).has(`id="summary"`, `id="state"`, "14.2 s"); strings.Contains(r.text, "half done") {
+		t.Error("a page that is followed is sent its log again")
+	}
 	b.get("/console/apps/shop/builds/1?q=GREEN").want(200).has("1 line", `href="#L2">the first`, `class="hit"`)
 	text := b.get("/console/apps/shop/builds/1/log.txt").want(200)
 	if want := "plain\nred and green\nERROR: no\n10%\n100%\nhalf done\n"; text.text != want || !strings.Contains(text.header.Get("Content-Disposition"), "shop-1.log") {

@@ -169,6 +169,9 @@ func TestDeployFailing(t *testing.T) {
 	b.post(at, at+"/again", nil).want(200).has("These are the values of before.", `value="guests"`, ">\nada</textarea>", "checked", string(commit))
 	b.get(at + "/stream").want(200).has("event: end")
 	b.get(at + "/log.txt").want(200).has("out of cheese")
+	if r := b.get(at+"?part=summary").want(200).has(`id="summary"`, "npm install failed"); strings.Contains(r.text, "out of cheese") {
+		t.Error("a page that is followed is sent its log again")
+	}
 	other := must(y.store.CreateUser(t.Context(), "eve", false))(t)
 	_, text, err := y.store.CreateToken(t.Context(), build.Token{User: other.ID, Verbs: build.Verbs()})
 	if err != nil {

@@ -118,8 +118,10 @@ func (c *Console) setupPage(ctx context.Context, v *visit) error {
 		if !ok {
 			return nowhere("There is no such place in the log.")
 		}
-		if d.Log, err = c.logOf(s.Build, from, ""); err != nil {
-			return err
+		if !v.summary() {
+			if d.Log, err = c.logOf(s.Build, from, ""); err != nil {
+				return err
+			}
 		}
 	}
 	d.Seen = c.setupAt(ctx, s)

@@ -121,7 +121,7 @@
     if (asking) { again = true; return; }
     asking = true;
     const ask = new XMLHttpRequest();
-    ask.open("GET", location.pathname);
+    ask.open("GET", location.pathname + "?part=summary");
     ask.responseType = "document";
     ask.onloadend = () => {
       const now = ask.response && ask.response.getElementById("summary");
