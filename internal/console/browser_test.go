@@ -195,7 +195,21 @@ func (c *chrome) followed(j *work.Job) {
 	}
 	c.run("follow", chromedp.Click(chromedp.CSS("#follow")))
 	c.eventually(end)
-	if got := js[string](c, `document.getElementById("first-error").getAttribute("href")`); got != fmt.Sprintf("#L%d", last+1) {
+	// A tab behind others has no connection, and goes on where it was.
+	const look = `Object.defineProperty(document, "hidden", {value: %t, configurable: true}), document.dispatchEvent(new Event("visibilitychange"))`
+	js[bool](c, `(() => { const close = EventSource.prototype.close; EventSource.prototype.close = function () { window.left = true; close.call(this); }; return true; })()`)
+	js[bool](c, fmt.Sprintf(look, true))
+	if !js[bool](c, `window.left === true`) {
+		c.t.Error("a page that nobody looks at holds its connection")
+	}
+	c.print(j, "said behind others\n")
+	js[bool](c, fmt.Sprintf(look, false))
+	last++
+	c.eventually(fmt.Sprintf(`document.getElementById("L%d")`, last+1))
+	if n := js[int](c, `document.querySelectorAll("#log > div").length`); n != last+1 {
+		c.t.Errorf("after that the page has %d lines, want %d", n, last+1)
+	}
+	if got := js[string](c, `document.getElementById("first-error").getAttribute("href")`); got != fmt.Sprintf("#L%d", last) {
 		c.t.Errorf("the first error is at %s", got)
 	}
 	c.run("search", chromedp.SendKeys(chromedp.CSS("#q"), "package 17"))

@@ -133,18 +133,29 @@
     };
     ask.send();
   };
-  const source = new EventSource(section.dataset.stream + "?at=" + encodeURIComponent(section.dataset.at) + "&seen=" + encodeURIComponent(section.dataset.seen));
-  source.onmessage = (e) => put(JSON.parse(e.data));
-  source.onopen = () => { live.textContent = "Live."; };
-  source.onerror = () => { live.textContent = source.readyState === EventSource.CLOSED ? "The log is not followed any more." : "The connection was lost. Trying again…"; };
-  source.addEventListener("change", refresh);
-  source.addEventListener("end", () => {
-    source.close();
-    live.textContent = "The log has ended.";
-    if (document.getElementById("summary").contains(document.activeElement)) document.activeElement.blur(); // it is replaced
-    refresh();
-    follow.hidden = true;
+  // A page that nobody looks at holds no connection: a browser has six for all pages of a service.
+  let source = null, cursor = section.dataset.at, ended = false;
+  const listen = () => {
+    if (source || ended || document.hidden) return;
+    source = new EventSource(section.dataset.stream + "?at=" + encodeURIComponent(cursor) + "&seen=" + encodeURIComponent(section.dataset.seen));
+    source.onmessage = (e) => { cursor = e.lastEventId; put(JSON.parse(e.data)); };
+    source.onopen = () => { live.textContent = "Live."; };
+    source.onerror = (e) => { live.textContent = e.target.readyState === EventSource.CLOSED ? "The log is not followed any more." : "The connection was lost. Trying again…"; };
+    source.addEventListener("change", refresh);
+    source.addEventListener("end", () => {
+      ended = true;
+      source.close();
+      live.textContent = "The log has ended.";
+      if (document.getElementById("summary").contains(document.activeElement)) document.activeElement.blur(); // it is replaced
+      refresh();
+      follow.hidden = true;
+    });
+  };
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) listen();
+    else if (source && !ended) { source.close(); source = null; }
   });
+  listen();
 })();
 
 // The form of a template: whether a name is free is told while it is written, and what is sent is sent once.
