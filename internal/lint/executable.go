@@ -150,8 +150,8 @@ func (t *text) script(name string, b []byte, must bool) {
 	case bytes.HasPrefix(interpreter, []byte("/usr/bin/env ")) && len(bytes.Fields(interpreter)) > 2 && !bytes.Contains(interpreter, []byte(" -S")):
 		t.add(name, 1, "shebang", Error, "env takes all that follows for one name on Linux", "leave the arguments out, or write #!/usr/bin/env -S")
 	}
-	if i := bytes.Index(b, []byte("\r\n")); i >= 0 {
-		t.add(name, 1+bytes.Count(b[:i], []byte("\n")), "line-ending", Error, "lines end with CR LF, and CR belongs to the last word of each", crlfFix)
+	if before, _, ok := bytes.Cut(b, []byte("\r\n")); ok {
+		t.add(name, 1+bytes.Count(before, []byte("\n")), "line-ending", Error, "lines end with CR LF, and CR belongs to the last word of each", crlfFix)
 	}
 	t.layerNames(name, b)
 }

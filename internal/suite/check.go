@@ -92,8 +92,8 @@ func (t Text) check(kind, of, text string) (out []Failure) {
 		}
 	}
 	for _, not := range t.Absent {
-		if i := strings.Index(text, not); i >= 0 {
-			n := 1 + strings.Count(text[:i], "\n")
+		if before, _, ok := strings.Cut(text, not); ok {
+			n := 1 + strings.Count(before, "\n")
 			line := strings.Split(text, "\n")[n-1]
 			out = append(out, Failure{kind, of + " has not", fmt.Sprintf("nowhere %q", not), fmt.Sprintf("line %d: %s", n, short(line)), nil})
 		}
