@@ -17,7 +17,6 @@ COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null)
 ARCH    := $(shell go env GOARCH)
 TOOLS   := cmd/slipway/tools/linux-$(ARCH)
 ARCHES  := amd64 arm64 ppc64le s390x
-comma   := ,
 PACKS   := $(patsubst buildpacks/%/buildpack.toml,%,$(wildcard buildpacks/*/buildpack.toml))
 
 # The version of the lifecycle is the reference's whose behaviour it has, marked as Slipway's: platforms choose by it
@@ -173,10 +172,10 @@ bin/gitea:
 	@cd "$(GITEA_SOURCE)" && CGO_ENABLED=1 go build -buildvcs=false -tags sqlite,sqlite_unlock_notify -o "$(CURDIR)/bin/gitea" .
 
 .PHONY: suites
-suites: build buildpacks builder ## the own tests of our buildpacks, buildpack.test.toml of each (PACKS=static,procfile, SUITEFLAGS)
+suites: build buildpacks builder ## the own tests of our buildpacks, buildpack.test.toml of each (SUITES="static procfile", SUITEFLAGS)
 	@mirror="$${BP_NODE_MIRROR-}"; \
 	if [[ -z "$$mirror" ]] && ! curl -fsI --max-time 10 -o /dev/null https://nodejs.org/dist/index.json; then mirror=npm:; fi; \
-	failed=; for p in $(subst $(comma), ,$(PACKS)); do echo "==> $$p"; \
+	failed=; for p in $(or $(SUITES),$(PACKS)); do echo "==> $$p"; \
 		BP_NODE_MIRROR="$$mirror" bin/slipway buildpack test bin/buildpacks/$$p --config buildpacks/$$p/buildpack.test.toml \
 			--builder slipway/builder --env BP_NODE_MIRROR $(SUITEFLAGS) || failed=1; \
 	done; [[ -z "$$failed" ]]
