@@ -158,6 +158,7 @@ test: setup builder ## all tests, skipping nothing (RACE=1, or CI=true: with the
 	$(RACE_TEST) -timeout 40m $(TESTFLAGS) $$(go list $(LONGEST) ./... | grep -vE '$(UNRACED)') || failed=1; \
 	$(RACE_TEST) -timeout 40m $(TESTFLAGS) -run '$(SIDEWAYS)' ./internal/platform ./internal/console || failed=1; \
 	[[ -z "$$failed" ]],go test -timeout 40m $(TESTFLAGS) ./...)
+	@$(MAKE) --no-print-directory -o builder -o build -o buildpacks suites SUITES="procfile static" # those that download nothing
 
 .PHONY: soak
 soak: setup builder ## kill the service at every kill point, and at random times while clients use it (KILLS=300, SOAKFLAGS=-soak.seed=N)
