@@ -71,7 +71,7 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 
 	f.addSurroundings(s)
 	s.StringVar(&f.platform, "platform", "", "platform to build for, such as linux/amd64")
-	s.StringVar(&f.workspace, "workspace", "", "the app's directory in build and image (default /workspace)")
+	s.StringVar(&f.workspace, "workspace", "", "the app's directory in build and image (default /workspace; /app where a classic buildpack is named)")
 	s.IntVar(&f.uid, "uid", 0, "user id that builds and owns the app's files (default: the builder's)")
 	s.IntVar(&f.gid, "gid", 0, "group id, likewise")
 	s.BoolVar(&f.noSystem, "disable-system-buildpacks", false, "leave out the system buildpacks of the builder")
