@@ -175,7 +175,7 @@ func TestLoadRatio(t *testing.T) {
 }
 
 func TestChoose(t *testing.T) {
-	for only, want := range map[string]string{"": "1 2 3 4 5 6 6 7 11 S1 S2 S3 S4 I1 I2", "I": "I1 I2", "1,11": "1 11", "b": "2 3 4", "6,A": "1 6 6"} {
+	for only, want := range map[string]string{"": "1 2 3 4 5 6 6 7 11 S1 S2 S3 S4 W1 W2 I1 I2", "I": "I1 I2", "1,11": "1 11", "b": "2 3 4", "6,A": "1 6 6"} {
 		var got []string
 		chosen, err := choose(only)
 		for _, c := range chosen {

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -59,11 +61,19 @@ func (a *app) build(ctx context.Context, f *buildFlags, name string) error {
 	}
 	v := a.view()
 	defer v.close()
+	var traced *tracer
+	if f.trace != "" {
+		traced = newTracer(v, time.Now)
+		v = traced
+	}
 	if f.onError != "" {
 		o.Stops = a.stops(v, platform.Stops{Failed: true})
 	}
 	res, err := platform.Build(ctx, m, o, v)
 	v.close()
+	if traced != nil {
+		err = errors.Join(err, traced.write(f.trace, err))
+	}
 	if err != nil {
 		return adviseBuilder(o, err)
 	}

@@ -38,7 +38,7 @@ type buildFlags struct {
 	sbomDir, reportDir string
 	noSystem           bool
 	run, detach, check bool
-	onError            string
+	onError, trace     string
 
 	set *pflag.FlagSet
 }
@@ -78,6 +78,7 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 
 	f.addLimits(s)
 
+	s.StringVar(&f.trace, "trace", "", "`FILE` that gets what took how long, as trace viewers (chrome://tracing, Perfetto) open it")
 	s.StringVar(&f.onError, "on-error", "", "shell: enter the build container where a build fails, or a detect goes wrong")
 	s.BoolVar(&f.run, "run", false, "start the image when it is built and print its URL; Ctrl-C ends it")
 	s.BoolVar(&f.detach, "detach", false, "with --run: leave the app running")

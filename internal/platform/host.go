@@ -82,6 +82,7 @@ func (h *host) execute(ctx context.Context, cmd builder.Cmd) error {
 		delete(h.running, key)
 	}
 	h.mu.Unlock()
+	h.ui.Event(Event{Kind: EventExecuted, Phase: Phase(cmd.Phase), Buildpack: cmd.Buildpack.String(), Elapsed: took})
 	if cmd.Phase == builder.PhaseDetect && (h.showDetect || wentWrong(err)) {
 		stdout, stderr := h.ui.Output(PhaseDetect, cmd.Buildpack)
 		_, _ = stdout.Write(kept.bytes())

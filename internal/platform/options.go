@@ -176,6 +176,7 @@ type EventKind string
 const (
 	EventPhaseStart EventKind = "phase-start" // Phase begins; with prepare, Text says which runtime was taken and why; with analyze, what it cannot give
 	EventPhaseEnd   EventKind = "phase-end"   // Phase ended after Elapsed
+	EventExecuted   EventKind = "executed"    // an executable of Buildpack ended in Phase, after Elapsed
 	EventEngine     EventKind = "engine"      // Engine holds an event of package builder
 	EventNote       EventKind = "note"        // Text is for people
 	EventWarning    EventKind = "warning"     // Text tells of something that should be mended
@@ -183,11 +184,12 @@ const (
 
 // An Event is one step of a build.
 type Event struct {
-	Kind    EventKind      `json:"kind"`
-	Phase   Phase          `json:"phase,omitempty"`
-	Text    string         `json:"text,omitempty"`
-	Elapsed time.Duration  `json:"elapsed,omitempty"`
-	Engine  *builder.Event `json:"engine,omitempty"`
+	Kind      EventKind      `json:"kind"`
+	Phase     Phase          `json:"phase,omitempty"`
+	Buildpack string         `json:"buildpack,omitempty"` // id@version
+	Text      string         `json:"text,omitempty"`
+	Elapsed   time.Duration  `json:"elapsed,omitempty"`
+	Engine    *builder.Event `json:"engine,omitempty"`
 }
 
 // A Result is a finished build.
