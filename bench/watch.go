@@ -59,7 +59,7 @@ func (y *yard) watched(ctx context.Context, verb string, most float64) ([]figure
 		}
 		if err == nil && y.withPack {
 			packed, err = y.timed(ctx, packed, y.pack, "build", prefix+"/watched-"+verb, "--quiet", "--path", app, "--buildpack", dir,
-				"--builder", y.builder, "--pull-policy", "never", "--trust-builder")
+				"--builder", y.builder, "--pull-policy", "never", "--trust-builder", "--trust-extra-buildpacks")
 			y.names = append(y.names, prefix+"/watched-"+verb)
 		}
 		if err != nil {

@@ -143,6 +143,7 @@ func BenchmarkFollow(b *testing.B) {
 	c.run("sign in", chromedp.SendKeys(chromedp.CSS("#token"), y.token+"\n"))
 	c.eventually(fmt.Sprintf(`document.getElementById("L%d")`, before))
 	type seen struct{ Frames, Gap, Late, Tasks, Lag float64 }
+	lines := before
 	for b.Loop() {
 		js[bool](c, watcher)
 		time.Sleep(seconds * time.Second / 2)
@@ -154,7 +155,8 @@ func BenchmarkFollow(b *testing.B) {
 			y.print(j, fmt.Sprintf("[slipway/nodejs] \x1b[36mline %d\x1b[0m printed %d\n", i+1, time.Now().UnixMilli()))
 		}
 		tick.Stop()
-		c.eventually(fmt.Sprintf(`document.getElementById("L%d")`, before+rate*seconds))
+		lines += rate * seconds
+		c.eventually(fmt.Sprintf(`document.getElementById("L%d")`, lines))
 		live := js[seen](c, `seen`)
 		b.ReportMetric(live.Frames/seconds, "frames/s")
 		b.ReportMetric(idle.Frames/seconds*2, "idle-frames/s")
@@ -165,7 +167,7 @@ func BenchmarkFollow(b *testing.B) {
 		b.ReportMetric(live.Lag, "longest-lag-ms")
 		b.ReportMetric(0, "ns/op")
 	}
-	if got := js[string](c, `[...document.querySelectorAll("#log > div")].map((e) => e.id.slice(1)).join()`); got != numbers(before+rate*seconds) {
+	if got := js[string](c, `[...document.querySelectorAll("#log > div")].map((e) => e.id.slice(1)).join()`); got != numbers(lines) {
 		b.Errorf("the lines are not there in their order: %.200s", got)
 	}
 	c.finish(j, good())
