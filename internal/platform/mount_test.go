@@ -53,7 +53,7 @@ func scripts() []string {
 	random := scribbler{rand.New(rand.NewPCG(*scribbleSeed, 1))}
 	for i := range *scribbles {
 		if i%4 == 0 { // all made anew, and restored
-			all = append(all, "rm -rf one two three one.toml two.toml three.toml", "", "")
+			all = append(all, "chmod -R u+rwx one two three; rm -rf one two three one.toml two.toml three.toml", "", "")
 		}
 		all = append(all, random.script())
 	}

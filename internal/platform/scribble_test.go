@@ -47,7 +47,8 @@ func (s scribbler) command() string {
 		"chmod "+s.one("644", "755", "700", "4755", "600", "555")+" "+p, "chmod -R go-r "+p, "chmod "+s.one("755", "711")+" .",
 		"ln "+p+" "+q, "ln "+p+" "+q+"/"+s.name(), "ln -sfn ../"+s.name()+" "+p, "ln -s nowhere "+p+"/"+s.name(),
 		"echo scribbled >"+p, "echo more >>"+p, "touch "+p, "mkdir -p "+p+"/"+s.name()+"/"+s.name(),
-		"cp -r "+p+" "+q, "cp -r "+p+" x && rm -rf "+p+" && mv x "+p, "cp "+p+" x && mv x "+p,
+		// Of a directory that is copied into itself cp takes what it happens to read before it notices.
+		"case $(realpath -m "+q+")/ in $(realpath -m "+p+")/*) ;; *) cp -r "+p+" "+q+" ;; esac", "cp -r "+p+" x && rm -rf "+p+" && mv x "+p, "cp "+p+" x && mv x "+p,
 	)
 }
 
