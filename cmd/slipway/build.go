@@ -99,9 +99,9 @@ func (a *app) checkOnError(what string) error {
 	return usagef("--on-error %s: want shell", what)
 }
 
-// adviseBuilder says where the default builder comes from, where it is that which is missing.
+// adviseBuilder says where the default builder comes from, where it is that which is missing. A nil error stays nil.
 func adviseBuilder(o platform.Options, err error) error {
-	if o.Builder != "" || o.DefaultBuilder != builtinBuilder || !strings.HasPrefix(err.Error(), "builder: image \""+builtinBuilder) {
+	if err == nil || o.Builder != "" || o.DefaultBuilder != builtinBuilder || !strings.HasPrefix(err.Error(), "builder: image \""+builtinBuilder) {
 		return err
 	}
 	return fmt.Errorf("the default builder %s is not on this machine: make it with make builder, or name another with --builder or slipway config default-builder (%w)", builtinBuilder, err)
