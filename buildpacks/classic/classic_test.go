@@ -186,6 +186,8 @@ func TestBadBuild(t *testing.T) {
 		"release fails":        {[]string{"compile", ":", "release", "echo oops >&2; exit 2"}, "bin/release of the classic buildpack ended with exit code 2 (oops)"},
 		"release is no YAML":   {[]string{"compile", ":", "release", "echo 'default_process_types:'; echo '  web: a: b'"}, "line 2"},
 		"processes are a list": {[]string{"compile", ":", "release", "echo 'default_process_types: [a]'"}, "line 1: default_process_types is no mapping"},
+		"release is a word":    {[]string{"compile", ":", "release", "echo hello"}, "line 1: it is no mapping"},
+		"release prints much":  {[]string{"compile", ":", "release", "yes | head -c 200000000"}, "prints more than 1048576 bytes"},
 		"a bad variable":       {[]string{"compile", ":", "release", "echo 'config_vars: {a-b: c}'"}, `config_vars: "a-b" is no name`},
 		"export fails":         {[]string{"compile", "echo 'exit 4' > export"}, "the file export of the classic buildpack: it ends with exit code 4"},
 	} {

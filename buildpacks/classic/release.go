@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +27,9 @@ var (
 	varName     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
+// maxRelease is how much bin/release may print.
+const maxRelease = 1 << 20
+
 // release asks bin/release, which may be absent, empty or say nothing.
 func (j *job) release(ctx context.Context) (r released, err error) {
 	if _, err := os.Stat(j.bin("release")); errors.Is(err, fs.ErrNotExist) {
@@ -39,6 +41,9 @@ func (j *job) release(ctx context.Context) (r released, err error) {
 	}
 	if err != nil {
 		return r, parcel.Ours("look at its first line, which names its interpreter", "bin/release of the classic buildpack cannot be run: %w", err)
+	}
+	if len(out) > maxRelease {
+		return r, parcel.Ours("tell its author", "bin/release of the classic buildpack prints more than %d bytes", maxRelease)
 	}
 	r, addons, err := parseRelease(out)
 	if err != nil {
@@ -58,10 +63,17 @@ func parseRelease(b []byte) (r released, addons []string, err error) {
 		Vars      map[string]string `yaml:"config_vars"`
 		Addons    []string          `yaml:"addons"`
 	}
-	if len(bytes.TrimSpace(b)) == 0 {
+	var whole yaml.Node
+	if err := yaml.Unmarshal(b, &whole); err != nil {
+		return r, nil, errors.New(strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: "), "\n", " "))
+	}
+	if len(whole.Content) == 0 || whole.Content[0].Tag == "!!null" {
 		return r, nil, nil
 	}
-	if err := yaml.Unmarshal(b, &doc); err != nil {
+	if n := whole.Content[0]; n.Kind != yaml.MappingNode {
+		return r, nil, fmt.Errorf("line %d: it is no mapping", n.Line)
+	}
+	if err := whole.Decode(&doc); err != nil {
 		return r, nil, errors.New(strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: "), "\n", " "))
 	}
 	for name := range doc.Vars {

@@ -58,12 +58,12 @@ func (c Command) Run(ctx context.Context) (stdout []byte, err error) {
 	}
 	name := strings.Join(append([]string{filepath.Base(c.Path)}, c.Args...), " ")
 	if e, ok := errors.AsType[*exec.ExitError](err); ok {
-		return keep.b, &CommandError{Name: name, Code: e.ExitCode(), Tail: string(tail.b)}
+		return keep.last(), &CommandError{Name: name, Code: e.ExitCode(), Tail: string(tail.last())}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	return keep.b, nil
+	return keep.last(), nil
 }
 
 // ring keeps the last max bytes. Two goroutines write to it: stdout and stderr are copied side by side.
@@ -76,11 +76,14 @@ type ring struct {
 func (r *ring) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.b = append(r.b, p...); len(r.b) > r.max {
-		r.b = append(r.b[:0], r.b[len(r.b)-r.max:]...)
+	if r.b = append(r.b, p...); len(r.b) > 2*r.max { // so that a byte is moved once, however much comes
+		r.b = append(r.b[:0], r.last()...)
 	}
 	return len(p), nil
 }
+
+// last is what is kept.
+func (r *ring) last() []byte { return r.b[max(0, len(r.b)-r.max):] }
 
 // locked lets the two copying goroutines share one writer.
 type locked struct {
