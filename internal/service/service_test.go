@@ -504,6 +504,31 @@ func TestCommandOnce(t *testing.T) {
 	}
 }
 
+// TestTriedAgainAtOnce: who claims a build that is tried again waits until its last attempt has closed the log.
+func TestTriedAgainAtOnce(t *testing.T) {
+	h := newHouse(t)
+	b := h.submit(build.Trigger{Kind: build.TriggerAPI})
+	last, err := h.logs.Create(b.ID, logs.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	claimed := make(chan *work.Job)
+	go func() {
+		j, err := h.Claim(context.WithoutCancel(t.Context()), "w")
+		if err != nil {
+			t.Errorf("claim: %v", err)
+		}
+		claimed <- j
+	}()
+	time.Sleep(10 * closeEvery)
+	if err := last.Close(build.Queued); err != nil {
+		t.Error(err)
+	}
+	if j := <-claimed; j != nil {
+		h.finish(j, good(j, "sha256:1"))
+	}
+}
+
 // TestRecordWithoutLog: a push whose service died between the record of its build and the build's log has one, which
 // has ended.
 func TestRecordWithoutLog(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/slipway-build/slipway/internal/build"
 	"github.com/slipway-build/slipway/internal/killpoint"
@@ -145,12 +146,23 @@ func lower[N ~int64 | ~float64](app, service N) N {
 	return app
 }
 
+// A build that is tried again is in the queue before its last attempt has closed the log: that is waited for, and looked
+// at every closeEvery.
+const (
+	closeWait  = 10 * time.Second
+	closeEvery = 5 * time.Millisecond
+)
+
 // begin opens the log of a claim.
 func (s *Service) begin(b build.Build, limit int64, secrets []string) error {
-	w, err := s.logs.Create(b.ID, logs.Options{
+	o := logs.Options{
 		Masker: logs.NewMasker(secrets...), Limit: limit,
 		Warn: func(err error) { s.fault(fmt.Errorf("log of build %s: %w", b.ID, err)) },
-	})
+	}
+	w, err := s.logs.Create(b.ID, o)
+	for began := time.Now(); errors.Is(err, logs.ErrWriting) && time.Since(began) < closeWait; w, err = s.logs.Create(b.ID, o) {
+		time.Sleep(closeEvery)
+	}
 	if err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
