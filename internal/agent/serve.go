@@ -23,6 +23,7 @@ func ServeAgent(r io.Reader, w io.WriteCloser, root string, env []string) error 
 	if err := harden(); err != nil {
 		return err
 	}
+	spareThreads()
 	k, err := newKeeper()
 	if err != nil {
 		return err
