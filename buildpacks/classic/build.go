@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -165,7 +166,7 @@ func (j *job) launch(rel released) (libcnb.Layer, error) {
 		}
 	}
 	md := j.c.Buildpack.Metadata
-	component := parcel.Component{Name: j.c.Buildpack.Info.Name, Version: firstOf(text(md["commit"]), j.c.Buildpack.Info.Version), App: true}
+	component := parcel.Component{Name: j.c.Buildpack.Info.Name, Version: cmp.Or(text(md["commit"]), j.c.Buildpack.Info.Version), App: true}
 	component.PURL = "pkg:generic/" + strings.TrimPrefix(j.c.Buildpack.Info.ID, "classic/") + "@" + component.Version
 	if u := text(md["url"]); u != "" {
 		component.PURL += "?vcs_url=" + strings.NewReplacer("%", "%25", "&", "%26", "#", "%23", " ", "%20").Replace(u)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ func detect(ctx context.Context, c libcnb.DetectContext, w parcel.Work) (libcnb.
 	out, err := cmd.Run(ctx)
 	said := lastLine(string(out))
 	if e, ok := errors.AsType[*parcel.CommandError](err); ok && e.Code > 0 && e.Code < 126 {
-		said = firstOf(said, lastLine(e.Tail), fmt.Sprintf("bin/detect ended with exit code %d", e.Code))
+		said = cmp.Or(said, lastLine(e.Tail), fmt.Sprintf("bin/detect ended with exit code %d", e.Code))
 		return w.Fail(said)
 	} else if ok {
 		return libcnb.DetectResult{}, broken("bin/detect", e)
@@ -31,12 +32,12 @@ func detect(ctx context.Context, c libcnb.DetectContext, w parcel.Work) (libcnb.
 	if err != nil {
 		return libcnb.DetectResult{}, parcel.Ours("look at its first line, which names its interpreter", "bin/detect of the classic buildpack cannot be run: %w", err)
 	}
-	return w.Pass(firstOf(said, "bin/detect says yes"))
+	return w.Pass(cmp.Or(said, "bin/detect says yes"))
 }
 
 // broken is an executable that was killed, or that the shell could not run.
 func broken(what string, e *parcel.CommandError) error {
-	return parcel.Ours("look at what it printed", "%s of the classic buildpack ended with exit code %d (%s)", what, e.Code, firstOf(lastLine(e.Tail), "it printed nothing"))
+	return parcel.Ours("look at what it printed", "%s of the classic buildpack ended with exit code %d (%s)", what, e.Code, cmp.Or(lastLine(e.Tail), "it printed nothing"))
 }
 
 // environment is what a classic buildpack finds beside its arguments. Config vars are none of it: it reads them from ENV_DIR.
@@ -88,13 +89,4 @@ func requestID() string {
 func lastLine(s string) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	return strings.TrimSpace(lines[len(lines)-1])
-}
-
-func firstOf(all ...string) string {
-	for _, s := range all {
-		if s != "" {
-			return s
-		}
-	}
-	return ""
 }
